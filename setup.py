@@ -1,0 +1,57 @@
+"""What tfgen installs: the packages, their data files, and each dependency with its reason."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+version = re.search(r'__version__ = "(.+)"', (here / "tfgen/__init__.py").read_text())[1]
+
+dependencies = [
+    "tensorflow>=2.21,<2.22",  # tensors, graphs, strategies, SavedModel and TFLite
+    "keras>=3.15,<4",  # layers, models, optimizers, weights files
+    "tensorflow-probability>=0.25,<0.26",  # bijectors and distributions
+    "tf-keras>=2.21,<2.22",  # tensorflow-probability needs it to import; nothing here does
+    "tensorflow-datasets>=4.9.9",  # builders: one way to prepare, split and read any data set
+    "scikit-learn>=1.4",  # carries the 1,797 handwritten digits of the embedded data set
+    "pillow>=10",  # reads folders of images, writes the pictures
+    "matplotlib>=3.8",  # the training curves
+    "ruamel.yaml>=0.18",  # recipes: YAML 1.2, in which 1e-3 is a number
+    "pydantic>=2.7",  # recipes: types, ranges and unknown keys checked
+    "rich>=13",  # the progress bar and the tables in the terminal
+    "tensorboard>=2.20",  # tf.summary writes its logs through it
+    "lazy-loader>=0.4",  # `tfgen-train --help` answers without importing TensorFlow
+    "filelock>=3.13",  # two processes may prepare the same data set
+    "ai-edge-litert>=2.1",  # runs a TFLite file after it was written, to check it
+]
+
+extras = {
+    "test": [
+        "pytest>=8",  # the suite
+        "ruff>=0.9",  # the suite checks that the code is clean
+    ],
+    "serve": [
+        "grpcio>=1.60",  # TF Serving's gRPC API
+    ],
+    "bench": [
+        "torch>=2.6",  # the peer in tools/bench_*.py
+    ],
+}
+
+setup(
+    name="tfgen",
+    version=version,
+    description="Likelihood-based generative models to train, trust and serve, on TensorFlow",
+    long_description=(here / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10,<3.14",
+    packages=[*find_packages(include=["tfgen", "tfgen.*"]), "tfgen.zoo", "tfgen.export"],
+    package_dir={"tfgen.zoo": "zoo", "tfgen.export": "export"},
+    package_data={"tfgen.training": ["recipes/*.yaml"], "tfgen.zoo": ["*/*"]},
+    install_requires=dependencies,
+    extras_require=extras,
+    entry_points={"console_scripts": ["tfgen = tfgen.cli:main", "tfgen-train = tfgen.cli:train"]},
+)

@@ -1,0 +1,14 @@
+"""What every test shares: quiet TensorFlow, a home of its own, two logical devices."""
+
+import os
+import tempfile
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["TFGEN_HOME"] = tempfile.mkdtemp(prefix="tfgen-tests-")
+
+import tensorflow as tf
+
+# Must happen before TensorFlow's runtime starts; one device more costs the other tests nothing.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
