@@ -1,0 +1,22 @@
+"""Exact flow layers: TFP bijectors with Keras weights."""
+
+from tfgen.bijectors.actnorm import ActNorm
+from tfgen.bijectors.coupling import AdditiveCoupling, AffineCoupling
+from tfgen.bijectors.glow import Glow
+from tfgen.bijectors.glow_step import GlowStep
+from tfgen.bijectors.invertible_conv import InvertibleConv1x1
+from tfgen.bijectors.permutation import Permutation
+from tfgen.bijectors.split import Split
+from tfgen.bijectors.squeeze import Squeeze
+
+__all__ = [
+    "ActNorm",
+    "AdditiveCoupling",
+    "AffineCoupling",
+    "Glow",
+    "GlowStep",
+    "InvertibleConv1x1",
+    "Permutation",
+    "Split",
+    "Squeeze",
+]

@@ -1,0 +1,88 @@
+"""Activation normalization with data-dependent initialization."""
+
+import tensorflow as tf
+
+from tfgen.bijectors.base import FlowBijector, Weights, image_shape
+
+SMALLEST_STANDARD_DEVIATION = 1e-6
+
+
+class ActNorm(FlowBijector):
+    """One scale and one shift a channel, set on the first batch to give mean 0 and variance 1.
+
+    Equations, with s = exp(log_scale) and s, b of shape [C]:
+
+    - inverse: z = s * x + b
+    - forward: x = (z - b) / s
+    - log |det dz/dx| = H * W * sum(log s)
+
+    Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
+
+    Until `initialize(x)` has been called the bijector is the identity. A channel whose standard
+    deviation is below 1e-6 keeps scale 1. `initialized` is saved with the weights.
+
+    Arguments:
+      event_shape: (H, W, C) of the data.
+      dtype: of data and weights.
+      name: of the bijector.
+
+    Raises:
+      InputError: an event shape that is not (H, W, C), or data of another shape or dtype.
+
+    Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.1.
+
+    Example:
+
+    >>> import numpy as np, tfgen
+    >>> x = np.random.default_rng(0).normal(3.0, 2.0, (16, 4, 4, 2)).astype("float32")
+    >>> actnorm = tfgen.bijectors.ActNorm((4, 4, 2))
+    >>> z = actnorm.initialize(x)
+    >>> bool(abs(np.mean(z)) < 1e-5), round(float(np.std(z)), 3)
+    (True, 1.0)
+    """
+
+    def __init__(self, event_shape, *, dtype="float32", name="actnorm"):
+        parameters = dict(locals())
+        height, width, channels = image_shape(event_shape, name)
+        weights = Weights(dtype=dtype, name=name)
+        self._log_scale = weights.add("log_scale", tf.zeros([channels]))
+        self._shift = weights.add("shift", tf.zeros([channels]))
+        self._initialized = weights.add("initialized", False, trainable=False, dtype="bool")
+        self._pixels = height * width
+        super().__init__(
+            event_shape, layers=[weights], dtype=dtype, name=name, parameters=parameters
+        )
+
+    @property
+    def initialized(self):
+        """Whether the weights have been set from data."""
+        return bool(self._initialized.numpy())
+
+    def initialize(self, x):
+        x = self._checked(x, self.data_shape)
+        if not self.initialized:
+            mean, variance = tf.nn.moments(x, axes=[0, 1, 2])
+            deviation = tf.sqrt(variance)
+            deviation = tf.where(
+                deviation < SMALLEST_STANDARD_DEVIATION, tf.ones_like(deviation), deviation
+            )
+            self._log_scale.assign(-tf.math.log(deviation))
+            self._shift.assign(-mean / deviation)
+            self._initialized.assign(True)
+        return self._inverse_with_log_det(x)[0]
+
+    def scale_and_shift(self):
+        """s and b, both `[C]`."""
+        return tf.exp(self._log_scale.value), self._shift.value
+
+    def log_det(self):
+        """log |det dz/dx|, the same for every input: a scalar in nats."""
+        return self._pixels * tf.reduce_sum(self._log_scale.value)
+
+    def _inverse_with_log_det(self, x):
+        scale, shift = self.scale_and_shift()
+        return x * scale + shift, self.log_det()
+
+    def _forward_with_log_det(self, z):
+        scale, shift = self.scale_and_shift()
+        return (z - shift) / scale, -self.log_det()

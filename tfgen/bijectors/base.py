@@ -1,0 +1,178 @@
+"""What every bijector here shares: one pass for value and log-determinant, weights in Keras."""
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability.python.internal import cache_util
+
+from tfgen.errors import InputError
+
+
+class FlowBijector(tfb.Bijector):
+    """A TFP bijector whose weights live in Keras layers.
+
+    The direction is TFP's: `forward` makes data x from latents z, `inverse` makes z from x.
+
+    A subclass gives two methods, each of which returns value and log-determinant in one pass over
+    a flat batch `[N, *event]`:
+
+    - `_forward_with_log_det(z) -> x, log |det dx/dz|`
+    - `_inverse_with_log_det(x) -> z, log |det dz/dx|`
+
+    and everything else of TFP's interface follows: any batch shape, `forward`, `inverse`, both
+    log-determinants, and a cache that never computes a network twice for one pair (x, z).
+
+    Keras 3 and TFP do not see each other's variables. Here each weight is a Keras variable in one
+    of `layers`, which a `keras.Model` tracks, and the `tf.Variable` inside it is listed where
+    `tf.Module` finds it, so that both count the same weights.
+
+    Arguments:
+      data_shape: event shape of x.
+      latent_shape: event shape of z; that of x if not given.
+      layers: the Keras layers and models that hold the weights.
+      dtype: of x, z and the weights.
+      name: of the bijector.
+    """
+
+    _cache = cache_util.BijectorCacheWithGreedyAttrs(
+        forward_name="_forward_and_attributes", inverse_name="_inverse_and_attributes"
+    )
+
+    def __init__(
+        self, data_shape, *, latent_shape=None, layers=(), dtype="float32", name, parameters
+    ):
+        self.data_shape = tuple(data_shape)
+        self.latent_shape = tuple(latent_shape or data_shape)
+        self._own_layers = list(layers)
+        self._keras_variables = [v.value for layer in layers for v in layer.variables]
+        super().__init__(
+            dtype=tf.as_dtype(dtype),
+            forward_min_event_ndims=len(self.latent_shape),
+            inverse_min_event_ndims=len(self.data_shape),
+            parameters=parameters,
+            name=name,
+        )
+
+    @property
+    def layers(self):
+        """The Keras layers that hold the weights, those of inner bijectors included."""
+        inner = [layer for b in self.inner_bijectors for layer in b.layers]
+        return [*self._own_layers, *inner]
+
+    @property
+    def inner_bijectors(self):
+        """The bijectors that this one is made of."""
+        return []
+
+    def forward_and_log_det(self, z):
+        """x = f(z) and log |det df/dz| in one pass.
+
+        Shapes: `[..., *latent_shape] -> [..., *data_shape], [...]`.
+        """
+        x, log_det = self._any_batch(self._forward_with_log_det, z, self.latent_shape)
+        return x, tf.broadcast_to(log_det, tf.shape(x)[: -len(self.data_shape)])
+
+    def inverse_and_log_det(self, x):
+        """z = f^-1(x) and log |det df^-1/dx| in one pass.
+
+        Shapes: `[..., *data_shape] -> [..., *latent_shape], [...]`.
+        """
+        z, log_det = self._any_batch(self._inverse_with_log_det, x, self.data_shape)
+        return z, tf.broadcast_to(log_det, tf.shape(z)[: -len(self.latent_shape)])
+
+    def initialize(self, x):
+        """Set data-dependent weights from a batch of data; return the batch's latents.
+
+        Only actnorm has such weights; the others pass the batch on. To be called once, outside of
+        replicas, on the whole of the first global batch.
+
+        Shapes: `[N, *data_shape] -> [N, *latent_shape]`.
+        """
+        return self._inverse_with_log_det(self._checked(x, self.data_shape))[0]
+
+    def _forward_and_attributes(self, z):
+        x, log_det = self._any_batch(self._forward_with_log_det, z, self.latent_shape)
+        return x, {"ildj": -log_det}
+
+    def _inverse_and_attributes(self, x):
+        z, log_det = self._any_batch(self._inverse_with_log_det, x, self.data_shape)
+        return z, {"ildj": log_det}
+
+    def _forward_log_det_jacobian(self, z):
+        return self._any_batch(self._forward_with_log_det, z, self.latent_shape)[1]
+
+    def _inverse_log_det_jacobian(self, x):
+        return self._any_batch(self._inverse_with_log_det, x, self.data_shape)[1]
+
+    def _any_batch(self, function, value, event_shape):
+        value = self._checked(value, event_shape)
+        if value.shape.rank == len(event_shape) + 1:
+            return function(value)
+        batch_shape = tf.shape(value)[: value.shape.rank - len(event_shape)]
+        out, log_det = function(tf.reshape(value, [-1, *event_shape]))
+        out = tf.reshape(out, tf.concat([batch_shape, tf.shape(out)[1:]], axis=0))
+        return out, log_det if log_det.shape.rank == 0 else tf.reshape(log_det, batch_shape)
+
+    def _checked(self, value, event_shape):
+        value = tf.convert_to_tensor(value, dtype_hint=self.dtype)
+        if value.dtype != self.dtype:
+            raise InputError(
+                f"{self.name}: expected {self.dtype.name}, got {value.dtype.name}; cast the input "
+                f"or build the bijector with dtype={value.dtype.name!r}"
+            )
+        rank = len(event_shape)
+        if not value.shape[-rank:].is_compatible_with(event_shape) or value.shape.rank < rank:
+            raise InputError(
+                f"{self.name}: expected shape [..., {', '.join(map(str, event_shape))}], "
+                f"got {value.shape}"
+            )
+        return value
+
+    def _forward_event_shape(self, shape):
+        return tf.TensorShape(self.data_shape)
+
+    def _inverse_event_shape(self, shape):
+        return tf.TensorShape(self.latent_shape)
+
+    def _forward_event_shape_tensor(self, shape):
+        return tf.constant(self.data_shape, tf.int32)
+
+    def _inverse_event_shape_tensor(self, shape):
+        return tf.constant(self.latent_shape, tf.int32)
+
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return {}
+
+
+class Weights(keras.layers.Layer):
+    """A Keras layer that only holds weights.
+
+    Each weight is given its initial value, so that saved files, optimizers and summaries treat the
+    weights of a bijector like those of any layer.
+    """
+
+    def __init__(self, *, dtype, name):
+        super().__init__(dtype=dtype, name=name)
+        self.built = True
+
+    def add(self, name, value, *, trainable=True, dtype=None):
+        """A new weight of this name and initial value."""
+        value = tf.convert_to_tensor(value, dtype or self.variable_dtype)
+        return self.add_weight(
+            shape=value.shape,
+            initializer=lambda shape, dtype=None: value,
+            dtype=value.dtype.name,
+            trainable=trainable,
+            name=name,
+        )
+
+
+def image_shape(event_shape, owner):
+    """(H, W, C) as ints, or an error in the owner's name."""
+    shape = tuple(event_shape)
+    if len(shape) != 3 or not all(isinstance(n, int) and n > 0 for n in shape):
+        raise InputError(
+            f"{owner}: the event shape must be three positive integers (H, W, C), got {event_shape}"
+        )
+    return shape

@@ -1,0 +1,86 @@
+"""Channels that leave the flow early, standardized by those that stay."""
+
+import keras
+import tensorflow as tf
+
+from tfgen.bijectors.base import FlowBijector, image_shape
+from tfgen.errors import InputError
+
+
+class Split(FlowBijector):
+    """The prior of the leaving channels, as a bijector that keeps the shape.
+
+    Glow gives the channels that leave at the end of a level the prior N(m, s) with m and log s
+    computed by a convolution of the channels that stay. Standardizing them by it says the same with
+    the prior N(0, 1), so that one temperature scales every latent.
+
+    Equations, with x = (x_stay, x_leave) and (m, log s) = convolution(x_stay):
+
+    - inverse: z_leave = (x_leave - m) / s, z_stay = x_stay
+    - forward: x_leave = m + s * z_leave, x_stay = z_stay
+    - log |det dz/dx| = -sum(log s)
+
+    The 3x3 convolution starts at zero, so that the bijector starts as the identity.
+
+    Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
+
+    Arguments:
+      event_shape: (H, W, C) of the data.
+      fraction: of the channels that leave, rounded to a whole number of channels, the last ones.
+      dtype: of data and weights.
+      name: of the bijector.
+
+    Raises:
+      InputError: a fraction outside (0, 1) or one that leaves no channel on one side, an event
+        shape that is not (H, W, C), or data of another shape or dtype.
+
+    Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.4 and figure 2.
+
+    Example:
+
+    >>> import tensorflow as tf, tfgen
+    >>> split = tfgen.bijectors.Split((4, 4, 8), fraction=0.25)
+    >>> split.staying, split.leaving
+    (6, 2)
+    """
+
+    def __init__(self, event_shape, *, fraction=0.5, dtype="float32", name="split"):
+        parameters = dict(locals())
+        channels = image_shape(event_shape, name)[-1]
+        if not 0 < fraction < 1:
+            raise InputError(f"{name}: fraction must lie between 0 and 1, got {fraction}")
+        self.leaving = round(channels * fraction)
+        self.staying = channels - self.leaving
+        if not (self.leaving and self.staying):
+            raise InputError(
+                f"{name}: a fraction of {fraction} of {channels} channels leaves none on one side; "
+                f"fractions from {1 / channels:.3g} to {1 - 1 / channels:.3g} work"
+            )
+        convolution = keras.layers.Conv2D(
+            2 * self.leaving,
+            3,
+            padding="same",
+            kernel_initializer="zeros",
+            dtype=dtype,
+            name=f"{name}_prior",
+        )
+        convolution.build((None, *event_shape[:2], self.staying))
+        self._convolution = convolution
+        super().__init__(
+            event_shape, layers=[convolution], dtype=dtype, name=name, parameters=parameters
+        )
+
+    def _mean_and_log_scale(self, staying):
+        return tf.split(self._convolution(staying), 2, axis=-1)
+
+    def _inverse_with_log_det(self, x):
+        staying, leaving = tf.split(x, [self.staying, self.leaving], axis=-1)
+        mean, log_scale = self._mean_and_log_scale(staying)
+        z = tf.concat([staying, (leaving - mean) * tf.exp(-log_scale)], axis=-1)
+        return z, -tf.reduce_sum(log_scale, axis=[1, 2, 3])
+
+    def _forward_with_log_det(self, z):
+        staying, leaving = tf.split(z, [self.staying, self.leaving], axis=-1)
+        mean, log_scale = self._mean_and_log_scale(staying)
+        x = tf.concat([staying, mean + leaving * tf.exp(log_scale)], axis=-1)
+        return x, tf.reduce_sum(log_scale, axis=[1, 2, 3])

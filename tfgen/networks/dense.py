@@ -1,0 +1,30 @@
+"""The multilayer perceptron of the VAE's encoder and decoder."""
+
+import keras
+
+
+def dense(input_size, output_size, *, widths=(500,), activation="tanh", name="network"):
+    """A multilayer perceptron with a linear last layer.
+
+    Shapes: `[N, input_size] -> [N, output_size]`.
+
+    Arguments:
+      input_size: numbers in.
+      output_size: numbers out.
+      widths: units of each hidden layer.
+      activation: of the hidden layers, by its Keras name.
+      name: of the network.
+
+    Reference: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), appendix C:
+    one hidden tanh layer of 500 units for MNIST.
+
+    Example:
+
+    >>> from tfgen.networks import dense
+    >>> dense(64, 10, widths=(32,)).count_params()
+    2410
+    """
+    hidden = [keras.layers.Dense(width, activation=activation) for width in widths]
+    return keras.Sequential(
+        [keras.Input((input_size,)), *hidden, keras.layers.Dense(output_size)], name=name
+    )

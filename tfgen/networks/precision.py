@@ -1,0 +1,16 @@
+"""The Keras dtype policy of a network."""
+
+import keras
+
+
+def policy(dtype):
+    """Compute in `dtype`, keep the weights in float32 at least.
+
+    Example:
+
+    >>> from tfgen.networks.precision import policy
+    >>> policy("bfloat16").compute_dtype, policy("bfloat16").variable_dtype
+    ('bfloat16', 'float32')
+    """
+    half = dtype in ("bfloat16", "float16")
+    return keras.DTypePolicy(f"mixed_{dtype}" if half else dtype)
