@@ -1,0 +1,10 @@
+"""The models: Keras models that speak the four verbs.
+
+The submodules are imported when first used; `preset` reads cards without TensorFlow.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submodules=["preset"], submod_attrs={"glow": ["Glow"], "vae": ["VAE"]}
+)

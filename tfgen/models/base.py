@@ -1,0 +1,226 @@
+"""The four verbs, and training by maximum likelihood."""
+
+import functools
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfgen.errors import InputError
+from tfgen.models import preset
+from tfgen.models.noise import StepNoise
+
+IMAGES_AT_A_TIME = 256
+
+
+class GenerativeModel(keras.Model):
+    """A Keras model of images that speaks the four verbs.
+
+    A subclass gives the graph of each verb, on tensors with a free batch dimension:
+    `_log_prob(images)`, `_encode(images)`, `_decode(latents)`, and `_training_loss(images, noise)`
+    in nats, `[N]`. It also sets `bound` and `num_bits`.
+
+    The verbs take NumPy arrays or tensors. Eagerly they run compiled, a limited number of images at
+    a time, so that memory stays bounded; inside a `tf.function` they are part of its graph.
+
+    Arguments:
+      image_shape: (H, W, C).
+      latent_dim: D, numbers in a latent.
+      name: of the model.
+    """
+
+    def __init__(self, image_shape, latent_dim, *, name):
+        super().__init__(name=name)
+        self.image_shape = _checked_image_shape(image_shape)
+        self.latent_dim = latent_dim
+        self.num_dims = math.prod(self.image_shape)
+        self._seed = 0
+
+    def log_prob(self, images):
+        """Log-likelihood in nats: exact or a lower bound, as `bound` says.
+
+        Shapes: uint8 `[N, H, W, C] -> float32 [N]`.
+
+        Raises:
+          InputError: images of another shape or dtype.
+        """
+        return self._run("log_prob", self._checked_images(images))
+
+    def bits_per_dim(self, images):
+        """-log2 p(x) / (H W C) of each image.
+
+        Shapes: uint8 `[N, H, W, C] -> float32 [N]`.
+
+        Raises:
+          InputError: images of another shape or dtype.
+        """
+        return -self.log_prob(images) / (self.num_dims * math.log(2.0))
+
+    def encode(self, images):
+        """The latents of images.
+
+        Shapes: uint8 `[N, H, W, C] -> float32 [N, D]`.
+
+        Raises:
+          InputError: images of another shape or dtype.
+        """
+        return self._run("encode", self._checked_images(images))
+
+    def decode(self, latents):
+        """The images of latents.
+
+        Shapes: float32 `[N, D] -> uint8 [N, H, W, C]`.
+
+        Raises:
+          InputError: latents of another shape, or not finite.
+        """
+        return self._run("decode", self._checked_latents(latents))
+
+    def sample(self, n, temperature=1.0, seed=None):
+        """New images: `decode(temperature * noise)`, the noise standard normal.
+
+        Shapes: uint8 `[n, H, W, C]`.
+
+        Arguments:
+          n: number of images.
+          temperature: multiplies the standard deviation of every latent; 1 samples the model, less
+            gives likelier and less varied images.
+          seed: an int that fixes the noise; by default TensorFlow's global generator draws it.
+
+        Raises:
+          InputError: n that is not a positive integer, a temperature below 0.
+        """
+        if not isinstance(n, (int, np.integer)) or n < 1:
+            raise InputError(f"sample: n must be a positive integer, got {n!r}")
+        if not (np.isscalar(temperature) and 0 <= temperature < math.inf):
+            raise InputError(f"sample: temperature must be a number >= 0, got {temperature!r}")
+        shape = (n, self.latent_dim)
+        if seed is None:
+            noise = tf.random.normal(shape)
+        else:
+            noise = tf.random.stateless_normal(shape, seed=[seed, 0])
+        return self.decode(temperature * noise)
+
+    def reconstruct(self, images):
+        """`decode(encode(images))`: the images as the latents remember them.
+
+        Shapes: uint8 `[N, H, W, C] -> uint8 [N, H, W, C]`.
+
+        Raises:
+          InputError: images of another shape or dtype.
+        """
+        return self.decode(self.encode(images))
+
+    def interpolate(self, first, second, steps):
+        """Images decoded on the straight lines between the latents of two batches.
+
+        Equation: z_k = (1 - k / (steps - 1)) encode(first) + k / (steps - 1) encode(second).
+
+        Shapes: uint8 `[N, H, W, C]` twice `-> uint8 [N, steps, H, W, C]`.
+
+        Raises:
+          InputError: images of another shape or dtype, fewer than 2 steps.
+        """
+        if steps < 2:
+            raise InputError(f"interpolate: steps must be at least 2, got {steps}")
+        start, end = self.encode(first)[:, None], self.encode(second)[:, None]
+        weight = tf.linspace(0.0, 1.0, steps)[None, :, None]
+        latents = (1.0 - weight) * start + weight * end
+        images = self.decode(tf.reshape(latents, [-1, self.latent_dim]))
+        return tf.reshape(images, [-1, steps, *self.image_shape])
+
+    def save_preset(self, directory, *, card=None):
+        """Write the model to a directory that `tfgen.zoo.load` reads: see `tfgen.models.preset`."""
+        preset.save(self, directory, card=card)
+
+    def call(self, images):
+        return self._log_prob(images)
+
+    def compile(self, optimizer="adam", *, seed=0, jit_compile=False, **options):
+        """Prepare for `fit`.
+
+        Arguments:
+          optimizer: a Keras optimizer.
+          seed: of the noise of training.
+          jit_compile: whether XLA compiles the step; slower on a CPU.
+          options: of `keras.Model.compile`.
+        """
+        self._seed = seed
+        self._bits_tracker = keras.metrics.Mean(name="bits_per_dim")
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **options)
+
+    @property
+    def metrics(self):
+        return [self._bits_tracker] if self.compiled else []
+
+    def train_step(self, data):
+        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        noise = StepNoise(self._seed, self.optimizer.iterations, images)
+        with tf.GradientTape() as tape:
+            nats = self._training_loss(images, noise)
+            loss = self.optimizer.scale_loss(tf.reduce_sum(nats) / noise.global_batch_size)
+        weights = self.trainable_weights
+        gradients = tape.gradient(loss, [weight.value for weight in weights])
+        self.optimizer.apply(gradients, weights)
+        return self._updated_metrics(nats)
+
+    def test_step(self, data):
+        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        return self._updated_metrics(-self._log_prob(images))
+
+    def _updated_metrics(self, nats):
+        self._bits_tracker.update_state(nats / (self.num_dims * math.log(2.0)))
+        return {"bits_per_dim": self._bits_tracker.result()}
+
+    def _checked_images(self, images):
+        images = tf.convert_to_tensor(images)
+        if images.dtype != tf.uint8:
+            raise InputError(
+                f"{self.name}: images must be uint8 with values 0 to 255, got {images.dtype.name}"
+            )
+        if images.shape.rank != 4 or images.shape[1:] != self.image_shape:
+            expected = ", ".join(map(str, self.image_shape))
+            raise InputError(
+                f"{self.name}: images must have shape [N, {expected}], got {images.shape}"
+            )
+        return images
+
+    def _checked_latents(self, latents):
+        latents = tf.convert_to_tensor(latents, dtype_hint=tf.float32)
+        if latents.dtype != tf.float32 or latents.shape.rank != 2:
+            raise InputError(
+                f"{self.name}: latents must be float32 [N, {self.latent_dim}], "
+                f"got {latents.dtype.name} {latents.shape}"
+            )
+        if latents.shape[1] != self.latent_dim:
+            raise InputError(
+                f"{self.name}: latents must have shape [N, {self.latent_dim}], got {latents.shape}"
+            )
+        if tf.executing_eagerly() and not np.isfinite(latents).all():
+            raise InputError(f"{self.name}: latents must be finite, some are not")
+        return latents
+
+    @functools.cached_property
+    def _compiled(self):
+        images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
+        latents = tf.TensorSpec([None, self.latent_dim], tf.float32)
+        return {
+            "log_prob": tf.function(self._log_prob, input_signature=[images]),
+            "encode": tf.function(self._encode, input_signature=[images]),
+            "decode": tf.function(self._decode, input_signature=[latents]),
+        }
+
+    def _run(self, verb, batch):
+        if not tf.executing_eagerly():
+            return getattr(self, f"_{verb}")(batch)
+        function = self._compiled[verb]
+        starts = range(0, max(len(batch), 1), IMAGES_AT_A_TIME)
+        return tf.concat([function(batch[s : s + IMAGES_AT_A_TIME]) for s in starts], axis=0)
+
+
+def _checked_image_shape(image_shape):
+    shape = tuple(int(n) for n in image_shape)
+    if len(shape) != 3 or min(shape) < 1:
+        raise InputError(f"image_shape must be (H, W, C), three positive integers, got {shape}")
+    return shape

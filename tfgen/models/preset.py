@@ -1,0 +1,137 @@
+"""A model as a directory: configuration, weights, and a card with the digest of each file."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import tfgen
+from tfgen.errors import InputError
+
+CONFIG, WEIGHTS, CARD = "config.json", "model.weights.h5", "card.json"
+
+
+def save(model, directory, *, card=None):
+    """Write `config.json`, `model.weights.h5` and `card.json` into a directory.
+
+    Each file appears whole or not at all, and the card, without which nothing loads, comes last.
+    Files that already lie in the directory, such as pictures, get their digests in the card too.
+
+    Arguments:
+      model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
+      directory: is made if missing.
+      card: further entries of the card, a JSON-able dict.
+
+    Raises:
+      InputError: a directory that holds a model already.
+
+    Example:
+
+    >>> import tempfile, tfgen
+    >>> model = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[16])
+    >>> directory = tempfile.mkdtemp()
+    >>> model.save_preset(directory)
+    >>> tfgen.zoo.load(directory).latent_dim
+    2
+    """
+    directory = Path(directory)
+    if (directory / CARD).exists():
+        raise InputError(f"{directory} already holds a model: choose another directory")
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory} is a file: choose a directory")
+    directory.mkdir(parents=True, exist_ok=True)
+    config = {
+        "class": type(model).__name__,
+        "config": model.get_config(),
+        "tfgen_version": tfgen.__version__,
+    }
+    write_atomically(directory / CONFIG, lambda path: path.write_text(to_json(config)))
+    plain = type(model)(**model.get_config())  # Without the optimizer and its slots.
+    plain.set_weights(model.get_weights())
+    write_atomically(directory / WEIGHTS, plain.save_weights)
+    files = sorted(p for p in directory.iterdir() if p.is_file() and not p.name.startswith("."))
+    content = {
+        "name": directory.resolve().name,
+        "class": type(model).__name__,
+        "image_shape": list(model.image_shape),
+        "latent_dim": model.latent_dim,
+        "num_bits": model.num_bits,
+        "bound": model.bound,
+        "parameters": model.count_params(),
+        **(card or {}),
+        "files": {path.name: sha256(path) for path in files},
+    }
+    write_atomically(directory / CARD, lambda path: path.write_text(to_json(content)))
+
+
+def load(directory):
+    """The model of a directory written by `save`, its digests checked.
+
+    Raises:
+      InputError: a directory without a model, a file that is missing or not what the card says, a
+        configuration that this version does not know.
+    """
+    directory = Path(directory)
+    digests = read_card(directory)["files"]
+    for name in (CONFIG, WEIGHTS):
+        _verify(directory / name, digests.get(name))
+    config = json.loads((directory / CONFIG).read_text())
+    known = tfgen.models.__all__
+    if config["class"] not in known:
+        raise InputError(
+            f"{directory / CONFIG}: tfgen {tfgen.__version__} knows the models "
+            f"{', '.join(known)}, not {config['class']!r}, written by {config['tfgen_version']}"
+        )
+    model = getattr(tfgen.models, config["class"])(**config["config"])
+    model.load_weights(directory / WEIGHTS)
+    return model
+
+
+def read_card(directory):
+    """The card of a directory, a dict.
+
+    Raises:
+      InputError: a directory without a card, or a card that is not JSON.
+    """
+    path = Path(directory) / CARD
+    if not path.exists():
+        state = "has no" if path.parent.is_dir() else "does not exist, so it has no"
+        raise InputError(f"{directory} {state} {CARD}: it holds no finished model")
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def sha256(path):
+    """The hexadecimal SHA-256 digest of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def to_json(value):
+    """Indented JSON text that ends with a newline."""
+    return json.dumps(value, indent=2) + "\n"
+
+
+def write_atomically(path, write):
+    """Let `write` fill a temporary file beside `path`, then rename it."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.name)
+    os.close(handle)
+    try:
+        write(Path(temporary))
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _verify(path, expected):
+    if not path.exists():
+        raise InputError(f"{path} is missing: the card lists it; fetch or train the model again")
+    found = sha256(path)
+    if found != expected:
+        raise InputError(
+            f"{path} is damaged: expected sha256 {expected}, found {found}; "
+            "fetch or train the model again"
+        )
