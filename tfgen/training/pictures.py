@@ -1,0 +1,80 @@
+"""The pictures of a run: samples, reconstructions, interpolations, the training curve."""
+
+import math
+
+import matplotlib.figure
+import numpy as np
+from PIL import Image
+
+SMALLEST_SIDE_IN_PIXELS = 512
+
+
+def grid(images, columns=None):
+    """Images side by side on a white ground, enlarged in whole steps if they are small.
+
+    Shapes: uint8 `[N, H, W, C]`, C of 1 or 3, to a `PIL.Image`.
+
+    Arguments:
+      images: in reading order.
+      columns: images in a row; by default the grid is as square as can be.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from tfgen.training import pictures
+    >>> pictures.grid(np.zeros((6, 8, 8, 1), "uint8"), columns=3).size
+    (513, 351)
+    """
+    images = np.asarray(images)
+    count, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    zoom = max(1, SMALLEST_SIDE_IN_PIXELS // (columns * (width + 1)))
+    images = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    gap = zoom
+    cell_height, cell_width = height * zoom + gap, width * zoom + gap
+    canvas = np.full((rows * cell_height + gap, columns * cell_width + gap, channels), 255, "uint8")
+    for index, image in enumerate(images):
+        top, left = (index // columns) * cell_height + gap, (index % columns) * cell_width + gap
+        canvas[top : top + height * zoom, left : left + width * zoom] = image
+    return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+
+
+def samples(model, seed=0):
+    """64 samples at temperature 1."""
+    return grid(model.sample(64, seed=seed), columns=8)
+
+
+def reconstructions(model, images):
+    """Rows of images, each above the row of their reconstructions."""
+    rows = []
+    for start in range(0, 32, 8):
+        part = images[start : start + 8]
+        rows += [part, np.asarray(model.reconstruct(part))]
+    return grid(np.concatenate(rows), columns=8)
+
+
+def interpolation(model, images):
+    """Eight pairs of images, a row each, with the images between them in latent space."""
+    return grid(
+        np.concatenate(np.asarray(model.interpolate(images[:8], images[8:16], steps=8))), columns=8
+    )
+
+
+def curve(history):
+    """bits/dim against epochs.
+
+    Arguments:
+      history: of a `keras.callbacks.History`: lists `bits_per_dim` and, where there is a
+        validation split, `val_bits_per_dim`.
+    """
+    figure = matplotlib.figure.Figure(figsize=(6, 4), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    epochs = range(1, len(history["bits_per_dim"]) + 1)
+    axes.plot(epochs, history["bits_per_dim"], label="train")
+    if "val_bits_per_dim" in history:
+        axes.plot(epochs, history["val_bits_per_dim"], label="validation")
+    axes.set(xlabel="epoch", ylabel="bits/dim")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure

@@ -1,0 +1,89 @@
+"""What is told of a finished run: its README and the table in the terminal."""
+
+from rich.table import Table
+
+EXPLAINED = {
+    "bits_per_dim": "bits/dim",
+    "nats": "negative log-likelihood, nats",
+}
+
+
+def table(card):
+    """The test figures of a card with their protocols, as a `rich.table.Table`."""
+    result = Table("figure", "value", title=card["name"], caption_justify="left")
+    for name, metric in card["metrics"].items():
+        result.add_row(EXPLAINED.get(name, name), value(metric))
+    result.caption = "\n".join(protocols(card))
+    return result
+
+
+def protocols(card):
+    """One sentence for each way in which figures of a card were counted."""
+    return list(dict.fromkeys(_protocol(metric) for metric in card["metrics"].values()))
+
+
+def value(metric):
+    """A figure with its standard error."""
+    return f"{metric['value']:.3f} ± {metric['standard_error']:.3f}"
+
+
+def _protocol(metric):
+    p = metric["protocol"]
+    return (
+        f"{p['data']} {p['split']}, {p['images']:,} images; {p['dims']} dims, "
+        f"{_count(p['bits'], 'bit')}; padding: {p['padding']}; dequantization: "
+        f"{p['dequantization']}; {p['bound']}; {_count(p['samples'], 'sample')} an image"
+    )
+
+
+def _count(number, noun):
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def readme(card):
+    """The README.md of a run directory, made from its card."""
+    model = card["recipe"]["model"]
+    rows = "\n".join(
+        f"| {EXPLAINED.get(name, name)} | {value(metric)} |"
+        for name, metric in card["metrics"].items()
+    )
+    arguments = ", ".join(f"{k}={v!r}" for k, v in model.items() if k != "class")
+    environment = ", ".join(f"{k} {v}" for k, v in card["environment"].items())
+    shape = ", ".join(map(str, card["image_shape"]))
+    splits = ", ".join(f"{count:,} {split}" for split, count in card["data"]["splits"].items())
+    return f"""# {card["name"]}
+
+{card["summary"][0].upper()}{card["summary"][1:]}.
+
+| figure | value |
+|---|---|
+{rows}
+
+{"; ".join(protocols(card))}.
+
+```python
+import tfgen
+
+model = tfgen.zoo.load("{card["name"]}")  # or the path of this directory
+images = model.sample(16, temperature=0.8, seed=0)  # uint8 [16, {shape}]
+nats = model.log_prob(images)  # {card["bound"]}
+latents = model.encode(images)  # float32 [16, {card["latent_dim"]}]
+images = model.decode(latents)
+```
+
+![samples](samples.png)
+
+![{card["pictures"][1]}]({card["pictures"][1]}.png)
+
+![training curve](curve.png)
+
+## How it was made
+
+- Command: `{card["command"]}`
+- Model: `{model["class"]}({arguments})`, {card["parameters"]:,} parameters
+- Data: `{card["data"]["name"]}`, {splits} images of shape ({shape})
+- Training: {card["training"]["images_seen"]:,} images seen in {card["training"]["seconds"]:.0f} s
+- Environment: {environment}
+
+`card.json` holds all of this, the recipe and the SHA-256 of every file.
+"""
