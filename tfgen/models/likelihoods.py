@@ -1,7 +1,7 @@
 """What a VAE's decoder says about pixels: p(x|z).
 
-A likelihood maps uint8 images to the numbers that the networks see, and the decoder's outputs to
-log-probabilities and to images.
+A likelihood maps uint8 images to the numbers that the networks see, and the decoder's outputs, for
+each of its parameters the D = H W C numbers of an image, to log-probabilities and to pixels.
 """
 
 import tensorflow as tf
@@ -25,7 +25,7 @@ class Bernoulli:
 
     num_bits = 1
     quantization = "dynamic binarization, one fixed draw for all images"
-    outputs_per_value = 1
+    parameters_per_pixel = 1
 
     def __init__(self, image_shape):
         if image_shape[-1] != 1:
@@ -39,11 +39,11 @@ class Bernoulli:
         return tf.cast(tf.cast(images, tf.float32) / 255.0 > noise, tf.float32)
 
     def log_prob(self, observed, outputs):
-        """`[..., H, W, C]` twice `-> [...]`."""
-        return tf.reduce_sum(observed * outputs - softplus(outputs), axis=[-3, -2, -1])
+        """`[..., D]` twice `-> [...]`."""
+        return tf.reduce_sum(observed * outputs - softplus(outputs), axis=-1)
 
     def mean(self, outputs):
-        """Values in [0, 1]: `[..., H, W, C]`."""
+        """Pixels in [0, 1]: `[..., D] -> [..., D]`."""
         return tf.sigmoid(outputs)
 
 
@@ -64,7 +64,7 @@ class QuantizedLogistic:
 
     num_bits = 8
     quantization = "none: probabilities of the 256 levels"
-    outputs_per_value = 2
+    parameters_per_pixel = 2
 
     def __init__(self, image_shape):
         pass
@@ -74,7 +74,7 @@ class QuantizedLogistic:
         return tf.cast(images, tf.float32) / 255.0
 
     def log_prob(self, observed, outputs):
-        """`[..., H, W, C]` and `[..., H, W, 2C] -> [...]`."""
+        """`[..., D]` and `[..., 2D] -> [...]`."""
         mean, log_scale = self._mean_and_log_scale(outputs)
         inverse_scale = tf.exp(-log_scale)
         above = (observed - mean + 0.5 / 255.0) * inverse_scale
@@ -88,10 +88,10 @@ class QuantizedLogistic:
             log_sigmoid(above),
             tf.where(observed > 1.0 - half_level, log_sigmoid(-below), inside),
         )
-        return tf.reduce_sum(log_prob, axis=[-3, -2, -1])
+        return tf.reduce_sum(log_prob, axis=-1)
 
     def mean(self, outputs):
-        """Values in [0, 1]: `[..., H, W, C]`."""
+        """Pixels in [0, 1]: `[..., 2D] -> [..., D]`."""
         return tf.clip_by_value(self._mean_and_log_scale(outputs)[0], 0.0, 1.0)
 
     def _mean_and_log_scale(self, outputs):

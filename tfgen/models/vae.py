@@ -111,10 +111,6 @@ class VAE(GenerativeModel):
         self.importance_samples = importance_samples
         self._likelihood = LIKELIHOODS[likelihood](self.image_shape)
         self.num_bits = self._likelihood.num_bits
-        self._outputs_shape = (
-            *self.image_shape[:2],
-            self.image_shape[2] * self._likelihood.outputs_per_value,
-        )
         self.encoder = networks.dense(
             self.num_dims,
             2 * latent_dim,
@@ -124,7 +120,7 @@ class VAE(GenerativeModel):
         )
         self.decoder = networks.dense(
             latent_dim,
-            math.prod(self._outputs_shape),
+            self.num_dims * self._likelihood.parameters_per_pixel,
             widths=hidden_units[::-1],
             activation=activation,
             name=f"{name}_decoder",
@@ -194,22 +190,25 @@ class VAE(GenerativeModel):
         return -self._bound_of(observed, noise.normal(shape), self.estimator)
 
     def _encode(self, images):
-        return self._posterior(tf.cast(images, tf.float32) / 255.0)[0]
+        grey = tf.cast(images, tf.float32) / 255.0
+        return self._posterior(tf.reshape(grey, [-1, self.num_dims]))[0]
 
     def _decode(self, latents):
-        mean = self._likelihood.mean(self._outputs(latents))
-        return tf.cast(tf.round(255.0 * mean), tf.uint8)
+        pixels = self._likelihood.mean(self.decoder(latents))
+        images = tf.reshape(pixels, [-1, *self.image_shape])
+        return tf.cast(tf.round(255.0 * images), tf.uint8)
 
     def _bound_of(self, observed, noise, estimator):
-        """The bound, `[N]`, for binarized or scaled images `[N, H, W, C]`, noise `[N, L, k, D]`."""
-        mean, log_variance = self._posterior(observed)
+        """The bound, `[N]`, of observed images `[N, H, W, C]` at noise `[N, L, k, latent_dim]`."""
+        flat = tf.reshape(observed, [-1, self.num_dims])
+        mean, log_variance = self._posterior(flat)
         mean, log_variance = mean[:, None, None], log_variance[:, None, None]
         latents = mean + tf.exp(0.5 * log_variance) * noise
-        flat = tf.reshape(latents, [-1, self.latent_dim])
+        outputs = self.decoder(tf.reshape(latents, [-1, self.latent_dim]))
         outputs = tf.reshape(
-            self._outputs(flat), tf.concat([tf.shape(latents)[:3], self._outputs_shape], axis=0)
+            outputs, tf.concat([tf.shape(latents)[:3], tf.shape(outputs)[1:]], axis=0)
         )
-        reconstruction = self._likelihood.log_prob(observed[:, None, None], outputs)
+        reconstruction = self._likelihood.log_prob(flat[:, None, None], outputs)
         if estimator == "B" and noise.shape[2] == 1:
             negative_kl = 0.5 * tf.reduce_sum(
                 1.0 + log_variance - mean**2 - tf.exp(log_variance), axis=-1
@@ -221,9 +220,5 @@ class VAE(GenerativeModel):
         log_mean_weight = tf.reduce_logsumexp(log_weights, axis=2) - math.log(noise.shape[2])
         return tf.reduce_mean(log_mean_weight, axis=1)
 
-    def _posterior(self, observed):
-        flat = tf.reshape(observed, [-1, self.num_dims])
+    def _posterior(self, flat):
         return tf.split(self.encoder(flat), 2, axis=-1)
-
-    def _outputs(self, latents):
-        return tf.reshape(self.decoder(latents), [-1, *self._outputs_shape])
