@@ -158,7 +158,7 @@ class Weights(keras.layers.Layer):
 
     def add(self, name, value, *, trainable=True, dtype=None):
         """A new weight of this name and initial value."""
-        value = tf.convert_to_tensor(value, dtype or self.variable_dtype)
+        value = tf.cast(value, dtype or self.variable_dtype)
         return self.add_weight(
             shape=value.shape,
             initializer=lambda shape, dtype=None: value,

@@ -1,0 +1,164 @@
+"""What holds for every bijector: shapes, inverse, log-determinant, gradients, weights."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+from tfgen import bijectors
+from tfgen.errors import InputError
+
+SHAPE = (4, 4, 4)
+CASES = {
+    "actnorm": lambda dtype: bijectors.ActNorm(SHAPE, dtype=dtype),
+    "invertible_conv": lambda dtype: bijectors.InvertibleConv1x1(SHAPE, dtype=dtype),
+    "invertible_conv_plain": lambda dtype: bijectors.InvertibleConv1x1(
+        SHAPE, lu=False, dtype=dtype
+    ),
+    "shuffle": lambda dtype: bijectors.Permutation(SHAPE, kind="shuffle", seed=1, dtype=dtype),
+    "reverse": lambda dtype: bijectors.Permutation(SHAPE, kind="reverse", dtype=dtype),
+    "affine": lambda dtype: bijectors.AffineCoupling(SHAPE, width=6, dtype=dtype),
+    "affine_sigmoid": lambda dtype: bijectors.AffineCoupling(
+        SHAPE, width=6, scale="sigmoid", dtype=dtype
+    ),
+    "additive": lambda dtype: bijectors.AdditiveCoupling(SHAPE, width=6, dtype=dtype),
+    "squeeze": lambda dtype: bijectors.Squeeze(SHAPE, dtype=dtype),
+    "split": lambda dtype: bijectors.Split(SHAPE, dtype=dtype),
+    "split_quarter": lambda dtype: bijectors.Split(SHAPE, fraction=0.25, dtype=dtype),
+    "step": lambda dtype: bijectors.GlowStep(SHAPE, width=6, dtype=dtype),
+    "step_shuffle_additive": lambda dtype: bijectors.GlowStep(
+        SHAPE, permutation="shuffle", coupling="additive", width=6, dtype=dtype
+    ),
+    "glow": lambda dtype: bijectors.Glow((4, 4, 2), levels=2, depth=2, width=6, dtype=dtype),
+    "glow_one_level": lambda dtype: bijectors.Glow(
+        (4, 4, 1), levels=1, depth=3, width=6, dtype=dtype
+    ),
+}
+EVERY = pytest.mark.parametrize("case", CASES)
+
+
+def trained(case, dtype="float64", seed=0):
+    """A bijector with random weights: the initial ones make many things the identity."""
+    bijector = CASES[case](dtype)
+    generator = np.random.default_rng(seed)
+    for variable in bijector.trainable_variables:
+        noise = generator.normal(size=variable.shape, scale=0.05)
+        variable.assign_add(tf.cast(noise, variable.dtype))
+    return bijector
+
+
+def batch(shape, count=3, dtype="float64", seed=1):
+    return tf.constant(np.random.default_rng(seed).normal(size=(count, *shape)), dtype)
+
+
+@EVERY
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-4)])
+def test_round_trips(case, dtype, tolerance):
+    bijector = trained(case, dtype)
+    x, z = batch(bijector.data_shape, dtype=dtype), batch(bijector.latent_shape, dtype=dtype)
+    np.testing.assert_allclose(
+        bijector.forward_and_log_det(bijector.inverse(x))[0], x, 0, tolerance
+    )
+    np.testing.assert_allclose(
+        bijector.inverse_and_log_det(bijector.forward(z))[0], z, 0, tolerance
+    )
+
+
+@EVERY
+def test_log_determinants_equal_the_autodiff_jacobian(case):
+    bijector = trained(case)
+    for function, shape in (
+        (bijector.inverse_and_log_det, bijector.data_shape),
+        (bijector.forward_and_log_det, bijector.latent_shape),
+    ):
+        value = batch(shape)
+        with tf.GradientTape() as tape:
+            tape.watch(value)
+            out, log_det = function(value)
+            flat = tf.reshape(out, [len(value), -1])
+        size = flat.shape[1]
+        jacobian = tf.reshape(tape.batch_jacobian(flat, value), [-1, size, size])
+        np.testing.assert_allclose(log_det, np.linalg.slogdet(jacobian)[1], rtol=0, atol=1e-8)
+        assert log_det.shape == (len(value),)
+
+
+@EVERY
+def test_tfps_methods_agree_with_the_single_pass(case):
+    bijector = trained(case)
+    z = batch(bijector.latent_shape)
+    x, log_det = bijector.forward_and_log_det(z)
+    np.testing.assert_allclose(bijector.forward(z), x, 0, 1e-12)
+    np.testing.assert_allclose(
+        np.broadcast_to(bijector.forward_log_det_jacobian(z), [3]), log_det, 0, 1e-10
+    )
+    np.testing.assert_allclose(
+        np.broadcast_to(bijector.inverse_log_det_jacobian(x), [3]), -log_det, 0, 1e-10
+    )
+    assert bijector.forward_event_shape(bijector.latent_shape) == bijector.data_shape
+    assert bijector.inverse_event_shape(bijector.data_shape) == bijector.latent_shape
+    assert tuple(bijector.forward_event_shape_tensor(bijector.latent_shape)) == bijector.data_shape
+    assert tuple(bijector.inverse_event_shape_tensor(bijector.data_shape)) == bijector.latent_shape
+
+
+@EVERY
+def test_keras_and_tfp_see_the_same_weights_and_all_get_gradients(case):
+    bijector = trained(case)
+    of_keras = {id(w.value) for layer in bijector.layers for w in layer.trainable_weights}
+    assert of_keras == {id(v) for v in bijector.trainable_variables}
+    with tf.GradientTape() as tape:
+        z, log_det = bijector.inverse_and_log_det(batch(bijector.data_shape))
+        loss = tf.reduce_sum(z**2) - tf.reduce_sum(log_det)
+    for variable, gradient in zip(
+        bijector.trainable_variables, tape.gradient(loss, bijector.trainable_variables), strict=True
+    ):
+        assert gradient is not None, variable.name
+        assert np.isfinite(gradient).all(), variable.name
+        assert np.any(gradient), variable.name
+
+
+@EVERY
+@pytest.mark.parametrize("batch_shape", [(), (0,), (5,), (2, 3)])
+def test_any_batch_shape(case, batch_shape):
+    bijector = trained(case)
+    z = tf.random.stateless_normal([*batch_shape, *bijector.latent_shape], [0, 0], dtype="float64")
+    x, log_det = bijector.forward_and_log_det(z)
+    assert x.shape == (*batch_shape, *bijector.data_shape)
+    assert log_det.shape == batch_shape
+    assert bijector.inverse(x).shape == z.shape
+
+
+@EVERY
+def test_works_in_a_graph_with_a_free_batch_inside_chain_invert_and_a_distribution(case):
+    bijector = trained(case)
+    twice = tfb.Chain([tfb.Invert(bijector), bijector])
+    base = tfd.Sample(tfd.Normal(tf.zeros([], "float64"), 1.0), bijector.latent_shape)
+    distribution = tfd.TransformedDistribution(base, bijector)
+    z = batch(bijector.latent_shape)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *bijector.latent_shape], "float64")])
+    def graph(z):
+        x = bijector.forward(z)
+        return twice.forward(z), distribution.log_prob(x), bijector.inverse_and_log_det(x)[1]
+
+    same, log_prob, log_det = graph(z)
+    np.testing.assert_allclose(same, z, 0, 1e-9)
+    np.testing.assert_allclose(log_prob, base.log_prob(z) + log_det, 0, 1e-9)
+
+
+@EVERY
+def test_checkpoints_restore_the_weights(case, tmp_path):
+    bijector, other = trained(case, seed=0), trained(case, seed=5)
+    tf.train.Checkpoint(bijector).write(str(tmp_path / "checkpoint"))
+    tf.train.Checkpoint(other).read(str(tmp_path / "checkpoint")).expect_partial()
+    x = batch(bijector.data_shape)
+    np.testing.assert_array_equal(other.inverse(x), bijector.inverse(x))
+
+
+@EVERY
+def test_wrong_shapes_and_dtypes_are_refused(case):
+    bijector = trained(case)
+    with pytest.raises(InputError, match="expected shape"):
+        bijector.inverse_and_log_det(tf.zeros([2, 3, 3, 4], "float64"))
+    with pytest.raises(InputError, match="expected float64, got float32"):
+        bijector.inverse_and_log_det(tf.zeros([2, *bijector.data_shape], "float32"))

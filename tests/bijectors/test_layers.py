@@ -1,0 +1,161 @@
+"""What is particular to each bijector."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfgen import bijectors
+from tfgen.errors import InputError
+
+
+def test_actnorm_normalizes_the_batch_it_is_initialized_with_and_only_that_one():
+    generator = np.random.default_rng(0)
+    x = generator.normal([5.0, -2.0], [3.0, 0.1], size=(64, 4, 4, 2)).astype("float32")
+    actnorm = bijectors.ActNorm((4, 4, 2))
+    assert not actnorm.initialized
+    np.testing.assert_array_equal(actnorm.inverse(x), x)
+    z = actnorm.initialize(x).numpy()
+    np.testing.assert_allclose(z.mean((0, 1, 2)), 0.0, atol=1e-5)
+    np.testing.assert_allclose(z.std((0, 1, 2)), 1.0, atol=1e-4)
+    assert actnorm.initialized
+    np.testing.assert_array_equal(actnorm.initialize(7 * x), actnorm.inverse(7 * x))
+
+
+def test_actnorm_survives_channels_without_variance():
+    x = np.stack([np.full((8, 4, 4), 3.0), np.random.default_rng(0).normal(size=(8, 4, 4))], -1)
+    z, log_det = _initialized(bijectors.ActNorm((4, 4, 2)), x.astype("float32"))
+    assert np.isfinite(z).all()
+    assert np.isfinite(log_det).all()
+    np.testing.assert_allclose(z[..., 0], 0.0, atol=1e-6)
+
+
+def _initialized(bijector, x):
+    bijector.initialize(x)
+    return [value.numpy() for value in bijector.inverse_and_log_det(x)]
+
+
+def test_glow_initializes_each_actnorm_from_what_reaches_it():
+    x = np.random.default_rng(0).normal(2.0, 5.0, size=(256, 8, 8, 1)).astype("float32")
+    flow = bijectors.Glow((8, 8, 1), levels=2, depth=3, width=8)
+    z = flow.initialize(x)
+    np.testing.assert_allclose(z, flow.inverse(x), atol=2e-5)
+    np.testing.assert_allclose(np.mean(z), 0.0, atol=1e-2)
+    np.testing.assert_allclose(np.std(z), 1.0, atol=1e-2)
+
+
+@pytest.mark.parametrize("lu", [True, False])
+def test_invertible_conv_starts_as_a_rotation_and_equals_a_convolution(lu):
+    mixing = bijectors.InvertibleConv1x1((5, 5, 6), lu=lu, seed=3, dtype="float64")
+    matrix = mixing.matrix().numpy()
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(6), atol=1e-6)
+    np.testing.assert_allclose(mixing.inverse_matrix().numpy() @ matrix, np.eye(6), atol=1e-12)
+    x = tf.random.stateless_normal([2, 5, 5, 6], [0, 1], dtype="float64")
+    convolved = tf.nn.conv2d(x, tf.transpose(matrix)[None, None], 1, "SAME")
+    np.testing.assert_allclose(mixing.inverse(x), convolved, atol=1e-12)
+
+
+def test_both_forms_of_invertible_conv_agree():
+    lu = bijectors.InvertibleConv1x1((3, 3, 5), lu=True, seed=3, dtype="float64")
+    plain = bijectors.InvertibleConv1x1((3, 3, 5), lu=False, seed=3, dtype="float64")
+    np.testing.assert_allclose(lu.matrix(), plain.matrix(), atol=1e-7)
+    np.testing.assert_allclose(lu.log_det(), plain.log_det(), atol=1e-5)
+
+
+def test_squeeze_gathers_blocks_of_pixels():
+    x = np.arange(16.0, dtype="float32").reshape(1, 4, 4, 1)
+    z = bijectors.Squeeze((4, 4, 1)).inverse(x).numpy()
+    np.testing.assert_array_equal(z[0, 0, 0], [0, 1, 4, 5])
+    np.testing.assert_array_equal(z[0, 1, 1], [10, 11, 14, 15])
+
+
+@pytest.mark.parametrize("kind", ["affine", "additive"])
+def test_couplings_leave_half_of_the_channels_alone_and_start_as_the_identity(kind):
+    cls = {"affine": bijectors.AffineCoupling, "additive": bijectors.AdditiveCoupling}[kind]
+    coupling = cls((4, 4, 6), width=8)
+    x = tf.random.stateless_normal([2, 4, 4, 6], [0, 0])
+    np.testing.assert_array_equal(coupling.inverse(x), x)
+    for variable in coupling.trainable_variables:
+        variable.assign_add(tf.random.stateless_normal(variable.shape, [0, 1]))
+    z = coupling.inverse(x)
+    np.testing.assert_array_equal(z[..., 3:], x[..., 3:])
+    assert np.all(z[..., :3] != x[..., :3])
+
+
+def test_couplings_accept_any_keras_network():
+    network = keras.Sequential([keras.layers.Conv2D(4, 1, kernel_initializer="random_normal")])
+    coupling = bijectors.AffineCoupling((4, 4, 4), network=network)
+    assert len(coupling.trainable_variables) == 2
+    with pytest.raises(InputError, match=r"must map \[N, 4, 4, 2\] to \[N, 4, 4, 4\]"):
+        bijectors.AffineCoupling((4, 4, 4), network=keras.layers.Conv2D(3, 1))
+
+
+def test_split_standardizes_what_leaves_by_what_stays():
+    split = bijectors.Split((4, 4, 4), fraction=0.25)
+    for variable in split.trainable_variables:
+        variable.assign_add(0.1 * tf.random.stateless_normal(variable.shape, [0, 1]))
+    x = tf.random.stateless_normal([2, 4, 4, 4], [0, 0])
+    kernel, bias = split.trainable_variables
+    parameters = (tf.nn.conv2d(x[..., :3], kernel, 1, "SAME") + bias).numpy()
+    mean, deviation = parameters[..., :1], np.exp(parameters[..., 1:])
+    z = split.inverse(x).numpy()
+    np.testing.assert_array_equal(z[..., :3], x[..., :3])
+    np.testing.assert_allclose(z[..., 3:], (x[..., 3:] - mean) / deviation, rtol=1e-4, atol=1e-5)
+    prior = tfd.Normal(mean, deviation)
+    expected = np.sum(
+        prior.log_prob(x[..., 3:]) - tfd.Normal(0.0, 1.0).log_prob(z[..., 3:]), (1, 2, 3)
+    )
+    np.testing.assert_allclose(split.inverse_and_log_det(x)[1], expected, rtol=1e-4)
+
+
+def test_no_network_runs_twice():
+    calls = []
+
+    class Counting(keras.layers.Layer):
+        def call(self, x):
+            calls.append(1)
+            return tf.concat([x, 0.1 * x], axis=-1)
+
+    coupling = bijectors.AffineCoupling((2, 2, 2), network=Counting())
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), [2, 2, 2])
+    distribution = tfd.TransformedDistribution(base, coupling)
+    calls.clear()
+    distribution.log_prob(tf.random.stateless_normal([3, 2, 2, 2], [0, 0]))
+    assert len(calls) == 1
+    calls.clear()
+    distribution.experimental_sample_and_log_prob(3, seed=0)
+    assert len(calls) == 1
+
+
+def test_networks_in_bfloat16_leave_the_flow_in_float32():
+    flow = bijectors.Glow((8, 8, 1), levels=2, depth=2, width=8, network_dtype="bfloat16")
+    for variable in flow.trainable_variables:
+        assert variable.dtype == "float32"
+        variable.assign_add(0.05 * tf.random.stateless_normal(variable.shape, [0, 1]))
+    x = tf.random.stateless_normal([4, 8, 8, 1], [0, 0])
+    z, _ = flow.inverse_and_log_det(x)
+    np.testing.assert_allclose(flow.forward(z), x, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: bijectors.AffineCoupling((4, 4, 3)), "must be even"),
+        (lambda: bijectors.AffineCoupling((4, 4, 4), scale="exp"), "tanh, sigmoid, got 'exp'"),
+        (lambda: bijectors.Squeeze((5, 4, 3)), "got 5x4; 4x4 would work"),
+        (lambda: bijectors.Squeeze((4, 4, 3), factor=1), "at least 2, got 1"),
+        (lambda: bijectors.Split((4, 4, 4), fraction=1.5), "between 0 and 1, got 1.5"),
+        (lambda: bijectors.Split((4, 4, 4), fraction=0.01), "fractions from 0.25 to 0.75 work"),
+        (lambda: bijectors.Permutation((4, 4, 4), kind="swap"), "'shuffle' or 'reverse'"),
+        (lambda: bijectors.GlowStep((4, 4, 4), coupling="cubic"), "affine, additive, got 'cubic'"),
+        (lambda: bijectors.GlowStep((4, 4, 4), permutation="x"), "invertible_conv, shuffle"),
+        (lambda: bijectors.ActNorm((4, 4)), r"three positive integers \(H, W, C\)"),
+        (lambda: bijectors.Glow((28, 28, 1), levels=3), "levels up to 2 work for 28x28"),
+        (lambda: bijectors.Glow((30, 30, 1), levels=3), "resize the images to 32x32"),
+        (lambda: bijectors.Glow((8, 8, 1), levels=0), "levels must be a positive integer, got 0"),
+    ],
+)
+def test_bad_arguments_say_what_would_work(build, message):
+    with pytest.raises(InputError, match=message):
+        build()
