@@ -14,6 +14,7 @@ dependencies = [
     "tensorflow-probability>=0.25,<0.26",  # bijectors and distributions
     "tf-keras>=2.21,<2.22",  # tensorflow-probability needs it to import; nothing here does
     "tensorflow-datasets>=4.9.9",  # builders: one way to prepare, split and read any data set
+    "importlib-resources>=6",  # tensorflow-datasets 4.9.10 imports it without asking for it
     "scikit-learn>=1.4",  # carries the 1,797 handwritten digits of the embedded data set
     "pillow>=10",  # reads folders of images, writes the pictures
     "matplotlib>=3.8",  # the training curves
