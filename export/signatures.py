@@ -17,11 +17,11 @@ class Signatures(tf.Module):
     The graphs hold no random state, no Python and no XLA. A SavedModel refuses inputs of another
     shape; TFLite drops that check.
 
-    Arguments:
-      model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
+    Args:
+        model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
 
     Attributes:
-      functions: a dict from a signature's name to its concrete function.
+        functions: a dict from a signature's name to its concrete function.
     """
 
     def __init__(self, model):

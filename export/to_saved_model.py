@@ -19,16 +19,16 @@ def saved_model(model, directory, version=None):
     `log_prob`. The folder appears under its number only when it is complete, so that a TF Serving
     which watches `directory` never sees half of it.
 
-    Arguments:
-      model: a model, the name of a pretrained one, or a run directory.
-      directory: holds a folder for each version; is made if missing.
-      version: a positive integer; by default one more than the highest there is.
+    Args:
+        model: a model, the name of a pretrained one, or a run directory.
+        directory: holds a folder for each version; is made if missing.
+        version: a positive integer; by default one more than the highest there is.
 
     Returns:
-      The path of the new folder.
+        The path of the new folder.
 
     Raises:
-      InputError: a version that exists, or that is no positive integer; an unknown model.
+        InputError: a version that exists, or that is no positive integer; an unknown model.
 
     Example:
 

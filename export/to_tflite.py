@@ -22,16 +22,16 @@ def tflite(model, file, precision="float32"):
     The signatures are those of `tfgen.export.signatures.Signatures`. Before the file takes its name
     it is run with LiteRT, and its log-likelihoods are compared with the model's.
 
-    Arguments:
-      model: a model, the name of a pretrained one, or a run directory.
-      file: the path to write, by convention ending in `.tflite`.
-      precision: of the weights: "float32".
+    Args:
+        model: a model, the name of a pretrained one, or a run directory.
+        file: the path to write, by convention ending in `.tflite`.
+        precision: of the weights: "float32".
 
     Returns:
-      The path of the file.
+        The path of the file.
 
     Raises:
-      InputError: an unknown precision or model, a directory that does not exist.
+        InputError: an unknown precision or model, a directory that does not exist.
 
     Example:
 

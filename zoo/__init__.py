@@ -23,15 +23,16 @@ def list():
 def load(name_or_dir):
     """A model with its trained weights, the SHA-256 of its files checked.
 
-    Arguments:
-      name_or_dir: one of `list()`, or a directory that `tfgen-train` or `model.save_preset` wrote.
+    Args:
+        name_or_dir: one of `list()`, or a directory that `tfgen-train` or `model.save_preset`
+            wrote.
 
     Returns:
-      A `tfgen.models.VAE` or `tfgen.models.Glow`.
+        A `tfgen.models.VAE` or `tfgen.models.Glow`.
 
     Raises:
-      InputError: an unknown name (with the names there are), a directory without a finished model,
-        a file that is missing or damaged.
+        InputError: an unknown name (the message lists those there are), a directory without a
+            finished model, a file that is missing or damaged.
 
     Example:
 
@@ -48,14 +49,14 @@ def load(name_or_dir):
 def card(name_or_dir):
     """What is known of a model: figures with their protocol, data, recipe, command, digests.
 
-    Arguments:
-      name_or_dir: as for `load`.
+    Args:
+        name_or_dir: as for `load`.
 
     Returns:
-      A dict, the content of `card.json`.
+        A dict, the content of `card.json`.
 
     Raises:
-      InputError: as `load`.
+        InputError: as `load`.
 
     Example:
 
@@ -72,7 +73,7 @@ def directory(name_or_dir):
     """The directory of a pretrained model, or the one that was given.
 
     Raises:
-      InputError: neither a directory nor a known name.
+        InputError: neither a directory nor a known name.
     """
     path = Path(name_or_dir)
     if path.is_dir():

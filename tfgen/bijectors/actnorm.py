@@ -21,13 +21,13 @@ class ActNorm(FlowBijector):
     Until `initialize(x)` has been called the bijector is the identity. A channel whose standard
     deviation is below 1e-6 keeps scale 1. `initialized` is saved with the weights.
 
-    Arguments:
-      event_shape: (H, W, C) of the data.
-      dtype: of data and weights.
-      name: of the bijector.
+    Args:
+        event_shape: (H, W, C) of the data.
+        dtype: of data and weights.
+        name: of the bijector.
 
     Raises:
-      InputError: an event shape that is not (H, W, C), or data of another shape or dtype.
+        InputError: an event shape that is not (H, W, C), or data of another shape or dtype.
 
     Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.1.
 

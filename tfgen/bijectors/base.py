@@ -26,12 +26,12 @@ class FlowBijector(tfb.Bijector):
     of `layers`, which a `keras.Model` tracks, and the `tf.Variable` inside it is listed where
     `tf.Module` finds it, so that both count the same weights.
 
-    Arguments:
-      data_shape: event shape of x.
-      latent_shape: event shape of z; that of x if not given.
-      layers: the Keras layers and models that hold the weights.
-      dtype: of x, z and the weights.
-      name: of the bijector.
+    Args:
+        data_shape: event shape of x.
+        latent_shape: event shape of z; that of x if not given.
+        layers: the Keras layers and models that hold the weights.
+        dtype: of x, z and the weights.
+        name: of the bijector.
     """
 
     _cache = cache_util.BijectorCacheWithGreedyAttrs(

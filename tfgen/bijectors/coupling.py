@@ -24,17 +24,17 @@ class AdditiveCoupling(FlowBijector):
 
     Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
 
-    Arguments:
-      event_shape: (H, W, C) of the data, C even.
-      width: hidden channels of the default network, `tfgen.networks.convolutional`.
-      network: a Keras model `[N, H, W, C/2] -> [N, H, W, C/2]` to use in its place.
-      network_dtype: in which the default network computes, such as "bfloat16"; that of the data by
-        default. The flow's own arithmetic stays in `dtype`.
-      dtype: of data and weights.
-      name: of the bijector.
+    Args:
+        event_shape: (H, W, C) of the data, C even.
+        width: hidden channels of the default network, `tfgen.networks.convolutional`.
+        network: a Keras model `[N, H, W, C/2] -> [N, H, W, C/2]` to use in its place.
+        network_dtype: in which the default network computes, such as "bfloat16"; that of the data
+            by default. The flow's own arithmetic stays in `dtype`.
+        dtype: of data and weights.
+        name: of the bijector.
 
     Raises:
-      InputError: an odd number of channels, a network of other shapes, data of another shape.
+        InputError: an odd number of channels, a network of other shapes, data of another shape.
 
     Reference: Dinh, Krueger and Bengio, NICE, 2014 (1410.8516), section 3.2; Kingma and Dhariwal,
     Glow, 2018 (1807.03039), section 3.3.
@@ -113,20 +113,20 @@ class AffineCoupling(AdditiveCoupling):
 
     Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
 
-    Arguments:
-      event_shape: (H, W, C) of the data, C even.
-      width: hidden channels of the default network, `tfgen.networks.convolutional`.
-      scale: "tanh" or "sigmoid".
-      network: a Keras model `[N, H, W, C/2] -> [N, H, W, C]` to use in its place; its first C/2
-        outputs are t, the others r.
-      network_dtype: in which the default network computes, such as "bfloat16"; that of the data by
-        default. The flow's own arithmetic stays in `dtype`.
-      dtype: of data and weights.
-      name: of the bijector.
+    Args:
+        event_shape: (H, W, C) of the data, C even.
+        width: hidden channels of the default network, `tfgen.networks.convolutional`.
+        scale: "tanh" or "sigmoid".
+        network: a Keras model `[N, H, W, C/2] -> [N, H, W, C]` to use in its place; its first C/2
+            outputs are t, the others r.
+        network_dtype: in which the default network computes, such as "bfloat16"; that of the data
+            by default. The flow's own arithmetic stays in `dtype`.
+        dtype: of data and weights.
+        name: of the bijector.
 
     Raises:
-      InputError: an odd number of channels, an unknown scale, a network of other shapes, data of
-        another shape.
+        InputError: an odd number of channels, an unknown scale, a network of other shapes, data of
+            another shape.
 
     Reference: Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2016
     (1605.08803), section 3.2; Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.3.

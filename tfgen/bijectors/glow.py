@@ -20,20 +20,21 @@ class Glow(FlowBijector):
 
     Shapes: forward `[..., H*W*C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
 
-    Arguments:
-      event_shape: (H, W, C) of the images; H and W multiples of 2^levels.
-      levels: number of resolutions, L in the paper.
-      depth: steps of flow at each resolution, K in the paper.
-      width: hidden channels of the couplings' networks.
-      coupling: "affine" or "additive".
-      permutation: "invertible_conv", "shuffle" or "reverse".
-      scale: of affine couplings, see `AffineCoupling`.
-      network_dtype: in which the networks compute, such as "bfloat16".
-      dtype: of data and weights.
-      name: of the bijector.
+    Args:
+        event_shape: (H, W, C) of the images; H and W multiples of 2^levels.
+        levels: number of resolutions, L in the paper.
+        depth: steps of flow at each resolution, K in the paper.
+        width: hidden channels of the couplings' networks.
+        coupling: "affine" or "additive".
+        permutation: "invertible_conv", "shuffle" or "reverse".
+        scale: of affine couplings, see `AffineCoupling`.
+        network_dtype: in which the networks compute, such as "bfloat16".
+        dtype: of data and weights.
+        name: of the bijector.
 
     Raises:
-      InputError: sides that are no multiples of 2^levels, and whatever the inner bijectors refuse.
+        InputError: sides that are no multiples of 2^levels, and whatever the inner bijectors
+            refuse.
 
     Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3, figure 2.
 

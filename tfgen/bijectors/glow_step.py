@@ -21,19 +21,19 @@ class GlowStep(FlowBijector):
 
     Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
 
-    Arguments:
-      event_shape: (H, W, C) of the data, C even.
-      coupling: "affine" or "additive".
-      permutation: "invertible_conv", "shuffle" or "reverse".
-      width: hidden channels of the coupling's network.
-      scale: of an affine coupling, see `AffineCoupling`.
-      network_dtype: in which the network computes, such as "bfloat16".
-      dtype: of data and weights.
-      name: of the bijector.
+    Args:
+        event_shape: (H, W, C) of the data, C even.
+        coupling: "affine" or "additive".
+        permutation: "invertible_conv", "shuffle" or "reverse".
+        width: hidden channels of the coupling's network.
+        scale: of an affine coupling, see `AffineCoupling`.
+        network_dtype: in which the network computes, such as "bfloat16".
+        dtype: of data and weights.
+        name: of the bijector.
 
     Raises:
-      InputError: an odd number of channels, an unknown coupling or permutation, data of another
-        shape or dtype.
+        InputError: an odd number of channels, an unknown coupling or permutation, data of another
+            shape or dtype.
 
     Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3, figure 2.
 

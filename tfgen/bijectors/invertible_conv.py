@@ -21,15 +21,15 @@ class InvertibleConv1x1(FlowBijector):
 
     Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
 
-    Arguments:
-      event_shape: (H, W, C) of the data.
-      lu: whether W is kept in its LU form.
-      seed: of the initial rotation; by default Keras' global seed.
-      dtype: of data and weights.
-      name: of the bijector.
+    Args:
+        event_shape: (H, W, C) of the data.
+        lu: whether W is kept in its LU form.
+        seed: of the initial rotation; by default Keras' global seed.
+        dtype: of data and weights.
+        name: of the bijector.
 
     Raises:
-      InputError: an event shape that is not (H, W, C), or data of another shape or dtype.
+        InputError: an event shape that is not (H, W, C), or data of another shape or dtype.
 
     Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.2.
 

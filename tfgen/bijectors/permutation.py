@@ -18,15 +18,15 @@ class Permutation(FlowBijector):
 
     Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
 
-    Arguments:
-      event_shape: (H, W, C) of the data.
-      kind: "shuffle", drawn at random once and saved with the weights, or "reverse".
-      seed: of the shuffle; by default a new one each time.
-      dtype: of the data.
-      name: of the bijector.
+    Args:
+        event_shape: (H, W, C) of the data.
+        kind: "shuffle", drawn at random once and saved with the weights, or "reverse".
+        seed: of the shuffle; by default a new one each time.
+        dtype: of the data.
+        name: of the bijector.
 
     Raises:
-      InputError: an unknown kind, an event shape that is not (H, W, C), or data of another shape.
+        InputError: an unknown kind, an event shape that is not (H, W, C), or data of another shape.
 
     Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.2 and figure 3.
 

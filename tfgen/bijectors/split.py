@@ -24,15 +24,15 @@ class Split(FlowBijector):
 
     Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
 
-    Arguments:
-      event_shape: (H, W, C) of the data.
-      fraction: of the channels that leave, rounded to a whole number of channels, the last ones.
-      dtype: of data and weights.
-      name: of the bijector.
+    Args:
+        event_shape: (H, W, C) of the data.
+        fraction: of the channels that leave, rounded to a whole number of channels, the last ones.
+        dtype: of data and weights.
+        name: of the bijector.
 
     Raises:
-      InputError: a fraction outside (0, 1) or one that leaves no channel on one side, an event
-        shape that is not (H, W, C), or data of another shape or dtype.
+        InputError: a fraction outside (0, 1) or one that leaves no channel on one side, an event
+            shape that is not (H, W, C), or data of another shape or dtype.
 
     Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.4 and figure 2.
 

@@ -14,14 +14,14 @@ class Squeeze(FlowBijector):
     Shapes: inverse `[..., H, W, C] -> [..., H/factor, W/factor, factor^2 C]`, forward the way
     back.
 
-    Arguments:
-      event_shape: (H, W, C) of the data.
-      factor: side of the blocks in pixels.
-      dtype: of the data.
-      name: of the bijector.
+    Args:
+        event_shape: (H, W, C) of the data.
+        factor: side of the blocks in pixels.
+        dtype: of the data.
+        name: of the bijector.
 
     Raises:
-      InputError: sides that the factor does not divide, or data of another shape or dtype.
+        InputError: sides that the factor does not divide, or data of another shape or dtype.
 
     Reference: Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2016
     (1605.08803), section 3.6.

@@ -6,5 +6,7 @@ The submodules are imported when first used; `preset` reads cards without Tensor
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["preset"], submod_attrs={"glow": ["Glow"], "vae": ["VAE"]}
+    __name__,
+    submodules=["likelihoods", "noise", "preset"],
+    submod_attrs={"glow": ["Glow"], "vae": ["VAE"]},
 )

@@ -24,10 +24,10 @@ class GenerativeModel(keras.Model):
     The verbs take NumPy arrays or tensors. Eagerly they run compiled, a limited number of images at
     a time, so that memory stays bounded; inside a `tf.function` they are part of its graph.
 
-    Arguments:
-      image_shape: (H, W, C).
-      latent_dim: D, numbers in a latent.
-      name: of the model.
+    Args:
+        image_shape: (H, W, C).
+        latent_dim: D, numbers in a latent.
+        name: of the model.
     """
 
     def __init__(self, image_shape, latent_dim, *, name):
@@ -43,7 +43,7 @@ class GenerativeModel(keras.Model):
         Shapes: uint8 `[N, H, W, C] -> float32 [N]`.
 
         Raises:
-          InputError: images of another shape or dtype.
+            InputError: images of another shape or dtype.
         """
         return self._run("log_prob", self._checked_images(images))
 
@@ -53,7 +53,7 @@ class GenerativeModel(keras.Model):
         Shapes: uint8 `[N, H, W, C] -> float32 [N]`.
 
         Raises:
-          InputError: images of another shape or dtype.
+            InputError: images of another shape or dtype.
         """
         return -self.log_prob(images) / (self.num_dims * math.log(2.0))
 
@@ -63,7 +63,7 @@ class GenerativeModel(keras.Model):
         Shapes: uint8 `[N, H, W, C] -> float32 [N, D]`.
 
         Raises:
-          InputError: images of another shape or dtype.
+            InputError: images of another shape or dtype.
         """
         return self._run("encode", self._checked_images(images))
 
@@ -73,7 +73,7 @@ class GenerativeModel(keras.Model):
         Shapes: float32 `[N, D] -> uint8 [N, H, W, C]`.
 
         Raises:
-          InputError: latents of another shape, or not finite.
+            InputError: latents of another shape, or not finite.
         """
         return self._run("decode", self._checked_latents(latents))
 
@@ -82,14 +82,14 @@ class GenerativeModel(keras.Model):
 
         Shapes: uint8 `[n, H, W, C]`.
 
-        Arguments:
-          n: number of images.
-          temperature: multiplies the standard deviation of every latent; 1 samples the model, less
-            gives likelier and less varied images.
-          seed: an int that fixes the noise; by default TensorFlow's global generator draws it.
+        Args:
+            n: number of images.
+            temperature: multiplies the standard deviation of every latent; 1 samples the model,
+                less gives likelier and less varied images.
+            seed: an int that fixes the noise; by default TensorFlow's global generator draws it.
 
         Raises:
-          InputError: n that is not a positive integer, a temperature below 0.
+            InputError: n that is not a positive integer, a temperature below 0.
         """
         if not isinstance(n, (int, np.integer)) or n < 1:
             raise InputError(f"sample: n must be a positive integer, got {n!r}")
@@ -108,7 +108,7 @@ class GenerativeModel(keras.Model):
         Shapes: uint8 `[N, H, W, C] -> uint8 [N, H, W, C]`.
 
         Raises:
-          InputError: images of another shape or dtype.
+            InputError: images of another shape or dtype.
         """
         return self.decode(self.encode(images))
 
@@ -120,7 +120,7 @@ class GenerativeModel(keras.Model):
         Shapes: uint8 `[N, H, W, C]` twice `-> uint8 [N, steps, H, W, C]`.
 
         Raises:
-          InputError: images of another shape or dtype, fewer than 2 steps.
+            InputError: images of another shape or dtype, fewer than 2 steps.
         """
         if steps < 2:
             raise InputError(f"interpolate: steps must be at least 2, got {steps}")
@@ -140,15 +140,27 @@ class GenerativeModel(keras.Model):
     def compile(self, optimizer="adam", *, seed=0, jit_compile=False, **options):
         """Prepare for `fit`.
 
-        Arguments:
-          optimizer: a Keras optimizer.
-          seed: of the noise of training.
-          jit_compile: whether XLA compiles the step; slower on a CPU.
-          options: of `keras.Model.compile`.
+        Args:
+            optimizer: a Keras optimizer.
+            seed: of the noise of training.
+            jit_compile: whether XLA compiles the step; slower on a CPU.
+            options: of `keras.Model.compile`.
         """
         self._seed = seed
         self._bits_tracker = keras.metrics.Mean(name="bits_per_dim")
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **options)
+
+    def get_compile_config(self):
+        return {
+            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
+            "seed": self._seed,
+            "jit_compile": self.jit_compile,
+        }
+
+    def compile_from_config(self, config):
+        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
+        self.compile(**{**config, "optimizer": optimizer})
+        optimizer.build(self.trainable_variables)
 
     @property
     def metrics(self):

@@ -32,20 +32,20 @@ class Glow(GenerativeModel):
 
     Shapes: images uint8 `[N, H, W, C]`, latents float32 `[N, H*W*C]`.
 
-    Arguments:
-      image_shape: (H, W, C); H and W multiples of 2^levels.
-      levels: number of resolutions, L in the paper.
-      depth: steps of flow at each resolution, K in the paper.
-      width: hidden channels of the couplings' networks.
-      coupling: "affine" or "additive".
-      permutation: "invertible_conv", "shuffle" or "reverse".
-      scale: of affine couplings, see `tfgen.bijectors.AffineCoupling`.
-      num_bits: 1 to 8, bits of a channel that the model sees; the lower ones are dropped.
-      network_dtype: in which the networks compute, such as "bfloat16".
+    Args:
+        image_shape: (H, W, C); H and W multiples of 2^levels.
+        levels: number of resolutions, L in the paper.
+        depth: steps of flow at each resolution, K in the paper.
+        width: hidden channels of the couplings' networks.
+        coupling: "affine" or "additive".
+        permutation: "invertible_conv", "shuffle" or "reverse".
+        scale: of affine couplings, see `tfgen.bijectors.AffineCoupling`.
+        num_bits: 1 to 8, bits of a channel that the model sees; the lower ones are dropped.
+        network_dtype: in which the networks compute, such as "bfloat16".
 
     Raises:
-      InputError: sides that are no multiples of 2^levels, num_bits outside 1 to 8, and whatever
-        the bijectors refuse.
+        InputError: sides that are no multiples of 2^levels, num_bits outside 1 to 8, and whatever
+            the bijectors refuse.
 
     Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039).
 

@@ -13,13 +13,13 @@ class StepNoise:
     the seed, the step and i only. So a run on two devices equals a run on one, and a resumed run
     equals an uninterrupted one, without any random state to save.
 
-    Arguments:
-      seed: an int, chosen for the whole training.
-      step: the optimizer's step, an integer scalar.
-      images: this replica's part of the global batch.
+    Args:
+        seed: an int, chosen for the whole training.
+        step: the optimizer's step, an integer scalar.
+        images: this replica's part of the global batch.
 
     Attributes:
-      global_batch_size: images in the global batch, a float32 scalar.
+        global_batch_size: images in the global batch, a float32 scalar.
     """
 
     def __init__(self, seed, step, images):

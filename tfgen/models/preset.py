@@ -18,13 +18,13 @@ def save(model, directory, *, card=None):
     Each file appears whole or not at all, and the card, without which nothing loads, comes last.
     Files that already lie in the directory, such as pictures, get their digests in the card too.
 
-    Arguments:
-      model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
-      directory: is made if missing.
-      card: further entries of the card, a JSON-able dict.
+    Args:
+        model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
+        directory: is made if missing.
+        card: further entries of the card, a JSON-able dict.
 
     Raises:
-      InputError: a directory that holds a model already.
+        InputError: a directory that holds a model already.
 
     Example:
 
@@ -69,8 +69,8 @@ def load(directory):
     """The model of a directory written by `save`, its digests checked.
 
     Raises:
-      InputError: a directory without a model, a file that is missing or not what the card says, a
-        configuration that this version does not know.
+        InputError: a directory without a model, a file that is missing or not what the card says, a
+            configuration that this version does not know.
     """
     directory = Path(directory)
     digests = read_card(directory)["files"]
@@ -92,7 +92,7 @@ def read_card(directory):
     """The card of a directory, a dict.
 
     Raises:
-      InputError: a directory without a card, or a card that is not JSON.
+        InputError: a directory without a card, or a card that is not JSON.
     """
     path = Path(directory) / CARD
     if not path.exists():

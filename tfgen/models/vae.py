@@ -32,21 +32,21 @@ class VAE(GenerativeModel):
 
     Shapes: images uint8 `[N, H, W, C]`, latents float32 `[N, latent_dim]`.
 
-    Arguments:
-      image_shape: (H, W, C).
-      latent_dim: numbers in a latent.
-      encoder: "mlp".
-      decoder: "mlp".
-      likelihood: "bernoulli" (grey images, binarized at random) or "quantized_logistic" (8 bits).
-      estimator: "B" or "A", for training.
-      samples: L, for training.
-      importance_samples: k, for training and by default for `log_prob`.
-      hidden_units: units of the hidden layers of the encoder; the decoder has them in reverse.
-      activation: of the hidden layers, by its Keras name.
+    Args:
+        image_shape: (H, W, C).
+        latent_dim: numbers in a latent.
+        encoder: "mlp".
+        decoder: "mlp".
+        likelihood: "bernoulli" (grey images, binarized at random) or "quantized_logistic" (8 bits).
+        estimator: "B" or "A", for training.
+        samples: L, for training.
+        importance_samples: k, for training and by default for `log_prob`.
+        hidden_units: units of the hidden layers of the encoder; the decoder has them in reverse.
+        activation: of the hidden layers, by its Keras name.
 
     Raises:
-      InputError: an unknown encoder, decoder, likelihood or estimator, sizes below 1, a Bernoulli
-        likelihood for images of several channels.
+        InputError: an unknown encoder, decoder, likelihood or estimator, sizes below 1, a Bernoulli
+            likelihood for images of several channels.
 
     Reference: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), sections 2 and
     3, appendices B and C; Burda, Grosse and Salakhutdinov, 2015 (1509.00519), equation 8.
@@ -158,12 +158,12 @@ class VAE(GenerativeModel):
 
         Shapes: uint8 `[N, H, W, C] -> float32 [N]`.
 
-        Arguments:
-          images: a Bernoulli likelihood binarizes grey ones by a fixed pattern of uniform noise.
-          importance_samples: k; by default the model's.
+        Args:
+            images: a Bernoulli likelihood binarizes grey ones by a fixed pattern of uniform noise.
+            importance_samples: k; by default the model's.
 
         Raises:
-          InputError: images of another shape or dtype, k below 1.
+            InputError: images of another shape or dtype, k below 1.
         """
         k = self.importance_samples if importance_samples is None else importance_samples
         if k == self.importance_samples:

@@ -12,13 +12,13 @@ def convolutional(input_shape, output_channels, *, width=512, dtype="float32", n
 
     Shapes: `[N, H, W, C] -> [N, H, W, output_channels]`.
 
-    Arguments:
-      input_shape: (H, W, C).
-      output_channels: channels of the result.
-      width: channels of the two hidden layers.
-      dtype: in which the convolutions are computed; weights are kept in float32, or in float64
-        for float64.
-      name: of the network.
+    Args:
+        input_shape: (H, W, C).
+        output_channels: channels of the result.
+        width: channels of the two hidden layers.
+        dtype: in which the convolutions are computed; weights are kept in float32, or in float64
+            for float64.
+        name: of the network.
 
     Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 5.
 

@@ -8,12 +8,12 @@ def dense(input_size, output_size, *, widths=(500,), activation="tanh", name="ne
 
     Shapes: `[N, input_size] -> [N, output_size]`.
 
-    Arguments:
-      input_size: numbers in.
-      output_size: numbers out.
-      widths: units of each hidden layer.
-      activation: of the hidden layers, by its Keras name.
-      name: of the network.
+    Args:
+        input_size: numbers in.
+        output_size: numbers out.
+        widths: units of each hidden layer.
+        activation: of the hidden layers, by its Keras name.
+        name: of the network.
 
     Reference: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), appendix C:
     one hidden tanh layer of 500 units for MNIST.

@@ -8,14 +8,14 @@ def evaluate(model, images, *, data, split):
 
     Shapes: uint8 `[N, H, W, C]`.
 
-    Arguments:
-      model: speaks `log_prob`.
-      images: of the split.
-      data, split: their names.
+    Args:
+        model: speaks `log_prob`.
+        images: of the split.
+        data, split: their names.
 
     Returns:
-      A JSON-able dict from the metric's name to its value, unit and protocol: `bits_per_dim` and
-      `nats`, the means over the images, with the standard error of the mean.
+        A JSON-able dict from the metric's name to its value, unit and protocol: `bits_per_dim` and
+        `nats`, the means over the images, with the standard error of the mean.
 
     Example:
 

@@ -14,9 +14,9 @@ def grid(images, columns=None):
 
     Shapes: uint8 `[N, H, W, C]`, C of 1 or 3, to a `PIL.Image`.
 
-    Arguments:
-      images: in reading order.
-      columns: images in a row; by default the grid is as square as can be.
+    Args:
+        images: in reading order.
+        columns: images in a row; by default the grid is as square as can be.
 
     Example:
 
@@ -64,9 +64,9 @@ def interpolation(model, images):
 def curve(history):
     """bits/dim against epochs.
 
-    Arguments:
-      history: of a `keras.callbacks.History`: lists `bits_per_dim` and, where there is a
-        validation split, `val_bits_per_dim`.
+    Args:
+        history: of a `keras.callbacks.History`: lists `bits_per_dim` and, where there is a
+            validation split, `val_bits_per_dim`.
     """
     figure = matplotlib.figure.Figure(figsize=(6, 4), dpi=120, layout="constrained")
     axes = figure.subplots()

@@ -12,10 +12,10 @@ LINES_OF_A_LOG = 10
 class ProgressBar(keras.callbacks.Callback):
     """A bar with bits/dim, images/s and the time left; plain lines where there is no terminal.
 
-    Arguments:
-      epochs: number of passes.
-      images: images in a pass.
-      console: a `rich.console.Console`.
+    Args:
+        epochs: number of passes.
+        images: images in a pass.
+        console: a `rich.console.Console`.
     """
 
     def __init__(self, epochs, images, console=None):

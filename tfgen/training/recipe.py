@@ -55,13 +55,13 @@ class Training(_Section):
 class Recipe(_Section):
     """Everything that decides a training.
 
-    Arguments:
-      name: of the recipe, from its file.
-      summary: one line.
-      data: which images.
-      model: a class of `tfgen.models` and its arguments.
-      optimizer: a class of `tfgen.optimizers` and its arguments.
-      training: epochs, batch size, seed.
+    Args:
+        name: of the recipe, from its file.
+        summary: one line.
+        data: which images.
+        model: a class of `tfgen.models` and its arguments.
+        optimizer: a class of `tfgen.optimizers` and its arguments.
+        training: epochs, batch size, seed.
 
     Example:
 
@@ -97,14 +97,14 @@ def names():
 def load(name_or_file, settings=()):
     """A recipe by its name or from a YAML file, with some of its values replaced.
 
-    Arguments:
-      name_or_file: one of `names()`, or the path of a `.yaml` file.
-      settings: strings "key=value"; the key is dotted, such as "optimizer.learning_rate", or any
-        ending of it that names one key only; the value is YAML.
+    Args:
+        name_or_file: one of `names()`, or the path of a `.yaml` file.
+        settings: strings "key=value"; the key is dotted, such as "optimizer.learning_rate", or any
+            ending of it that names one key only; the value is YAML.
 
     Raises:
-      InputError: an unknown recipe or key (with the nearest names), a value of the wrong type or
-        range, a file that is not a recipe.
+        InputError: an unknown recipe or key (with the nearest names), a value of the wrong type or
+            range, a file that is not a recipe.
     """
     content = _read(str(name_or_file))
     content["name"] = Path(name_or_file).stem
@@ -119,13 +119,13 @@ def load(name_or_file, settings=()):
 def build(package, section, *arguments, **options):
     """An instance of the class that a section of a recipe names, with the section's arguments.
 
-    Arguments:
-      package: `tfgen.models` or `tfgen.optimizers`.
-      section: of the recipe.
-      arguments, options: of the class, besides those of the section.
+    Args:
+        package: `tfgen.models` or `tfgen.optimizers`.
+        section: of the recipe.
+        arguments, options: of the class, besides those of the section.
 
     Raises:
-      InputError: an unknown class or argument, and whatever the class refuses.
+        InputError: an unknown class or argument, and whatever the class refuses.
     """
     cls = _class(package, section.class_name)
     chosen = section.model_dump(exclude={"class_name"})

@@ -28,20 +28,20 @@ def run(
     and TensorBoard's `logs`; `tfgen.zoo.load` reads it. If the training fails, the directory
     is taken away again.
 
-    Arguments:
-      chosen: a `Recipe`.
-      out: the directory to make; by default the first free one of `runs/NAME-001` and so on.
-      data_dir: where local data sets lie, see `tfgen.data.load`.
-      strategy, devices: see `tfgen.training.strategy.choose`.
-      command: how to do this again, for the card.
-      console: a `rich.console.Console` to report to.
+    Args:
+        chosen: a `Recipe`.
+        out: the directory to make; by default the first free one of `runs/NAME-001` and so on.
+        data_dir: where local data sets lie, see `tfgen.data.load`.
+        strategy, devices: see `tfgen.training.strategy.choose`.
+        command: how to do this again, for the card.
+        console: a `rich.console.Console` to report to.
 
     Returns:
-      The path of the directory.
+        The path of the directory.
 
     Raises:
-      InputError: a directory that holds something already, missing data, a recipe that its model
-        refuses.
+        InputError: a directory that holds something already, missing data, a recipe that its model
+            refuses.
 
     Example:
 

@@ -13,15 +13,15 @@ STRATEGIES = ("auto", "single", "mirrored")
 def choose(strategy="auto", devices=None):
     """A `tf.distribute.Strategy`.
 
-    Arguments:
-      strategy: "single" is one device; "mirrored" is `MirroredStrategy` over all devices asked for;
-        "auto" mirrors if there is more than one and is "single" otherwise.
-      devices: "cpu:N" leaves GPUs alone and splits the CPU into N logical devices, which must
-        happen before TensorFlow has used them; "gpu:N" takes the first N GPUs; by default all GPUs,
-        or else the CPU.
+    Args:
+        strategy: "single" is one device; "mirrored" is `MirroredStrategy` over all devices asked
+            for; "auto" mirrors if there is more than one and is "single" otherwise.
+        devices: "cpu:N" leaves GPUs alone and splits the CPU into N logical devices, which must
+            happen before TensorFlow has used them; "gpu:N" takes the first N GPUs; by default all
+            GPUs, or else the CPU.
 
     Raises:
-      InputError: an unknown strategy, devices that are not there or can no longer be made.
+        InputError: an unknown strategy, devices that are not there or can no longer be made.
 
     Example:
 

@@ -1,0 +1,102 @@
+"""Glow's likelihood against the change of variables, and its quantization."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+
+import tfgen
+from tfgen import bijectors
+from tfgen.errors import InputError
+
+
+def trained(image_shape=(4, 4, 1), levels=2, **options):
+    model = tfgen.models.Glow(image_shape, levels=levels, depth=2, width=8, **options)
+    generator = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        weight.assign_add(generator.normal(size=weight.shape, scale=0.05).astype("float32"))
+    return model
+
+
+@pytest.mark.parametrize("num_bits", [8, 5, 1])
+def test_log_prob_is_the_change_of_variables_at_the_dequantized_image(num_bits):
+    model = trained(num_bits=num_bits)
+    exact = bijectors.Glow((4, 4, 1), levels=2, depth=2, width=8, dtype="float64")
+    for ours, theirs in zip(
+        (w for layer in exact.layers for w in layer.weights),
+        (w for layer in model.flow.layers for w in layer.weights),
+        strict=True,
+    ):
+        ours.assign(theirs)
+    images = np.random.default_rng(1).integers(0, 256, (3, 4, 4, 1), "uint8")
+    order = np.random.RandomState(0).permutation(16)
+    noise = ((order + 0.5) / 16).reshape(4, 4, 1)
+    values = (images // 2 ** (8 - num_bits) + noise) / 2**num_bits - 0.5
+    with tf.GradientTape() as tape:
+        y = tf.constant(values)
+        tape.watch(y)
+        z = exact.inverse(y)
+    jacobian = np.reshape(tape.batch_jacobian(z, y), [3, 16, 16])
+    density = stats.norm.logpdf(z).sum(1) + np.linalg.slogdet(jacobian)[1]
+    expected = density - num_bits * 16 * np.log(2.0)  # a level is 2^-bits wide
+    np.testing.assert_allclose(model.log_prob(images), expected, rtol=1e-5)
+
+
+def test_the_discrete_probabilities_of_all_images_add_up_to_the_mass_of_the_cube():
+    """P(x) = E_u exp(log-density(x + u)), over the 16 images of 2x2 binary pixels."""
+    model = trained((2, 2, 1), levels=1, num_bits=1)
+    bits = np.arange(16)[:, None] >> np.arange(4) & 1
+    images = (255 * bits).astype("uint8").reshape(16, 2, 2, 1)
+    generator = np.random.default_rng(0)
+    draws = 4000
+    noise = generator.uniform(size=(draws, 16, 2, 2, 1)).astype("float32")
+    dequantized = model._dequantize(images, noise)
+    log_density = model._log_density(tf.reshape(dequantized, [-1, 2, 2, 1])).numpy()
+    log_density = log_density.reshape(draws, 16).astype("float64")
+    total = np.exp(log_density).mean(0).sum()
+    values = model.flow.forward(generator.normal(size=(400_000, 4)).astype("float32")).numpy()
+    inside = np.all(np.abs(values) < 0.5, axis=(1, 2, 3))
+    deviation = np.sqrt(np.exp(2 * log_density).sum(1).var() / draws + inside.var() / len(inside))
+    assert inside.mean() > 0.01
+    assert abs(total - inside.mean()) < 5 * max(deviation, 1e-4)
+
+
+def test_eight_bit_images_come_back_exactly_from_their_latents():
+    model = trained((8, 8, 3))
+    images = np.random.default_rng(1).integers(0, 256, (16, 8, 8, 3), "uint8")
+    np.testing.assert_array_equal(model.decode(model.encode(images)), images)
+
+
+@pytest.mark.parametrize("num_bits", range(1, 9))
+def test_fewer_bits_drop_the_low_ones_and_keep_black_and_white(num_bits):
+    model = trained(num_bits=num_bits)
+    images = np.arange(256, dtype="uint8").reshape(16, 4, 4, 1)
+    found = model.reconstruct(images).numpy()
+    drop = 8 - num_bits
+    np.testing.assert_array_equal(found >> drop, images >> drop)
+    assert len(np.unique(found)) == 2**num_bits
+    assert (found.min(), found.max()) == (0, 255)
+
+
+def test_fit_initializes_actnorm_from_the_first_batch_and_loading_does_not():
+    model = tfgen.models.Glow((4, 4, 1), levels=1, depth=1, width=4)
+    images = np.random.default_rng(1).integers(0, 256, (64, 4, 4, 1), "uint8")
+    assert not model.initialized
+    model.compile("sgd")
+    model.optimizer.learning_rate = 0.0
+    model.fit(tf.data.Dataset.from_tensor_slices(images).batch(64), epochs=1, verbose=0)
+    assert model.initialized
+    x = model._dequantize(images, 0.5)
+    step = model.flow.inner_bijectors[1]
+    normalized = step.actnorm.inverse(model.flow.inner_bijectors[0].inverse(x)).numpy()
+    np.testing.assert_allclose(normalized.mean((0, 1, 2)), 0.0, atol=0.02)
+    np.testing.assert_allclose(normalized.std((0, 1, 2)), 1.0, atol=0.02)
+
+
+def test_bad_arguments_say_what_would_work():
+    with pytest.raises(InputError, match="integer from 1 to 8, got 9"):
+        tfgen.models.Glow((8, 8, 1), levels=1, depth=1, width=4, num_bits=9)
+    with pytest.raises(InputError, match="multiples of 2\\^levels = 8, got 28x28"):
+        tfgen.models.Glow((28, 28, 1), levels=3, depth=1, width=4)
+    with pytest.raises(InputError, match="three positive integers"):
+        tfgen.models.Glow((28, 28), levels=1, depth=1, width=4)

@@ -1,0 +1,174 @@
+"""What both models promise alike: the four verbs, training, presets."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfgen
+from tfgen.errors import InputError
+from tfgen.models import preset
+
+CASES = {
+    "vae": lambda: tfgen.models.VAE((8, 8, 1), latent_dim=3, hidden_units=[16]),
+    "vae_logistic": lambda: tfgen.models.VAE(
+        (8, 8, 3), latent_dim=3, hidden_units=[16], likelihood="quantized_logistic"
+    ),
+    "vae_importance": lambda: tfgen.models.VAE(
+        (8, 8, 1), latent_dim=3, hidden_units=[16], importance_samples=4, samples=2
+    ),
+    "glow": lambda: tfgen.models.Glow((8, 8, 3), levels=2, depth=2, width=8),
+    "glow_additive": lambda: tfgen.models.Glow(
+        (8, 4, 1),
+        levels=1,
+        depth=2,
+        width=8,
+        coupling="additive",
+        permutation="shuffle",
+        num_bits=5,
+    ),
+}
+EVERY = pytest.mark.parametrize("case", CASES)
+
+
+def images_of(model, count=5, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, *model.image_shape), "uint8")
+
+
+@EVERY
+def test_the_verbs_have_their_shapes_and_types(case):
+    model = CASES[case]()
+    images = images_of(model)
+    log_prob, latents, samples = model.log_prob(images), model.encode(images), model.sample(4)
+    assert (log_prob.dtype, log_prob.shape) == (tf.float32, (5,))
+    assert (latents.dtype, latents.shape) == (tf.float32, (5, model.latent_dim))
+    assert (samples.dtype, samples.shape) == (tf.uint8, (4, *model.image_shape))
+    assert model.decode(latents).shape == images.shape
+    assert model.reconstruct(images).dtype == tf.uint8
+    assert model.interpolate(images[:2], images[2:4], steps=3).shape == (2, 3, *model.image_shape)
+    np.testing.assert_allclose(
+        model.bits_per_dim(images), -log_prob / np.prod(model.image_shape) / np.log(2), rtol=1e-6
+    )
+
+
+@EVERY
+def test_the_verbs_are_functions_of_each_image_alone(case):
+    model = CASES[case]()
+    images = images_of(model, 300)
+    for verb in (model.log_prob, model.encode):
+        whole = verb(images).numpy()
+        np.testing.assert_allclose(verb(images[7:8])[0], whole[7], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(verb(images[::-1])[::-1], whole, rtol=1e-4, atol=1e-5)
+
+
+@EVERY
+def test_the_verbs_work_inside_a_graph(case):
+    model = CASES[case]()
+    images = images_of(model)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *model.image_shape], tf.uint8)])
+    def graph(images):
+        return (
+            model.log_prob(images),
+            model.decode(model.encode(images)),
+            model.bits_per_dim(images),
+        )
+
+    log_prob, reconstructed, _ = graph(images)
+    np.testing.assert_allclose(log_prob, model.log_prob(images), rtol=1e-5)
+    np.testing.assert_array_equal(reconstructed, model.reconstruct(images))
+
+
+@EVERY
+def test_sampling_is_decoding_of_scaled_noise_and_follows_its_seed(case):
+    model = CASES[case]()
+    noise = tf.random.stateless_normal([6, model.latent_dim], [7, 0])
+    np.testing.assert_array_equal(model.sample(6, 0.5, seed=7), model.decode(0.5 * noise))
+    np.testing.assert_array_equal(model.sample(6, seed=7), model.sample(6, seed=7))
+    cold = model.sample(6, temperature=0.0)
+    np.testing.assert_array_equal(cold, np.broadcast_to(cold[:1], cold.shape))
+
+
+@EVERY
+def test_extreme_images_give_finite_numbers(case):
+    model = CASES[case]()
+    for value in (0, 128, 255):
+        images = np.full((1, *model.image_shape), value, "uint8")
+        assert np.isfinite(model.log_prob(images)).all()
+        assert np.isfinite(model.encode(images)).all()
+
+
+@EVERY
+def test_fit_learns_and_gives_every_weight_a_gradient(case):
+    model = CASES[case]()
+    images = np.repeat(images_of(model, 8), 8, axis=0)
+    if hasattr(model, "initialize"):
+        model.initialize(images)
+    before_weights = [weight.numpy() for weight in model.trainable_weights]
+    before = float(tf.reduce_mean(model.bits_per_dim(images)))
+    model.compile(keras.optimizers.Adam(3e-3))
+    history = model.fit(images, batch_size=16, epochs=4, verbose=0, validation_data=(images,))
+    after = float(tf.reduce_mean(model.bits_per_dim(images)))
+    assert after < before
+    assert set(history.history) == {"bits_per_dim", "val_bits_per_dim"}
+    np.testing.assert_allclose(history.history["val_bits_per_dim"][-1], after, rtol=1e-4)
+    for weight, old in zip(model.trainable_weights, before_weights, strict=True):
+        assert np.any(weight.numpy() != old), weight.path
+
+
+@EVERY
+def test_presets_restore_the_model_bit_for_bit(case, tmp_path):
+    model = CASES[case]()
+    images = images_of(model)
+    model.compile(keras.optimizers.Adam(1e-3))
+    model.fit(images, batch_size=5, epochs=2, verbose=0)
+    model.save_preset(tmp_path / "model")
+    loaded = tfgen.zoo.load(tmp_path / "model")
+    assert type(loaded) is type(model)
+    assert loaded.get_config() == model.get_config()
+    np.testing.assert_array_equal(loaded.log_prob(images), model.log_prob(images))
+    np.testing.assert_array_equal(loaded.sample(3, seed=1), model.sample(3, seed=1))
+    assert getattr(loaded, "initialized", True)
+    weights_file = tmp_path / "model" / preset.WEIGHTS
+    assert weights_file.stat().st_size < 4 * model.count_params() + 400_000  # no optimizer inside
+
+
+@EVERY
+def test_keras_own_saving_restores_the_model(case, tmp_path):
+    model = CASES[case]()
+    images = images_of(model)
+    model.compile(keras.optimizers.Adam(1e-3))
+    model.fit(images, batch_size=5, epochs=1, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.log_prob(images), model.log_prob(images))
+    for each in (model, loaded):
+        each.fit(images, batch_size=5, epochs=1, verbose=0, shuffle=False)
+    np.testing.assert_allclose(loaded.log_prob(images), model.log_prob(images), rtol=1e-5)
+
+
+@EVERY
+def test_bad_input_is_refused(case):
+    model = CASES[case]()
+    height, width, channels = model.image_shape
+    for call, message in (
+        (lambda: model.log_prob(images_of(model).astype("float32")), "uint8 .* got float32"),
+        (lambda: model.log_prob(images_of(model)[0]), "must have shape"),
+        (
+            lambda: model.encode(np.zeros((2, height, width + 1, channels), "uint8")),
+            "must have shape",
+        ),
+        (lambda: model.decode(np.zeros((2, model.latent_dim + 1), "float32")), "must have shape"),
+        (lambda: model.decode(np.zeros(model.latent_dim, "float32")), "latents must be float32"),
+        (lambda: model.decode(np.full((1, model.latent_dim), np.nan, "float32")), "finite"),
+        (lambda: model.sample(0), "positive integer, got 0"),
+        (lambda: model.sample(2, temperature=-1.0), "number >= 0, got -1.0"),
+        (lambda: model.interpolate(images_of(model), images_of(model), 1), "at least 2, got 1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            call()
+
+
+def test_no_images_give_no_numbers():
+    model = CASES["vae"]()
+    assert model.log_prob(np.zeros((0, 8, 8, 1), "uint8")).shape == (0,)
