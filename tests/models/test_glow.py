@@ -8,6 +8,7 @@ from scipy import stats
 import tfgen
 from tfgen import bijectors
 from tfgen.errors import InputError
+from tfgen.models.noise import ImageNoise
 
 
 def trained(image_shape=(4, 4, 1), levels=2, **options):
@@ -29,8 +30,7 @@ def test_log_prob_is_the_change_of_variables_at_the_dequantized_image(num_bits):
     ):
         ours.assign(theirs)
     images = np.random.default_rng(1).integers(0, 256, (3, 4, 4, 1), "uint8")
-    order = np.random.RandomState(0).permutation(16)
-    noise = ((order + 0.5) / 16).reshape(4, 4, 1)
+    noise = ImageNoise((4, 4, 1))(images).numpy().astype("float64")
     values = (images // 2 ** (8 - num_bits) + noise) / 2**num_bits - 0.5
     with tf.GradientTape() as tape:
         y = tf.constant(values)

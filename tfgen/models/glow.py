@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfgen import bijectors
 from tfgen.errors import InputError
 from tfgen.models.base import GenerativeModel
-from tfgen.models.noise import even_uniform
+from tfgen.models.noise import ImageNoise
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
@@ -23,10 +23,10 @@ class Glow(GenerativeModel):
     - encode(x) = f^-1(y) at u = 1/2
     - decode(z): the level that f(z) falls in, as the uint8 value 255 l / (2^n - 1)
 
-    `log_prob` is the exact log-density of the flow at the dequantized image. Its u is a fixed
-    pattern of uniform noise, so that it is a function of the image alone; training draws u anew at
-    each step. Averaged over u it is a lower bound of log P(x), which is what bits/dim of flows
-    report everywhere.
+    `log_prob` is the exact log-density of the flow at the dequantized image. Its u comes from the
+    image itself (`tfgen.models.noise.ImageNoise`), so that it is a function of the image alone;
+    training draws u anew at each step. Averaged over u it is a lower bound of log P(x), which is
+    what bits/dim of flows report everywhere.
 
     With 8 bits decode(encode(x)) = x, up to float32 rounding.
 
@@ -91,7 +91,7 @@ class Glow(GenerativeModel):
         }
         self.flow = bijectors.Glow(self.image_shape, name=f"{name}_flow", **self._flow_config)
         self._flow_layers = self.flow.layers
-        self._fixed_noise = even_uniform(self.image_shape)
+        self._image_noise = ImageNoise(self.image_shape)
         self.built = True
 
     def get_config(self):
@@ -110,7 +110,7 @@ class Glow(GenerativeModel):
             "dims": self.num_dims,
             "bits": self.num_bits,
             "padding": "none",
-            "dequantization": "uniform, one fixed draw for all images",
+            "dequantization": "uniform, one draw an image",
             "samples": 1,
         }
 
@@ -130,7 +130,7 @@ class Glow(GenerativeModel):
         return super().fit(x, *args, **options)
 
     def _log_prob(self, images):
-        return self._log_density(self._dequantize(images, self._fixed_noise))
+        return self._log_density(self._dequantize(images, self._image_noise(images)))
 
     def _training_loss(self, images, noise):
         return -self._log_density(self._dequantize(images, noise.uniform(self.image_shape)))

@@ -24,7 +24,7 @@ class Bernoulli:
     """
 
     num_bits = 1
-    quantization = "dynamic binarization, one fixed draw for all images"
+    quantization = "dynamic binarization, one draw an image"
     parameters_per_pixel = 1
 
     def __init__(self, image_shape):

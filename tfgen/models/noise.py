@@ -50,14 +50,40 @@ class StepNoise:
         return rows[self._first_row :][: self._count]
 
 
-def even_uniform(shape):
-    """The midpoints of a fine grid of [0, 1) in a fixed random order: `[*shape]`, float32.
+class ImageNoise:
+    """Uniform noise for each image that is a function of the image alone.
 
-    Used where images must meet uniform noise and the result must depend on the image alone.
+    Equations: a hash of the pixels gives an integer h below 2^16; pixel i gets
+    frac(o_i + k_i h / 2^16), with offsets o_i evenly spread over [0, 1) and odd integers k_i, both
+    in a fixed random order.
+
+    Over images each pixel meets uniform noise, as it does in training, so that a mean
+    log-likelihood estimates the same expectation; yet the same image always gets the same value, in
+    Python and in an exported graph, whatever stands beside it in a batch. All integers stay
+    below 2^31.
+
+    Shapes: uint8 `[N, H, W, C] -> float32 [N, H, W, C]`.
+
+    Args:
+        image_shape: (H, W, C).
     """
-    size = math.prod(shape)
-    order = np.random.RandomState(0).permutation(size)
-    return ((order + 0.5) / size).reshape(shape).astype("float32")
+
+    def __init__(self, image_shape):
+        size = math.prod(image_shape)
+        generator = np.random.RandomState(0)  # NumPy promises that its stream never changes.
+        self._shape = image_shape
+        self._offsets = ((generator.permutation(size) + 0.5) / size).astype("float32")
+        odd = 2 * generator.permutation(2**14) + 1
+        self._turns = np.resize(odd, size).astype("int32")
+        largest = max(1, min(4096, (2**31 - 1) // (255 * size)))
+        self._weights = generator.randint(1, largest + 1, size).astype("int32")
+
+    def __call__(self, images):
+        pixels = tf.cast(tf.reshape(images, [-1, len(self._weights)]), tf.int32)
+        key = tf.reduce_sum(pixels * self._weights, axis=-1, keepdims=True) % 2**16
+        turned = tf.cast(self._turns * key % 2**16, tf.float32) / 2.0**16
+        position = self._offsets + turned
+        return tf.reshape(position - tf.floor(position), [-1, *self._shape])
 
 
 def antithetic_normal(count, size):

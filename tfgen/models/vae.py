@@ -9,7 +9,7 @@ from tfgen import networks
 from tfgen.errors import InputError
 from tfgen.models.base import GenerativeModel
 from tfgen.models.likelihoods import LIKELIHOODS
-from tfgen.models.noise import antithetic_normal, even_uniform
+from tfgen.models.noise import ImageNoise, antithetic_normal
 
 SAMPLES_OF_LOG_PROB = 8
 
@@ -125,7 +125,7 @@ class VAE(GenerativeModel):
             activation=activation,
             name=f"{name}_decoder",
         )
-        self._fixed_threshold = even_uniform(self.image_shape)
+        self._image_noise = ImageNoise(self.image_shape)
         self.built = True
 
     def get_config(self):
@@ -159,7 +159,8 @@ class VAE(GenerativeModel):
         Shapes: uint8 `[N, H, W, C] -> float32 [N]`.
 
         Args:
-            images: a Bernoulli likelihood binarizes grey ones by a fixed pattern of uniform noise.
+            images: a Bernoulli likelihood binarizes grey ones by noise that comes from the image
+                itself, see `tfgen.models.noise.ImageNoise`.
             importance_samples: k; by default the model's.
 
         Raises:
@@ -179,7 +180,7 @@ class VAE(GenerativeModel):
         return self._fixed_bound(images, self.importance_samples)
 
     def _fixed_bound(self, images, k):
-        observed = self._likelihood.observe(images, self._fixed_threshold)
+        observed = self._likelihood.observe(images, self._image_noise(images))
         noise = antithetic_normal(k if k > 1 else SAMPLES_OF_LOG_PROB, self.latent_dim)
         shape = (1, 1, k, -1) if k > 1 else (1, SAMPLES_OF_LOG_PROB, 1, -1)
         return self._bound_of(observed, noise.reshape(shape), "B")

@@ -170,7 +170,8 @@ def _validate(content, source):
 
 
 def _first_problem(error):
-    problem = error.errors()[0]
+    unknown_keys_first = sorted(error.errors(), key=lambda p: p["type"] != "extra_forbidden")
+    problem = unknown_keys_first[0]
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"no key {key!r}; {_nearest(key, _schema_keys())}"

@@ -1,6 +1,7 @@
 """Where a training runs: one device, or several that mirror each other."""
 
 import contextlib
+import functools
 import re
 
 import tensorflow as tf
@@ -34,6 +35,13 @@ def choose(strategy="auto", devices=None):
     names = _device_names(devices)
     if strategy == "single" or (strategy == "auto" and len(names) == 1):
         return tf.distribute.get_strategy()
+    return _mirrored(tuple(names))
+
+
+@functools.cache
+def _mirrored(names):
+    # One for all trainings of a process: TensorFlow's collective operations of a second strategy
+    # over the same devices would collide with those of the first.
     return tf.distribute.MirroredStrategy(names)
 
 

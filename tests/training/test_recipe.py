@@ -1,0 +1,110 @@
+"""Recipes: read, overridden, and refused with the nearest names."""
+
+import subprocess
+import sys
+
+import pytest
+
+import tfgen
+from tfgen.errors import InputError
+from tfgen.training import recipe
+
+
+@pytest.mark.parametrize("name", recipe.names())
+def test_every_recipe_builds_its_model_and_optimizer(name):
+    chosen = recipe.load(name)
+    data = tfgen.data.load(chosen.data.source, options=chosen.data.options)
+    model = recipe.build(tfgen.models, chosen.model, data.image_shape)
+    optimizer = recipe.build(tfgen.optimizers, chosen.optimizer)
+    assert type(model).__name__ == chosen.model.class_name
+    assert float(optimizer.learning_rate) == pytest.approx(chosen.optimizer.learning_rate)
+    assert chosen.summary
+
+
+def test_settings_replace_values_by_full_key_or_by_any_ending():
+    chosen = recipe.load(
+        "vae-digits",
+        [
+            "optimizer.learning_rate=3e-4",
+            "epochs=2",
+            "hidden_units=[7, 5]",
+            "samples=3",  # an argument that the recipe leaves at its default
+            "weight_decay=0.1",
+            "data.options.anything=1",
+        ],
+    )
+    assert chosen.optimizer.learning_rate == 3e-4
+    assert chosen.training.epochs == 2
+    assert chosen.model.hidden_units == [7, 5]
+    assert chosen.model.samples == 3
+    assert chosen.optimizer.weight_decay == 0.1
+    assert chosen.data.options == {"anything": 1}
+
+
+def test_a_recipe_can_be_a_file_and_survives_the_card(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(
+        "data: {source: digits}\nmodel: {class: VAE, latent_dim: 2}\ntraining: {epochs: 1}\n"
+    )
+    chosen = recipe.load(path)
+    assert chosen.name == "own"
+    assert chosen.optimizer.class_name == "Adam"
+    assert recipe.Recipe.model_validate(chosen.to_dict()) == chosen
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["epoch=3"], "no such key; nearest: training.epochs"),
+        (["model.latent_dims=3"], "no such key; nearest: model.latent_dim"),
+        (["epochs=many"], "training.epochs: input should be a valid integer.* got 'many'"),
+        (["epochs=0"], "training.epochs: .*greater than or equal to 1, got 0"),
+        (["training.batch_size=-1"], "greater than or equal to 1, got -1"),
+        (["learning_rate=0"], "optimizer.learning_rate: .*greater than 0, got 0"),
+        (["class=Glow"], "could be model.class or optimizer.class; say which"),
+        (["epochs"], "--set epochs: expected key=value"),
+        (["hidden_units=[3"], "is not a YAML value"),
+        (["model.class=VEA", "latent=3"], "no class 'VEA'.*nearest: VAE"),
+    ],
+)
+def test_bad_settings_name_the_nearest(settings, message):
+    with pytest.raises(InputError, match=message):
+        recipe.load("vae-digits", settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data: [", "is not YAML"),
+        ("just words", "is not a recipe"),
+        ("data: {sorce: digits}", "no key 'data.sorce'; nearest: data.source"),
+        ("model: {class: VAE}", "the key 'data' is missing"),
+    ],
+)
+def test_bad_files_say_what_is_wrong(tmp_path, text, message):
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        recipe.load(path)
+
+
+def test_unknown_names_and_files():
+    with pytest.raises(InputError, match="no recipe 'vae-digit'; nearest: vae-digits"):
+        recipe.load("vae-digit")
+    with pytest.raises(InputError, match=r"no recipe file nowhere.yaml"):
+        recipe.load("nowhere.yaml")
+
+
+def test_an_argument_that_a_class_does_not_have():
+    chosen = recipe.load("vae-digits")
+    section = chosen.model.model_copy(update={"depth": 3})
+    with pytest.raises(InputError, match="VAE has no argument 'depth'"):
+        recipe.build(tfgen.models, section, (8, 8, 1))
+
+
+def test_recipes_do_without_tensorflow():
+    code = (
+        "import sys; from tfgen.training import recipe; recipe.load('vae-digits', ['epochs=2']); "
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
