@@ -6,11 +6,11 @@ import matplotlib.figure
 import numpy as np
 from PIL import Image
 
-SMALLEST_SIDE_IN_PIXELS = 512
+WIDTH_IN_PIXELS = 512
 
 
 def grid(images, columns=None):
-    """Images side by side on a white ground, enlarged in whole steps if they are small.
+    """Images side by side on a white ground, enlarged in whole steps to some 500 pixels' width.
 
     Shapes: uint8 `[N, H, W, C]`, C of 1 or 3, to a `PIL.Image`.
 
@@ -23,13 +23,13 @@ def grid(images, columns=None):
     >>> import numpy as np
     >>> from tfgen.training import pictures
     >>> pictures.grid(np.zeros((6, 8, 8, 1), "uint8"), columns=3).size
-    (513, 351)
+    (504, 342)
     """
     images = np.asarray(images)
     count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    zoom = max(1, SMALLEST_SIDE_IN_PIXELS // (columns * (width + 1)))
+    zoom = max(1, WIDTH_IN_PIXELS // (columns * (width + 1)))
     images = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
     gap = zoom
     cell_height, cell_width = height * zoom + gap, width * zoom + gap

@@ -1,0 +1,228 @@
+"""The command line: its commands, and one line with exit code 2 for bad input."""
+
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tfgen
+from tfgen import cli
+from tfgen.models import preset
+
+SMALL = ["--epochs", "1", "--set", "hidden_units=[8]"]
+
+
+def program(*words, **options):
+    return subprocess.run(words, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["tfgen-train", "--help"], ["tfgen-train", "--list"], ["tfgen", "--help"], ["tfgen", "zoo"]],
+)
+def test_help_and_listings_answer_within_a_second(words):
+    times = []
+    for _ in range(3):  # the machine may be busy with something else once
+        start = time.perf_counter()
+        result = program(*words)
+        times.append(time.perf_counter() - start)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout
+        assert not result.stderr
+    assert min(times) < 1.0
+
+
+def test_listings_name_everything():
+    listing = program("tfgen-train", "--list").stdout
+    for name in (*tfgen.training.recipe.names(), *tfgen.data.names()):
+        assert name in listing
+    assert all(name in program("tfgen", "zoo").stdout for name in tfgen.zoo.list())
+
+
+def test_training_in_a_process_of_its_own_says_what_matters_and_nothing_else(tmp_path):
+    words = ["tfgen-train", "vae-digits", *SMALL, "--out", "run", "--devices", "cpu:2"]
+    result = program(*words, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "bits/dim" in result.stdout
+    assert "images/s" in result.stdout
+    assert "Saved in run" in result.stdout
+    assert "Traceback" not in result.stderr
+    card = tfgen.zoo.card(tmp_path / "run")
+    assert card["training"]["replicas"] == 2
+    assert (
+        card["command"]
+        == "tfgen-train vae-digits --epochs 1 --devices cpu:2 --set 'hidden_units=[8]'"
+    )
+
+
+def test_the_run_of_a_single_device_leaves_stderr_empty(tmp_path):
+    result = program("tfgen-train", "vae-digits", *SMALL, "--out", "run", cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stderr == ""
+
+
+def test_evaluate_reproduces_the_card(capsys):
+    assert cli.main(["evaluate", "vae-digits"]) == 0
+    value = tfgen.zoo.card("vae-digits")["metrics"]["bits_per_dim"]["value"]
+    assert f"{value:.3f}" in capsys.readouterr().out
+
+
+def test_sample_writes_a_grid(tmp_path, capsys):
+    out = tmp_path / "grid.png"
+    words = ["--temperature", "0.7", "--seed", "1", "--grid", "2x3", "--out", str(out)]
+    assert cli.main(["sample", "glow-digits", *words]) == 0
+    picture = np.asarray(Image.open(out))
+    images = tfgen.zoo.load("glow-digits").sample(6, temperature=0.7, seed=1)
+    expected = np.asarray(tfgen.training.pictures.grid(images, columns=3))
+    np.testing.assert_array_equal(picture, expected)
+    assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
+
+
+def test_export_writes_both_kinds(tmp_path, capsys):
+    assert cli.main(["export", "vae-digits", str(tmp_path / "served")]) == 0
+    assert (tmp_path / "served" / "1" / "saved_model.pb").exists()
+    assert cli.main(["export", "vae-digits", str(tmp_path / "vae.tflite")]) == 0
+    assert (tmp_path / "vae.tflite").stat().st_size > 100_000
+
+
+def test_zoo_shows_a_card(capsys):
+    assert cli.main(["zoo", "vae-digits"]) == 0
+    assert capsys.readouterr().out.startswith("# vae-digits")
+
+
+def folder_without_images(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "notes.png").write_text("no picture")
+    return str(folder)
+
+
+def finished_run(tmp_path):
+    return str(shutil.copytree(tfgen.zoo.directory("vae-digits"), tmp_path / "finished"))
+
+
+def damaged_model(tmp_path):
+    directory = shutil.copytree(tfgen.zoo.directory("vae-digits"), tmp_path / "damaged")
+    content = bytearray((directory / preset.WEIGHTS).read_bytes())
+    content[1000] ^= 255
+    (directory / preset.WEIGHTS).write_bytes(content)
+    return str(directory)
+
+
+BAD_TRAININGS = {
+    "no recipe": (lambda p: [], "which RECIPE? --list shows them"),
+    "unknown recipe": (lambda p: ["vae-digit"], "nearest: vae-digits, glow-digits"),
+    "unknown key": (lambda p: ["vae-digits", "--set", "epoch=3"], "nearest: training.epochs"),
+    "no value": (lambda p: ["vae-digits", "--set", "epochs"], "expected key=value"),
+    "zero epochs": (lambda p: ["vae-digits", "--epochs", "0"], "training.epochs"),
+    "missing data": (lambda p: ["vae-digits", "--data", "mnist", "--data-dir", str(p)], "mnist"),
+    "unknown data": (lambda p: ["vae-digits", "--data", "digit"], "digits"),
+    "no such folder": (lambda p: ["vae-digits", "--data", str(p / "nowhere")], "nowhere"),
+    "no readable image": (
+        lambda p: ["vae-digits", "--data", folder_without_images(p)],
+        "no readable image",
+    ),
+    "wrong shape": (
+        lambda p: ["vae-digits", "--set", "data.image_shape=[28, 28, 1]"],
+        "digits has images of shape (8, 8, 1)",
+    ),
+    "too many levels": (lambda p: ["glow-digits", "--set", "levels=4"], "levels up to 3 work"),
+    "rgb for bernoulli": (
+        lambda p: ["vae-digits", "--data", "shapes"],
+        "likelihood='quantized_logistic'",
+    ),
+    "held run": (lambda p: ["vae-digits", "--out", finished_run(p)], "already holds a run"),
+    "no such gpu": (lambda p: ["vae-digits", "--devices", "gpu:64"], "TensorFlow sees"),
+    "no such strategy": (lambda p: ["vae-digits", "--strategy", "both"], "auto, single, mirrored"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TRAININGS)
+def test_bad_training_input_gets_one_line_and_writes_nothing(case, tmp_path, capfd, monkeypatch):
+    monkeypatch.delenv("TFGEN_DATA", raising=False)
+    words, message = BAD_TRAININGS[case]
+    words = words(tmp_path)
+    if "--out" not in words:
+        words += ["--out", str(tmp_path / "out")]
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.train(words) == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert error.startswith("tfgen-train: error: ")
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path, capfd):
+    assert cli.train(["vae-digits", "--data", "mnist", "--data-dir", str(tmp_path)]) == 2
+    error = capfd.readouterr().err
+    assert str(tmp_path) in error
+    assert "TFGEN_DATA" in error
+    assert "train-images-idx3-ubyte" in error
+
+
+BAD_COMMANDS = {
+    "unknown model": (lambda p: ["sample", "vae-digit"], "vae-digits"),
+    "damaged weights": (lambda p: ["sample", damaged_model(p)], "is damaged: expected sha256"),
+    "no model there": (lambda p: ["evaluate", str(p)], "holds no finished model"),
+    "bad grid": (lambda p: ["sample", "vae-digits", "--grid", "8"], "ROWSxCOLUMNS"),
+    "bad temperature": (lambda p: ["sample", "vae-digits", "--temperature=-1"], "number >= 0"),
+    "bad picture": (lambda p: ["sample", "vae-digits", "--out", "grid.txt"], "kind of picture"),
+    "bad split": (lambda p: ["evaluate", "vae-digits", "--split", "dev"], "has no split 'dev'"),
+    "wrong shape": (
+        lambda p: ["evaluate", "vae-digits", "--data", "shapes"],
+        "shapes has images of shape (32, 32, 3), not (8, 8, 1)",
+    ),
+    "bad version": (lambda p: ["export", "vae-digits", str(p / "x"), "--version", "0"], "version"),
+    "version of tflite": (
+        lambda p: ["export", "vae-digits", str(p / "x.tflite"), "--version", "2"],
+        "TFLite file has none",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_COMMANDS)
+def test_bad_input_of_the_other_commands(case, tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words, message = BAD_COMMANDS[case]
+    words = words(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert cli.main(words) == 2
+    error = capfd.readouterr().err
+    assert message in error
+    assert error.startswith(f"tfgen {words[0]}: error: ")
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_process_exits_with_code_2():
+    result = program("tfgen-train", "vae-digit")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert program("tfgen", "nonsense").returncode == 2
+
+
+def test_defects_keep_their_traceback(monkeypatch):
+    def fail(*arguments, **options):
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(tfgen.zoo, "load", fail)
+    with pytest.raises(ValueError, match="a defect"):
+        cli.main(["sample", "vae-digits"])
+
+
+def test_interrupted_commands_say_so(monkeypatch, capsys):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tfgen.zoo, "load", interrupt)
+    assert cli.main(["sample", "vae-digits"]) == 130
+    assert capsys.readouterr().err == "tfgen sample: interrupted\n"
+
+
+def test_the_module_runs_too():
+    assert program(sys.executable, "-m", "tfgen.cli", "--help").returncode == 0
