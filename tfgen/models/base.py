@@ -149,6 +149,8 @@ class GenerativeModel(keras.Model):
         self._seed = seed
         self._bits_tracker = keras.metrics.Mean(name="bits_per_dim")
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **options)
+        # Variables that a first step made would have TensorFlow trace it twice.
+        self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self):
         return {
@@ -160,7 +162,6 @@ class GenerativeModel(keras.Model):
     def compile_from_config(self, config):
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
         self.compile(**{**config, "optimizer": optimizer})
-        optimizer.build(self.trainable_variables)
 
     @property
     def metrics(self):

@@ -48,8 +48,9 @@ def run(
     >>> import tempfile, tfgen
     >>> from tfgen.training import recipe, run
     >>> short = recipe.load("vae-digits", ["epochs=1"])
-    >>> directory = run.run(short, tempfile.mkdtemp() + "/run")  # doctest: +ELLIPSIS
-    epoch 1/1...
+    >>> directory = run.run(short, tempfile.mkdtemp() + "/run")
+    VAE of 102,224 parameters, 1,293 images (8, 8, 1) of digits, 1 device
+    epoch 1/1: ...
     >>> tfgen.zoo.card(directory)["metrics"]["nats"]["unit"]
     'nats/image'
     """
@@ -69,6 +70,14 @@ def run(
         model = recipe.build(tfgen.models, chosen.model, data.image_shape)
         optimizer = recipe.build(tfgen.optimizers, chosen.optimizer)
         model.compile(optimizer, seed=chosen.training.seed)
+    replicas = distribution.num_replicas_in_sync
+    console.print(
+        f"{chosen.model.class_name} of {model.count_params():,} parameters, "
+        f"{data.splits['train']:,} images {data.image_shape} of {data.name}, "
+        f"{replicas} device{'s' if replicas > 1 else ''}",
+        soft_wrap=True,
+        highlight=False,
+    )
     made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
