@@ -169,6 +169,25 @@ def test_bad_input_is_refused(case):
             call()
 
 
+@EVERY
+def test_an_attribute_direction_leads_from_one_mean_to_the_other(case):
+    model = CASES[case]()
+    dark, light = images_of(model, 6) // 4, 192 + images_of(model, 9) // 4
+    direction = model.attribute_direction(light, dark)
+    expected = np.mean(model.encode(light), 0) - np.mean(model.encode(dark), 0)
+    np.testing.assert_allclose(direction, expected, atol=1e-5)
+    np.testing.assert_array_equal(model.manipulate(dark, direction, 0.0), model.reconstruct(dark))
+    np.testing.assert_array_equal(
+        model.manipulate(dark, direction, 0.5), model.decode(model.encode(dark) + 0.5 * direction)
+    )
+    if case.startswith("glow"):
+        assert np.mean(model.manipulate(dark, direction, 1.0)) > np.mean(dark) + 20
+    with pytest.raises(InputError, match="direction must have shape"):
+        model.manipulate(dark, direction[1:], 1.0)
+    with pytest.raises(InputError, match="images_without is empty"):
+        model.attribute_direction(light, dark[:0])
+
+
 def test_no_images_give_no_numbers():
     model = CASES["vae"]()
     assert model.log_prob(np.zeros((0, 8, 8, 1), "uint8")).shape == (0,)

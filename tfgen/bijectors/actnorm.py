@@ -29,7 +29,7 @@ class ActNorm(FlowBijector):
     Raises:
         InputError: an event shape that is not (H, W, C), or data of another shape or dtype.
 
-    Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.1.
+    Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.1.
 
     Example:
 

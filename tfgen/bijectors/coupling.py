@@ -36,7 +36,7 @@ class AdditiveCoupling(FlowBijector):
     Raises:
         InputError: an odd number of channels, a network of other shapes, data of another shape.
 
-    Reference: Dinh, Krueger and Bengio, NICE, 2014 (1410.8516), section 3.2; Kingma and Dhariwal,
+    Source: Dinh, Krueger and Bengio, NICE, 2014 (1410.8516), section 3.2; Kingma and Dhariwal,
     Glow, 2018 (1807.03039), section 3.3.
 
     Example:
@@ -128,7 +128,7 @@ class AffineCoupling(AdditiveCoupling):
         InputError: an odd number of channels, an unknown scale, a network of other shapes, data of
             another shape.
 
-    Reference: Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2016
+    Source: Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2016
     (1605.08803), section 3.2; Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.3.
 
     Example:

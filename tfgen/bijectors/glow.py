@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfgen.bijectors.base import FlowBijector, image_shape
 from tfgen.bijectors.glow_step import GlowStep
+from tfgen.bijectors.memory import MEMORY, inverse_chain
 from tfgen.bijectors.split import Split
 from tfgen.bijectors.squeeze import Squeeze
 from tfgen.errors import InputError
@@ -29,6 +30,8 @@ class Glow(FlowBijector):
         permutation: "invertible_conv", "shuffle" or "reverse".
         scale: of affine couplings, see `AffineCoupling`.
         network_dtype: in which the networks compute, such as "bfloat16".
+        memory: what the backward pass keeps of the activations: "plain", "checkpoint" or
+            "reversible", see `tfgen.bijectors.memory.inverse_chain`.
         dtype: of data and weights.
         name: of the bijector.
 
@@ -36,7 +39,7 @@ class Glow(FlowBijector):
         InputError: sides that are no multiples of 2^levels, and whatever the inner bijectors
             refuse.
 
-    Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3, figure 2.
+    Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3, figure 2.
 
     Example:
 
@@ -60,10 +63,14 @@ class Glow(FlowBijector):
         permutation="invertible_conv",
         scale="tanh",
         network_dtype=None,
+        memory="plain",
         dtype="float32",
         name="glow",
     ):
         parameters = dict(locals())
+        if memory not in MEMORY:
+            raise InputError(f"{name}: memory must be one of {', '.join(MEMORY)}, got {memory!r}")
+        self._memory = memory
         shape = image_shape(event_shape, name)
         for argument, value in (("levels", levels), ("depth", depth), ("width", width)):
             if not isinstance(value, int) or value < 1:
@@ -117,9 +124,8 @@ class Glow(FlowBijector):
     def _inverse_with_log_det(self, x):
         flat, total = [], tf.zeros(tf.shape(x)[:1], x.dtype)
         for level in self._levels:
-            for bijector in level.bijectors:
-                x, log_det = bijector._inverse_with_log_det(x)
-                total += log_det
+            x, log_det = inverse_chain(level.bijectors, x, self._memory)
+            total += log_det
             x, leaving = level.part(x)
             flat = [*leaving, *flat]
         return tf.concat([_flatten(x), *flat], axis=-1), total

@@ -35,7 +35,7 @@ class GlowStep(FlowBijector):
         InputError: an odd number of channels, an unknown coupling or permutation, data of another
             shape or dtype.
 
-    Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3, figure 2.
+    Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3, figure 2.
 
     Example:
 

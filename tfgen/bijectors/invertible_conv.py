@@ -31,7 +31,7 @@ class InvertibleConv1x1(FlowBijector):
     Raises:
         InputError: an event shape that is not (H, W, C), or data of another shape or dtype.
 
-    Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.2.
+    Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.2.
 
     Example:
 

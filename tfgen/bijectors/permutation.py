@@ -28,7 +28,7 @@ class Permutation(FlowBijector):
     Raises:
         InputError: an unknown kind, an event shape that is not (H, W, C), or data of another shape.
 
-    Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.2 and figure 3.
+    Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.2 and figure 3.
 
     Example:
 

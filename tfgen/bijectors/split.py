@@ -34,7 +34,7 @@ class Split(FlowBijector):
         InputError: a fraction outside (0, 1) or one that leaves no channel on one side, an event
             shape that is not (H, W, C), or data of another shape or dtype.
 
-    Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.4 and figure 2.
+    Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.4 and figure 2.
 
     Example:
 

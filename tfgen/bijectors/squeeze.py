@@ -23,7 +23,7 @@ class Squeeze(FlowBijector):
     Raises:
         InputError: sides that the factor does not divide, or data of another shape or dtype.
 
-    Reference: Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2016
+    Source: Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2016
     (1605.08803), section 3.6.
 
     Example:

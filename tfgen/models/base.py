@@ -130,6 +130,52 @@ class GenerativeModel(keras.Model):
         images = self.decode(tf.reshape(latents, [-1, self.latent_dim]))
         return tf.reshape(images, [-1, steps, *self.image_shape])
 
+    def attribute_direction(self, images_with, images_without):
+        """The direction in latent space that leads from images without an attribute to those with.
+
+        Equation: mean of encode(images_with) - mean of encode(images_without).
+
+        Shapes: uint8 `[N, H, W, C]` and `[M, H, W, C] -> float32 [D]`.
+
+        Raises:
+            InputError: no images on one side, or images of another shape or dtype.
+
+        Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 5.
+        """
+        means = []
+        for name, images in (("images_with", images_with), ("images_without", images_without)):
+            if len(images) == 0:
+                raise InputError(
+                    f"attribute_direction: {name} is empty; it needs an image at least"
+                )
+            means.append(tf.reduce_mean(self.encode(images), axis=0))
+        return means[0] - means[1]
+
+    def manipulate(self, images, direction, amount):
+        """Images moved along a direction in latent space.
+
+        Equation: decode(encode(images) + amount * direction).
+
+        Shapes: uint8 `[N, H, W, C]`, float32 `[D] -> uint8 [N, H, W, C]`.
+
+        Args:
+            images: to start from.
+            direction: of `attribute_direction`.
+            amount: a number; 0 reconstructs, 1 adds the whole difference of the means.
+
+        Raises:
+            InputError: images or a direction of another shape.
+
+        Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 5.
+        """
+        direction = tf.convert_to_tensor(direction, tf.float32)
+        if direction.shape != (self.latent_dim,):
+            raise InputError(
+                f"manipulate: the direction must have shape [{self.latent_dim}], "
+                f"got {direction.shape}"
+            )
+        return self.decode(self.encode(images) + amount * direction)
+
     def save_preset(self, directory, *, card=None):
         """Write the model to a directory that `tfgen.zoo.load` reads: see `tfgen.models.preset`."""
         preset.save(self, directory, card=card)

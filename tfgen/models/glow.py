@@ -42,12 +42,14 @@ class Glow(GenerativeModel):
         scale: of affine couplings, see `tfgen.bijectors.AffineCoupling`.
         num_bits: 1 to 8, bits of a channel that the model sees; the lower ones are dropped.
         network_dtype: in which the networks compute, such as "bfloat16".
+        memory: "plain", "checkpoint" or "reversible": what training keeps of the activations, see
+            `tfgen.bijectors.memory.inverse_chain`.
 
     Raises:
         InputError: sides that are no multiples of 2^levels, num_bits outside 1 to 8, and whatever
             the bijectors refuse.
 
-    Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039).
+    Source: Kingma and Dhariwal, Glow, 2018 (1807.03039).
 
     Example:
 
@@ -74,6 +76,7 @@ class Glow(GenerativeModel):
         scale="tanh",
         num_bits=8,
         network_dtype=None,
+        memory="plain",
         name="glow",
     ):
         super().__init__(image_shape, math.prod(image_shape), name=name)
@@ -88,6 +91,7 @@ class Glow(GenerativeModel):
             "permutation": permutation,
             "scale": scale,
             "network_dtype": network_dtype,
+            "memory": memory,
         }
         self.flow = bijectors.Glow(self.image_shape, name=f"{name}_flow", **self._flow_config)
         self._flow_layers = self.flow.layers

@@ -19,7 +19,7 @@ class Bernoulli:
     - log p(b|z) = sum(b l - softplus(l)), in nats
     - the image of a latent is 255 sigmoid(l)
 
-    Reference: Kingma and Welling, 2013 (1312.6114), appendix C.1; Burda, Grosse and Salakhutdinov,
+    Source: Kingma and Welling, 2013 (1312.6114), appendix C.1; Burda, Grosse and Salakhutdinov,
     2015 (1509.00519), section 5.
     """
 
@@ -58,7 +58,7 @@ class QuantizedLogistic:
     - log p(x|z) = sum(log P), in nats
     - the image of a latent is 255 m
 
-    Reference: Kingma et al., Improving variational inference with inverse autoregressive flow, 2016
+    Source: Kingma et al., Improving variational inference with inverse autoregressive flow, 2016
     (1606.04934), section 5.2 and its discretized logistic likelihood.
     """
 

@@ -48,7 +48,7 @@ class VAE(GenerativeModel):
         InputError: an unknown encoder, decoder, likelihood or estimator, sizes below 1, a Bernoulli
             likelihood for images of several channels.
 
-    Reference: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), sections 2 and
+    Source: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), sections 2 and
     3, appendices B and C; Burda, Grosse and Salakhutdinov, 2015 (1509.00519), equation 8.
 
     Example:

@@ -20,7 +20,7 @@ def convolutional(input_shape, output_channels, *, width=512, dtype="float32", n
             for float64.
         name: of the network.
 
-    Reference: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 5.
+    Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 5.
 
     Example:
 

@@ -15,7 +15,7 @@ def dense(input_size, output_size, *, widths=(500,), activation="tanh", name="ne
         activation: of the hidden layers, by its Keras name.
         name: of the network.
 
-    Reference: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), appendix C:
+    Source: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), appendix C:
     one hidden tanh layer of 500 units for MNIST.
 
     Example:
