@@ -1,0 +1,170 @@
+"""Temporal averaging of section 7.2."""
+
+import adam_reference as paper
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfgen.errors import InputError
+from tfgen.optimizers import Adam, AdaMax, TemporalAveraging, averaged_weights, temporal_average
+
+RNG = np.random.default_rng(3)
+X = RNG.normal(size=(32, 4)).astype("float32")
+Y = RNG.normal(size=(32, 1)).astype("float32")
+
+
+def model(optimizer):
+    keras.utils.set_random_seed(7)
+    net = keras.Sequential([keras.Input([4]), keras.layers.Dense(3), keras.layers.Dense(1)])
+    net.compile(optimizer, "mse", jit_compile=False)
+    return net
+
+
+def weights_of(net):
+    return [w.numpy() for w in net.trainable_variables]
+
+
+@pytest.mark.parametrize("make", [Adam, AdaMax])
+@pytest.mark.parametrize("how", ["graph", "xla", "packed"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
+def test_it_is_the_average_of_the_paper(make, how, dtype, tolerance):
+    count = 2 if how == "packed" else 1
+    variables = [keras.Variable(RNG.normal(size=(3, 2)), dtype=dtype) for _ in range(count)]
+    optimizer = make(0.01, temporal_averaging=True)
+    optimizer.build(variables)
+
+    @tf.function(jit_compile=how == "xla")
+    def trajectory(gradients):
+        path = tf.TensorArray(dtype, len(gradients), element_shape=[3, 2])
+        for t in tf.range(len(gradients)):
+            optimizer.apply([gradients[t]] * count, variables)
+            path = path.write(t, variables[-1].value)
+        return path.stack()
+
+    path = trajectory(tf.constant(RNG.normal(size=(1000, 3, 2)), dtype)).numpy()
+    average = temporal_average(optimizer, variables[-1]).numpy()
+    expected = paper.temporal_average(path.astype(np.float64))
+    assert paper.relative_error(average[None], expected[None]) < tolerance
+
+
+def test_weights_at_rest_are_their_own_average():
+    """From zero, uncorrected, the average would still be short by a factor after 1,000 steps."""
+    weights = keras.Variable([1.0, -3.0, 1e-6])
+    optimizer = Adam(0.0, beta_2=0.9999, temporal_averaging=True)
+    for _ in range(100):
+        optimizer.apply([tf.ones(3)], [weights])
+        average = temporal_average(optimizer, weights)
+        np.testing.assert_allclose(average.numpy(), weights.numpy(), rtol=1e-5)
+
+
+def test_the_context_gives_averages_and_restores_exactly():
+    net = model(Adam(0.05, beta_2=0.9, temporal_averaging=True))
+    net.fit(X, Y, epochs=2, batch_size=8, verbose=0)
+    before = weights_of(net)
+    state = [v.numpy() for v in net.optimizer.variables]
+    expected = [temporal_average(net.optimizer, v).numpy() for v in net.trainable_variables]
+    with averaged_weights(net.optimizer):
+        inside = weights_of(net)
+        net.evaluate(X, Y, verbose=0)
+    for a, b in zip(inside, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not np.array_equal(inside[0], before[0])
+    for a, b in zip(weights_of(net), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(net.optimizer.variables, state, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b)
+
+
+def test_the_context_restores_after_an_error():
+    net = model(Adam(0.05, temporal_averaging=True))
+    net.fit(X, Y, epochs=1, verbose=0)
+    before = weights_of(net)
+
+    def fail():
+        with averaged_weights(net.optimizer):
+            raise KeyError("inside")
+
+    with pytest.raises(KeyError):
+        fail()
+    np.testing.assert_array_equal(weights_of(net)[0], before[0])
+
+
+def test_before_the_first_step_the_weights_are_themselves():
+    net = model(Adam(temporal_averaging=True))
+    before = weights_of(net)
+    for build in (False, True):
+        if build:
+            net.optimizer.build(net.trainable_variables)
+        with averaged_weights(net.optimizer):
+            np.testing.assert_array_equal(weights_of(net)[0], before[0])
+
+
+def test_the_callback_evaluates_and_saves_without_disturbing_training(tmp_path):
+    def trained(callbacks):
+        net = model(Adam(0.05, beta_2=0.9, temporal_averaging=True))
+        history = net.fit(
+            X, Y, batch_size=8, epochs=3, shuffle=False, verbose=0, callbacks=callbacks
+        )
+        return net, history.history
+
+    callback = TemporalAveraging((X, Y), tmp_path / "at-{epoch}.weights.h5")
+    net, history = trained([callback])
+    plain, plain_history = trained([])
+    assert history["loss"] == plain_history["loss"]
+    np.testing.assert_array_equal(weights_of(net)[0], weights_of(plain)[0])
+    assert len(history["averaged_val_loss"]) == 3
+
+    other = model("sgd")
+    other.load_weights(tmp_path / "at-3.weights.h5")
+    with averaged_weights(net.optimizer):
+        np.testing.assert_array_equal(weights_of(other)[0], weights_of(net)[0])
+    loss = other.evaluate(X, Y, verbose=0)
+    assert history["averaged_val_loss"][-1] == pytest.approx(loss, rel=1e-6)
+
+
+def test_the_callback_saves_whole_models_from_data_sets(tmp_path):
+    net = model(AdaMax(0.05, temporal_averaging=True))
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
+    callback = TemporalAveraging(validation_data=data, filepath=tmp_path / "average.keras")
+    history = net.fit(X, Y, epochs=1, verbose=0, callbacks=[callback]).history
+    loaded = keras.models.load_model(tmp_path / "average.keras")
+    loss = loaded.evaluate(X, Y, verbose=0)
+    assert history["averaged_val_loss"][-1] == pytest.approx(loss, rel=1e-5)
+
+
+def test_it_works_with_a_loss_scale_optimizer():
+    inner = Adam(0.05, temporal_averaging=True)
+    net = model(keras.optimizers.LossScaleOptimizer(inner))
+    net.fit(X, Y, epochs=1, verbose=0, callbacks=[TemporalAveraging((X, Y))])
+    before = weights_of(net)
+    with averaged_weights(net.optimizer):
+        assert not np.array_equal(weights_of(net)[0], before[0])
+
+
+def test_accumulation_averages_once_for_each_update():
+    weights = keras.Variable([0.0])
+    optimizer = Adam(
+        1.0, beta_1=0.5, beta_2=0.5, temporal_averaging=True, gradient_accumulation_steps=3
+    )
+    for _ in range(6):  # the weights become -1, then -2
+        optimizer.apply([tf.constant([1.0])], [weights])
+    average = temporal_average(optimizer, weights).numpy()
+    np.testing.assert_allclose(average, [-1.25 / 0.75], rtol=1e-6)
+
+
+def test_an_optimizer_without_averages_is_refused():
+    net = model(Adam())
+    with (
+        pytest.raises(InputError, match="temporal_averaging=True"),
+        averaged_weights(net.optimizer),
+    ):
+        pass
+    with pytest.raises(InputError, match="temporal_averaging=True"):
+        net.fit(X, Y, verbose=0, callbacks=[TemporalAveraging((X, Y))])
+    with pytest.raises(InputError, match="SGD keeps no averages"):
+        temporal_average(keras.optimizers.SGD(), net.trainable_variables[0])
+    with pytest.raises(InputError, match="give validation_data, filepath, or both"):
+        TemporalAveraging()
+    with pytest.raises(InputError, match=r"ends in \.weights\.h5 or \.keras"):
+        TemporalAveraging(filepath="model.bin")

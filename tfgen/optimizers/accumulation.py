@@ -1,0 +1,39 @@
+"""Gradient accumulation: one update from the mean gradient of several steps."""
+
+import tensorflow as tf
+
+from tfgen.optimizers import gradients
+from tfgen.optimizers.state import native
+
+
+def step(optimizer, grads, variables, update):
+    """Take one of `optimizer.gradient_accumulation_steps` steps, on one device.
+
+    The first adds to sums that start anew, the last calls `update(mean gradients, variables)`.
+    The gradients are those of all replicas together, so that no step depends on another device.
+    """
+    steps = optimizer.gradient_accumulation_steps
+    sums = [native(total) for total in optimizer._accumulated_gradients]
+    shares = {}
+    for gradient, variable in zip(grads, variables, strict=True):
+        index = optimizer._get_variable_index(variable)
+        share = gradients.divide(gradients.dense(gradient, variable.shape), steps)
+        shares[index] = tf.cast(share, sums[index].dtype)
+
+    def start():
+        for index, total in enumerate(sums):
+            total.assign(shares.get(index, tf.zeros(total.shape, total.dtype)))
+        return 0
+
+    def add():
+        for index, share in shares.items():
+            sums[index].assign_add(share)
+        return 0
+
+    def finish():
+        update([tf.convert_to_tensor(sums[index]) for index in shares], variables)
+        return 0
+
+    taken = tf.convert_to_tensor(optimizer._iterations)
+    tf.cond(taken % steps == 0, start, add)
+    tf.cond((taken + 1) % steps == 0, finish, lambda: 0)
