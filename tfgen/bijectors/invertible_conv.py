@@ -1,6 +1,7 @@
 """Invertible 1x1 convolution."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfgen.bijectors.base import FlowBijector, Weights, image_shape
@@ -61,8 +62,10 @@ class InvertibleConv1x1(FlowBijector):
                 dtype="int32",
             )
             self._sign = weights.add("sign", tf.sign(diagonal), trainable=False)
-            self._lower = weights.add("lower", _strictly_lower(packed))
-            self._upper = weights.add("upper", tf.transpose(_strictly_lower(tf.transpose(packed))))
+            self._identity = np.eye(channels, dtype=packed.dtype.as_numpy_dtype)
+            self._below_diagonal = np.tril(np.ones_like(self._identity), -1)
+            self._lower = weights.add("lower", packed * self._below_diagonal)
+            self._upper = weights.add("upper", packed * self._below_diagonal.T)
             self._log_diagonal = weights.add("log_diagonal", tf.math.log(tf.abs(diagonal)))
         else:
             self._matrix = weights.add("matrix", rotation)
@@ -82,8 +85,7 @@ class InvertibleConv1x1(FlowBijector):
         if not self._lu:
             return tf.linalg.inv(self._matrix.value)
         lower, upper = self._triangles()
-        identity = tf.eye(self.data_shape[-1], dtype=self.dtype)
-        permuted = tf.gather(identity, tf.math.invert_permutation(self._permutation.value))
+        permuted = tf.gather(self._identity, tf.math.invert_permutation(self._permutation.value))
         half_solved = tf.linalg.triangular_solve(lower, permuted, lower=True)
         return tf.linalg.triangular_solve(upper, half_solved, lower=False)
 
@@ -94,11 +96,10 @@ class InvertibleConv1x1(FlowBijector):
         return self._pixels * tf.linalg.slogdet(self._matrix.value).log_abs_determinant
 
     def _triangles(self):
-        identity = tf.eye(self.data_shape[-1], dtype=self.dtype)
-        lower = _strictly_lower(self._lower.value) + identity
-        upper = tf.transpose(_strictly_lower(tf.transpose(self._upper.value)))
         diagonal = self._sign.value * tf.exp(self._log_diagonal.value)
-        return lower, upper + tf.linalg.diag(diagonal)
+        lower = self._lower.value * self._below_diagonal + self._identity
+        upper = self._upper.value * self._below_diagonal.T + self._identity * diagonal
+        return lower, upper
 
     def _inverse_with_log_det(self, x):
         return mix_channels(x, self.matrix()), self.log_det()
@@ -115,9 +116,3 @@ def mix_channels(images, matrix):
     channels = images.shape[-1]
     mixed = tf.matmul(tf.reshape(images, [-1, channels]), matrix, transpose_b=True)
     return tf.reshape(mixed, [-1, *images.shape[1:]])
-
-
-def _strictly_lower(matrix):
-    size = matrix.shape[-1]
-    mask = tf.cast(tf.range(size)[:, None] > tf.range(size)[None, :], matrix.dtype)
-    return matrix * mask
