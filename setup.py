@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 here = Path(__file__).parent
-version = re.search(r'__version__ = "(.+)"', (here / "tfgen/__init__.py").read_text())[1]
+version = re.search(r'__version__ = "(.+)"', (here / "tfgen/__init__.py").read_text("utf-8"))[1]
 
 dependencies = [
     "tensorflow>=2.21,<2.22",  # tensors, graphs, strategies, SavedModel and TFLite
@@ -44,7 +44,7 @@ setup(
     name="tfgen",
     version=version,
     description="Likelihood-based generative models to train, trust and serve, on TensorFlow",
-    long_description=(here / "README.md").read_text(),
+    long_description=(here / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],

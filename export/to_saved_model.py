@@ -46,10 +46,10 @@ def saved_model(model, directory, version=None):
         version = max(versions, default=0) + 1
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise InputError(f"version must be a positive integer, got {version!r}")
-    if version in versions:
-        raise InputError(f"{directory / str(version)} exists: choose another version")
-    directory.mkdir(parents=True, exist_ok=True)
     target = directory / str(version)
+    if target.exists():
+        raise InputError(f"{target} exists: choose another version")
+    directory.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=directory, prefix="tmp-"))
     try:
         write(model, temporary)

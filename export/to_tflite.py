@@ -45,6 +45,8 @@ def tflite(model, file, precision="float32"):
     if precision not in PRECISIONS:
         raise InputError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     file = Path(file)
+    if file.is_dir():
+        raise InputError(f"{file} is a directory: give the name of a file")
     if not file.parent.is_dir():
         raise InputError(f"{file}: there is no directory {file.parent}")
     model = zoo.load(model) if isinstance(model, (str, os.PathLike)) else model

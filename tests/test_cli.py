@@ -1,6 +1,7 @@
 """The command line: its commands, and one line with exit code 2 for bad input."""
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -89,6 +90,12 @@ def test_export_writes_both_kinds(tmp_path, capsys):
     assert (tmp_path / "vae.tflite").stat().st_size > 100_000
 
 
+def test_zoo_shows_what_save_preset_wrote(tmp_path, capsys):
+    tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[4]).save_preset(tmp_path / "mine")
+    assert cli.main(["zoo", str(tmp_path / "mine")]) == 0
+    assert '"name": "mine"' in capsys.readouterr().out
+
+
 def test_zoo_shows_a_card(capsys):
     assert cli.main(["zoo", "vae-digits"]) == 0
     assert capsys.readouterr().out.startswith("# vae-digits")
@@ -99,6 +106,13 @@ def folder_without_images(tmp_path):
     folder.mkdir()
     (folder / "notes.png").write_text("no picture")
     return str(folder)
+
+
+def folder_with_a_test_split_only(tmp_path):
+    for split in ("learning", "test"):
+        (tmp_path / "split" / split).mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 8), "uint8")).save(tmp_path / "split" / split / "0.png")
+    return str(tmp_path / "split")
 
 
 def finished_run(tmp_path):
@@ -136,6 +150,18 @@ BAD_TRAININGS = {
         "likelihood='quantized_logistic'",
     ),
     "held run": (lambda p: ["vae-digits", "--out", finished_run(p)], "already holds a run"),
+    "bad activation": (lambda p: ["vae-digits", "--set", "activation=foo"], "VAE refuses"),
+    "not a class": (lambda p: ["vae-digits", "--set", "model.class=noise"], "nearest: Glow, VAE"),
+    "too deep a key": (
+        lambda p: ["vae-digits", "--set", "data.options.a.b=3"],
+        "data.options.a.b: no such key",
+    ),
+    "path under a file": (lambda p: ["vae-digits", "--out", "/dev/null/x"], "/dev/null"),
+    "recipe after set": (lambda p: ["--set", "epochs=1", "vae-digits"], "stands before --set"),
+    "test images only": (
+        lambda p: ["vae-digits", "--data", folder_with_a_test_split_only(p)],
+        "none named train",
+    ),
     "no such gpu": (lambda p: ["vae-digits", "--devices", "gpu:64"], "TensorFlow sees"),
     "no such strategy": (lambda p: ["vae-digits", "--strategy", "both"], "auto, single, mirrored"),
 }
@@ -157,6 +183,41 @@ def test_bad_training_input_gets_one_line_and_writes_nothing(case, tmp_path, cap
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_evaluate_takes_the_images_that_the_card_names(tmp_path, capsys):
+    words = ["vae-digits", "--data", "shapes", "--epochs", "1", "--out", str(tmp_path / "run")]
+    options = ["data.options.num_images=96", "data.options.num_test_images=32"]
+    more = ["data.options.seed=7", "likelihood=quantized_logistic", "hidden_units=[8]"]
+    assert cli.train([*words, "--set", *options, *more]) == 0
+    card = tfgen.zoo.card(tmp_path / "run")
+    metric = card["metrics"]["bits_per_dim"]
+    assert metric["protocol"]["images"] == 32
+    assert "seed=7" in metric["protocol"]["data"]
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(tmp_path / "run")]) == 0
+    assert f"{metric['value']:.3f}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["2024", "my #1 photos", "a: b", "null"])
+def test_folders_may_have_any_name(name, tmp_path, monkeypatch):
+    folder = tmp_path / name
+    folder.mkdir()
+    for i in range(20):
+        Image.fromarray(np.full((8, 8), 10 * i, "uint8")).save(folder / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    assert cli.train(["vae-digits", "--data", name, "--out", "out", *SMALL]) == 0
+    assert tfgen.zoo.card("out")["recipe"]["data"]["source"] == name
+
+
+def test_sigterm_leaves_nothing(tmp_path):
+    process = subprocess.Popen(
+        ["tfgen-train", "vae-digits", "--out", "deep/run"], cwd=tmp_path, stdout=subprocess.PIPE
+    )
+    process.stdout.readline()  # the training has begun
+    process.terminate()
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path, capfd):
     assert cli.train(["vae-digits", "--data", "mnist", "--data-dir", str(tmp_path)]) == 2
     error = capfd.readouterr().err
@@ -170,6 +231,10 @@ BAD_COMMANDS = {
     "damaged weights": (lambda p: ["sample", damaged_model(p)], "is damaged: expected sha256"),
     "no model there": (lambda p: ["evaluate", str(p)], "holds no finished model"),
     "bad grid": (lambda p: ["sample", "vae-digits", "--grid", "8"], "ROWSxCOLUMNS"),
+    "odd grid": (lambda p: ["sample", "vae-digits", "--grid", "²x8"], "ROWSxCOLUMNS"),
+    "huge seed": (lambda p: ["sample", "vae-digits", "--seed", "9" * 20], "integer of 64 bits"),
+    "unwritable picture": (lambda p: ["sample", "vae-digits", "--out", "a.psd"], "kind of picture"),
+    "export under a file": (lambda p: ["export", "vae-digits", "/dev/null/x"], "/dev/null"),
     "bad temperature": (lambda p: ["sample", "vae-digits", "--temperature=-1"], "number >= 0"),
     "bad picture": (lambda p: ["sample", "vae-digits", "--out", "grid.txt"], "kind of picture"),
     "bad split": (lambda p: ["evaluate", "vae-digits", "--split", "dev"], "has no split 'dev'"),

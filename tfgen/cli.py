@@ -6,7 +6,9 @@ Parsing, `--help` and listings do without TensorFlow, which takes seconds to imp
 import argparse
 import contextlib
 import os
+import re
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -41,6 +43,7 @@ def train(arguments=None):
 
 def _guarded(program, options):
     """Run a command; bad input becomes one line on stderr and exit code 2."""
+    _let_sigterm_clean_up()
     try:
         options.run(options)
     except InputError as error:
@@ -52,7 +55,20 @@ def _guarded(program, options):
     except BrokenPipeError:  # The reader of a pipe, such as head, has had enough.
         sys.stdout = None
         return 141
+    except OSError as error:  # A disk, a permission, a path: nothing that a traceback explains.
+        print(f"{program}: error: {error}", file=sys.stderr)
+        return 2
     return 0
+
+
+def _let_sigterm_clean_up():
+    """SIGTERM ends the command as an exception does, so that nothing half-written is left."""
+
+    def stop(number, frame):
+        sys.exit(128 + number)
+
+    with contextlib.suppress(ValueError):  # Only the main thread may.
+        signal.signal(signal.SIGTERM, stop)
 
 
 def _train_arguments(parser):
@@ -93,16 +109,14 @@ def _train(options):
         _list_recipes()
         return
     if options.recipe is None:
-        raise InputError("which RECIPE? --list shows them")
-    settings = list(options.set)
-    for key, value in (
-        ("data.source", options.data),
-        ("training.epochs", options.epochs),
-        ("training.seed", options.seed),
-    ):
-        if value is not None:
-            settings.append(f"{key}={value}")
-    chosen = recipe.load(options.recipe, settings)
+        raise InputError("which RECIPE? --list shows them; it stands before --set")
+    values = {
+        "data.source": options.data,
+        "training.epochs": options.epochs,
+        "training.seed": options.seed,
+    }
+    values = {key: value for key, value in values.items() if value is not None}
+    chosen = recipe.load(options.recipe, options.set, values)
     with _quiet_start():
         from tfgen.training import report, run
     from tfgen import zoo
@@ -167,16 +181,23 @@ def _evaluate(options):
         from tfgen import data
         from tfgen.training import report
         from tfgen.training.evaluation import evaluate
-    source = options.data or card.get("recipe", {}).get("data", {}).get("source")
+    trained_on = card.get("recipe", {}).get("data", {})
+    source = options.data or trained_on.get("source")
     if source is None:
         raise InputError(f"the card of {options.model} names no data: give --data")
-    chosen = data.load(source, data_dir=options.data_dir, image_shape=model.image_shape)
+    chosen = data.load(
+        source,
+        data_dir=options.data_dir,
+        image_shape=model.image_shape,
+        options=trained_on.get("options") if source == trained_on.get("source") else None,
+    )
+    if trained_on.get("validation") and source == trained_on["source"]:
+        chosen = chosen.holding_out(trained_on["validation"])
     if options.split not in chosen.splits:
         raise InputError(
             f"{source} has no split {options.split!r}; it has {', '.join(chosen.splits)}"
         )
-    images = chosen.images(options.split)
-    metrics = evaluate(model, images, data=chosen.name, split=options.split)
+    metrics = evaluate(model, chosen, options.split)
     Console().print(report.table({"name": card["name"], "metrics": metrics}))
 
 
@@ -206,18 +227,17 @@ def _sample(options):
 
 
 def _grid(text):
-    rows, _, columns = text.partition("x")
-    if not (rows.isdigit() and columns.isdigit() and int(rows) and int(columns)):
-        raise InputError(f"--grid must be ROWSxCOLUMNS, such as 8x8, got {text!r}")
-    return int(rows), int(columns)
+    match = re.fullmatch(r"([1-9][0-9]{0,2})x([1-9][0-9]{0,2})", text)
+    if not match:
+        raise InputError(f"--grid must be ROWSxCOLUMNS, such as 8x8, up to 999, got {text!r}")
+    return int(match[1]), int(match[2])
 
 
 def _picture_file(name):
     from PIL import Image
 
     path = Path(name)
-    known = Image.registered_extensions()
-    if path.suffix.lower() not in known:
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
         raise InputError(f"--out {name}: unknown kind of picture; .png and .jpg work")
     if not path.parent.is_dir():
         raise InputError(f"--out {name}: there is no directory {path.parent}")
@@ -238,7 +258,7 @@ def _export(options):
     zoo.card(options.model)
     with _quiet_start():
         from tfgen import export
-    if options.out.endswith(".tflite"):
+    if options.out.lower().endswith(".tflite"):
         if options.version is not None:
             raise InputError("--version is for SavedModels; a TFLite file has none")
         path = export.tflite(options.model, options.out)
@@ -257,7 +277,12 @@ def _zoo(options):
 
     console = Console()
     if options.model:
-        print((zoo.directory(options.model) / "README.md").read_text(), end="")
+        card = zoo.card(options.model)
+        readme = zoo.directory(options.model) / "README.md"
+        if readme.exists():
+            print(readme.read_text("utf-8"), end="")
+        else:
+            console.print_json(data=card)
         return
     table = Table("model", "what it is", "bits/dim", "parameters", box=None, pad_edge=False)
     for name in zoo.list():

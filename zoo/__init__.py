@@ -72,14 +72,18 @@ def card(name_or_dir):
 def directory(name_or_dir):
     """The directory of a pretrained model, or the one that was given.
 
+    A directory with a model in it wins over a pretrained model of its name.
+
     Raises:
         InputError: neither a directory nor a known name.
     """
     path = Path(name_or_dir)
-    if path.is_dir():
+    if (path / "card.json").is_file():
         return path
     if str(name_or_dir) in list():
         return _FOLDER / name_or_dir
+    if path.is_dir():
+        return path
     raise InputError(
         f"no model {str(name_or_dir)!r}: it is neither a directory nor one of {', '.join(list())}"
     )

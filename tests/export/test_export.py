@@ -154,6 +154,8 @@ def test_bad_targets_are_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="is a file"):
         tfgen.export.saved_model("vae-digits", tmp_path / "file")
+    with pytest.raises(InputError, match="is a directory"):
+        tfgen.export.tflite("vae-digits", tmp_path)
     with pytest.raises(InputError, match="there is no directory"):
         tfgen.export.tflite("vae-digits", tmp_path / "nowhere" / "model.tflite")
     with pytest.raises(InputError, match="precision must be one of float32, got 'int3'"):

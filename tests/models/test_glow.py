@@ -1,5 +1,6 @@
 """Glow's likelihood against the change of variables, and its quantization."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -30,8 +31,9 @@ def test_log_prob_is_the_change_of_variables_at_the_dequantized_image(num_bits):
     ):
         ours.assign(theirs)
     images = np.random.default_rng(1).integers(0, 256, (3, 4, 4, 1), "uint8")
-    noise = ImageNoise((4, 4, 1))(images).numpy().astype("float64")
-    values = (images // 2 ** (8 - num_bits) + noise) / 2**num_bits - 0.5
+    levels = images // 2 ** (8 - num_bits)
+    noise = ImageNoise((4, 4, 1)).uniform(levels, (4, 4, 1)).numpy().astype("float64")
+    values = (levels + noise) / 2**num_bits - 0.5
     with tf.GradientTape() as tape:
         y = tf.constant(values)
         tape.watch(y)
@@ -78,6 +80,29 @@ def test_fewer_bits_drop_the_low_ones_and_keep_black_and_white(num_bits):
     assert (found.min(), found.max()) == (0, 255)
 
 
+def test_the_bits_that_are_dropped_do_not_matter():
+    model = trained(num_bits=3)
+    images = np.random.default_rng(1).integers(0, 256, (16, 4, 4, 1), "uint8")
+    np.testing.assert_array_equal(model.log_prob(images), model.log_prob(images & 0b11100000))
+    np.testing.assert_array_equal(model.encode(images), model.encode(images | 0b00011111))
+
+
+def test_latents_that_overflow_still_decode_to_some_image():
+    model = trained()
+    far = model.decode(np.full((2, 16), 1e30, "float32"))
+    np.testing.assert_array_equal(far[0], far[1])
+
+
+def test_a_shuffle_follows_the_global_seed():
+    latents = []
+    for seed in (3, 3, 4):
+        keras.utils.set_random_seed(seed)
+        model = tfgen.models.Glow((8, 8, 4), levels=1, depth=1, width=4, permutation="shuffle")
+        latents.append(model.encode(np.arange(256, dtype="uint8").reshape(1, 8, 8, 4)).numpy())
+    np.testing.assert_array_equal(latents[0], latents[1])
+    assert np.any(latents[0] != latents[2])
+
+
 def test_fit_initializes_actnorm_from_the_first_batch_and_loading_does_not():
     model = tfgen.models.Glow((4, 4, 1), levels=1, depth=1, width=4)
     images = np.random.default_rng(1).integers(0, 256, (64, 4, 4, 1), "uint8")
@@ -100,3 +125,5 @@ def test_bad_arguments_say_what_would_work():
         tfgen.models.Glow((28, 28, 1), levels=3, depth=1, width=4)
     with pytest.raises(InputError, match="three positive integers"):
         tfgen.models.Glow((28, 28), levels=1, depth=1, width=4)
+    with pytest.raises(InputError, match=r"three positive integers.*got 28"):
+        tfgen.models.Glow(28, levels=1, depth=1, width=4)

@@ -7,6 +7,7 @@ from scipy import integrate, special, stats
 
 import tfgen
 from tfgen.errors import InputError
+from tfgen.models.noise import ImageNoise
 
 SHAPE = (3, 3, 1)
 
@@ -114,13 +115,13 @@ def test_importance_weighted_bounds_rise_to_the_integrated_evidence(latent_dim, 
     assert abs(many.mean() - log_evidence) < 4 * many.std() / np.sqrt(20) + 1e-3
 
 
-def test_log_prob_is_the_bound_at_fixed_antithetic_samples(likelihood, image):
+def test_log_prob_is_the_bound_at_the_noise_of_the_image(likelihood, image):
     """Black and white pixels are the same whatever noise binarizes them."""
     model = trained(2, likelihood)
     observed = image.reshape(9) / 255.0
     mean, deviation = posterior(model, observed)
-    half = np.random.RandomState(0).standard_normal((4, 2))
-    z = mean + deviation * np.concatenate([half, -half])
+    noise = ImageNoise(SHAPE).normal(image, (8, 1, 2)).numpy().reshape(8, 2).astype("float64")
+    z = mean + deviation * noise
     kl = np.sum(0.5 * (mean**2 + deviation**2 - 1) - np.log(deviation))
     expected = log_likelihood(model, likelihood, observed, z).mean() - kl
     np.testing.assert_allclose(model.log_prob(image)[0], expected, rtol=1e-4)
@@ -132,6 +133,34 @@ def test_log_prob_with_many_importance_samples_is_the_evidence(likelihood, image
     log_evidence, _ = exact(model, likelihood, image.reshape(9) / 255.0)
     found = float(model.log_prob(image, importance_samples=20_000)[0])
     assert abs(found - log_evidence) < 0.05
+
+
+def test_log_prob_means_over_images_what_independent_noise_means():
+    """Over real images, for one and for few importance samples."""
+    model = tfgen.zoo.load("vae-digits")
+    images = tfgen.data.load("digits").images("test")
+    generator = np.random.default_rng(0)
+    for k in (1, 2, 5):
+        found = model.log_prob(images, importance_samples=k).numpy()
+        fresh = []
+        for _ in range(20):
+            noise = generator.normal(size=(len(images), 8 if k == 1 else 1, k, model.latent_dim))
+            threshold = generator.uniform(size=images.shape).astype("float32")
+            observed = model._likelihood.observe(images, threshold)
+            fresh.append(model._bound_of(observed, noise.astype("float32"), "B").numpy())
+        standard_error = np.std(found - np.mean(fresh, axis=0)) / np.sqrt(len(images))
+        assert standard_error < 0.2
+        assert abs(found.mean() - np.mean(fresh)) < 4 * standard_error
+
+
+def test_log_prob_takes_any_integer_works_in_graphs_and_on_no_images(image):
+    model = trained(2)
+    images = np.repeat(image, 3, axis=0)
+    expected = model.log_prob(images, importance_samples=4)
+    np.testing.assert_array_equal(model.log_prob(images, importance_samples=np.int64(4)), expected)
+    graph = tf.function(lambda x: model.log_prob(x, importance_samples=4))
+    np.testing.assert_allclose(graph(tf.constant(images)), expected, rtol=1e-5)
+    assert model.log_prob(images[:0], importance_samples=4).shape == (0,)
 
 
 def test_the_reparameterized_gradient_equals_finite_differences(image):
@@ -184,6 +213,7 @@ def test_bad_arguments_say_what_would_work():
         ({"estimator": "C"}, "one of A, B, got 'C'"),
         ({"latent_dim": 0}, "latent_dim must be a positive integer, got 0"),
         ({"encoder": "transformer"}, "encoder must be one of mlp"),
+        ({"hidden_units": 500}, r"hidden_units must be a list such as \[500\], got 500"),
         ({"hidden_units": [3, 0]}, r"hidden_units\[1\] must be a positive integer, got 0"),
     ):
         with pytest.raises(InputError, match=message):

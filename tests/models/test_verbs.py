@@ -162,6 +162,10 @@ def test_bad_input_is_refused(case):
         (lambda: model.decode(np.zeros(model.latent_dim, "float32")), "latents must be float32"),
         (lambda: model.decode(np.full((1, model.latent_dim), np.nan, "float32")), "finite"),
         (lambda: model.sample(0), "positive integer, got 0"),
+        (lambda: model.sample(True), "positive integer, got True"),
+        (lambda: model.sample(2, temperature="a"), "number >= 0, got 'a'"),
+        (lambda: model.sample(2, seed=1.5), "integer of 64 bits, got 1.5"),
+        (lambda: model.interpolate(images_of(model), images_of(model)[:3], 3), "got 5 and 3"),
         (lambda: model.sample(2, temperature=-1.0), "number >= 0, got -1.0"),
         (lambda: model.interpolate(images_of(model), images_of(model), 1), "at least 2, got 1"),
     ):
@@ -188,6 +192,24 @@ def test_an_attribute_direction_leads_from_one_mean_to_the_other(case):
         model.attribute_direction(light, dark[:0])
 
 
-def test_no_images_give_no_numbers():
-    model = CASES["vae"]()
-    assert model.log_prob(np.zeros((0, 8, 8, 1), "uint8")).shape == (0,)
+@EVERY
+def test_no_images_give_no_numbers(case):
+    model = CASES[case]()
+    images = images_of(model)[:0]
+    assert model.log_prob(images).shape == (0,)
+    assert model.encode(images).shape == (0, model.latent_dim)
+    assert model.decode(model.encode(images)).shape == images.shape
+
+
+@EVERY
+def test_training_refuses_what_the_verbs_refuse(case):
+    model = CASES[case]()
+    images = images_of(model)
+    model.initialize(images) if hasattr(model, "initialize") else None
+    model.compile(keras.optimizers.Adam(1e-3))
+    with pytest.raises(InputError, match="images must be uint8"):
+        model.fit(images / 255.0, verbose=0)
+    with pytest.raises(InputError, match="no sample weights"):
+        model.fit(images, np.zeros(5), sample_weight=np.ones(5), verbose=0)
+    with pytest.raises(InputError, match="images must be uint8"):
+        model(images / 255.0)

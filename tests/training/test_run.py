@@ -12,6 +12,7 @@ from tfgen.errors import InputError
 from tfgen.models import preset
 from tfgen.training import pictures, recipe, run
 from tfgen.training.evaluation import evaluate
+from tfgen.training.run_directory import claimed
 
 
 def short(name, *settings):
@@ -29,7 +30,7 @@ def test_a_run_directory_is_a_zoo_model(finished):
     card = tfgen.zoo.card(finished)
     model = tfgen.zoo.load(finished)
     images = tfgen.data.load("digits").images("test")
-    again = evaluate(model, images, data="digits", split="test")
+    again = evaluate(model, tfgen.data.load("digits"), "test")
     assert again == card["metrics"]
     bits = again["bits_per_dim"]
     assert bits["value"] == pytest.approx(np.mean(model.bits_per_dim(images)), rel=1e-4)
@@ -45,7 +46,7 @@ def test_the_card_tells_everything(finished):
     assert card["recipe"]["training"] == {"epochs": 2, "batch_size": 64, "seed": 0}
     assert card["data"]["splits"] == {"train": 1293, "validation": 144, "test": 360}
     assert card["training"]["images_seen"] == 2 * 1293
-    assert {"tensorflow", "keras", "python", "tfgen"} <= set(card["environment"])
+    assert {"tensorflow", "keras", "python", "tfgen", "devices"} <= set(card["environment"])
     files = {path.name for path in finished.iterdir() if path.is_file()}
     assert files == {*card["files"], "card.json"}
     for name, digest in card["files"].items():
@@ -104,6 +105,48 @@ def test_a_directory_that_holds_something_is_left_alone(finished, tmp_path):
         run.run(short("vae-digits"), tmp_path / "notes.txt")
 
 
+def test_two_runs_never_share_a_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with claimed(None, "vae-digits") as first, claimed(None, "vae-digits") as second:
+        assert [str(first), str(second)] == ["runs/vae-digits-001", "runs/vae-digits-002"]
+        with pytest.raises(InputError, match="being written by another run"), claimed(first, "x"):
+            pass
+        (first / "weights").write_text("mine")
+    assert [path.name for path in first.iterdir()] == ["weights"]
+
+
+def test_a_failed_run_takes_away_the_parents_that_it_made(tmp_path):
+    with pytest.raises(RuntimeError), claimed(tmp_path / "deep" / "er", "x") as out:  # noqa: PT012
+        (out / "logs").mkdir()
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_diverged_training_says_so_and_leaves_nothing(tmp_path):
+    chosen = short("glow-digits", "learning_rate=1e12")
+    with pytest.raises(InputError, match=r"diverged.*smaller optimizer.learning_rate"):
+        run.run(chosen, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def images_in(folder, count, shape=(8, 8)):
+    generator = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for i in range(count):
+        Image.fromarray(generator.integers(0, 256, shape, "uint8")).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize("count", [1, 3, 9])
+@pytest.mark.parametrize("name", ["vae-digits", "glow-digits"])
+def test_few_test_images_are_enough(name, count, tmp_path):
+    images_in(tmp_path / "images" / "train", 20)
+    images_in(tmp_path / "images" / "test", count)
+    settings = (f"data.source={tmp_path / 'images'}", "data.image_shape=[8, 8, 1]", "epochs=1")
+    out = run.run(short(name, *settings), tmp_path / "out")
+    assert tfgen.zoo.card(out)["data"]["splits"]["test"] == count
+
+
 def test_runs_without_a_directory_are_numbered(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "vae-digits-001").mkdir(parents=True)
@@ -124,6 +167,7 @@ def test_rgb_images_of_a_folder_can_be_trained_on(tmp_path):
         "likelihood=quantized_logistic",
     )
     out = run.run(chosen, tmp_path.parent / "run-of-folder")
+    assert "Command" not in (out / "README.md").read_text("utf-8")
     assert tfgen.zoo.load(out).image_shape == (16, 16, 3)
     assert tfgen.zoo.card(out)["metrics"]["bits_per_dim"]["protocol"]["bits"] == 8
 

@@ -1,5 +1,6 @@
 """Fixed permutation of the channels."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -21,7 +22,7 @@ class Permutation(FlowBijector):
     Args:
         event_shape: (H, W, C) of the data.
         kind: "shuffle", drawn at random once and saved with the weights, or "reverse".
-        seed: of the shuffle; by default a new one each time.
+        seed: of the shuffle; by default Keras' global seed.
         dtype: of the data.
         name: of the bijector.
 
@@ -44,7 +45,7 @@ class Permutation(FlowBijector):
         parameters = dict(locals())
         channels = image_shape(event_shape, name)[-1]
         if kind == "shuffle":
-            order = np.random.default_rng(seed).permutation(channels)
+            order = np.asarray(keras.random.shuffle(np.arange(channels), seed=seed))
         elif kind == "reverse":
             order = np.arange(channels)[::-1]
         else:

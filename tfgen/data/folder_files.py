@@ -4,12 +4,16 @@ import hashlib
 import os
 from pathlib import Path
 
+from tfgen.errors import InputError
+
 _SPLIT_NAMES = {
     "train": "train",
+    "training": "train",
     "validation": "validation",
     "valid": "validation",
     "val": "validation",
     "test": "test",
+    "testing": "test",
 }
 
 
@@ -53,11 +57,20 @@ def split_by_folder(paths: list[str]) -> dict[str, list[str]] | None:
     """Splits after `train` and the other split folders; None: there are no such folders.
 
     Without a `test` folder, the validation images are the test images, as the literature does.
+
+    Raises:
+        InputError: folders for testing without one for training, whose images nobody would want to
+            be trained on.
     """
     splits: dict[str, list[str]] = {}
     for path in paths:
         split = _SPLIT_NAMES.get(path.split("/")[0].lower()) if "/" in path else None
         splits.setdefault(split, []).append(path)
+    if "train" not in splits and splits.keys() & {"test", "validation"}:
+        raise InputError(
+            "there is a folder of test or validation images and none named train: add that, or "
+            "give the folder of the images alone"
+        )
     if "train" not in splits or len(splits) < 2 or splits.keys() == {"train", None}:
         return None
     if "test" not in splits:

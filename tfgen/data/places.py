@@ -3,10 +3,22 @@
 import os
 from pathlib import Path
 
+from tfgen.errors import InputError
+
 
 def home() -> Path:
-    """tfgen's cache: the environment variable `TFGEN_HOME`, else `~/.cache/tfgen`."""
-    return Path(os.environ.get("TFGEN_HOME") or "~/.cache/tfgen").expanduser().absolute()
+    """tfgen's cache: the environment variable `TFGEN_HOME`, else `~/.cache/tfgen`.
+
+    Raises:
+        InputError: neither the variable nor a home directory is there.
+    """
+    try:
+        return Path(os.environ.get("TFGEN_HOME") or "~/.cache/tfgen").expanduser().absolute()
+    except RuntimeError:
+        raise InputError(
+            "there is no home directory to keep prepared data in: set the environment variable "
+            "TFGEN_HOME to a folder that can be written to"
+        ) from None
 
 
 def data_dirs(data_dir=None) -> list[Path]:

@@ -5,6 +5,8 @@ The submodules are imported when first used; `preset` reads cards without Tensor
 
 import lazy_loader
 
+CLASSES = ("Glow", "VAE")
+
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["likelihoods", "noise", "preset"],

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import operator
 
 import keras
 import numpy as np
@@ -11,7 +12,8 @@ from tfgen.errors import InputError
 from tfgen.models import preset
 from tfgen.models.noise import StepNoise
 
-IMAGES_AT_A_TIME = 256
+LARGEST_CHUNK = 256  # images
+NUMBERS_AT_A_TIME = 2**21  # pixels, times the samples of each
 
 
 class GenerativeModel(keras.Model):
@@ -26,15 +28,15 @@ class GenerativeModel(keras.Model):
 
     Args:
         image_shape: (H, W, C).
-        latent_dim: D, numbers in a latent.
+        latent_dim: D, numbers in a latent; by default as many as in an image.
         name: of the model.
     """
 
     def __init__(self, image_shape, latent_dim, *, name):
         super().__init__(name=name)
         self.image_shape = _checked_image_shape(image_shape)
-        self.latent_dim = latent_dim
         self.num_dims = math.prod(self.image_shape)
+        self.latent_dim = latent_dim or self.num_dims
         self._seed = 0
 
     def log_prob(self, images):
@@ -84,22 +86,24 @@ class GenerativeModel(keras.Model):
 
         Args:
             n: number of images.
-            temperature: multiplies the standard deviation of every latent; 1 samples the model,
-                less gives likelier and less varied images.
+            temperature: multiplies the standard deviation of every latent; 1 draws from the
+                prior, less gives likelier and less varied images.
             seed: an int that fixes the noise; by default TensorFlow's global generator draws it.
 
         Raises:
             InputError: n that is not a positive integer, a temperature below 0.
         """
-        if not isinstance(n, (int, np.integer)) or n < 1:
+        if not _is_integer(n) or n < 1:
             raise InputError(f"sample: n must be a positive integer, got {n!r}")
-        if not (np.isscalar(temperature) and 0 <= temperature < math.inf):
+        if not _is_number(temperature) or not 0 <= temperature < math.inf:
             raise InputError(f"sample: temperature must be a number >= 0, got {temperature!r}")
+        if seed is not None and not (_is_integer(seed) and -(2**63) <= seed < 2**63):
+            raise InputError(f"sample: seed must be an integer of 64 bits, got {seed!r}")
         shape = (n, self.latent_dim)
         if seed is None:
             noise = tf.random.normal(shape)
         else:
-            noise = tf.random.stateless_normal(shape, seed=[seed, 0])
+            noise = tf.random.stateless_normal(shape, seed=tf.constant([seed, 0], tf.int64))
         return self.decode(temperature * noise)
 
     def reconstruct(self, images):
@@ -120,10 +124,15 @@ class GenerativeModel(keras.Model):
         Shapes: uint8 `[N, H, W, C]` twice `-> uint8 [N, steps, H, W, C]`.
 
         Raises:
-            InputError: images of another shape or dtype, fewer than 2 steps.
+            InputError: images of another shape or dtype, batches of two sizes, fewer than 2 steps.
         """
-        if steps < 2:
-            raise InputError(f"interpolate: steps must be at least 2, got {steps}")
+        if not _is_integer(steps) or steps < 2:
+            raise InputError(f"interpolate: steps must be an integer of at least 2, got {steps!r}")
+        if len(first) != len(second):
+            raise InputError(
+                f"interpolate: as many first as second images are needed, got {len(first)} and "
+                f"{len(second)}"
+            )
         start, end = self.encode(first)[:, None], self.encode(second)[:, None]
         weight = tf.linspace(0.0, 1.0, steps)[None, :, None]
         latents = (1.0 - weight) * start + weight * end
@@ -181,7 +190,7 @@ class GenerativeModel(keras.Model):
         preset.save(self, directory, card=card)
 
     def call(self, images):
-        return self._log_prob(images)
+        return self._log_prob(self._checked_images(images))
 
     def compile(self, optimizer="adam", *, seed=0, jit_compile=False, **options):
         """Prepare for `fit`.
@@ -214,7 +223,7 @@ class GenerativeModel(keras.Model):
         return [self._bits_tracker] if self.compiled else []
 
     def train_step(self, data):
-        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        images = self._images_of(data)
         noise = StepNoise(self._seed, self.optimizer.iterations, images)
         with tf.GradientTape() as tape:
             nats = self._training_loss(images, noise)
@@ -225,8 +234,17 @@ class GenerativeModel(keras.Model):
         return self._updated_metrics(nats)
 
     def test_step(self, data):
-        images, _, _ = keras.utils.unpack_x_y_sample_weight(data)
+        images = self._images_of(data)
         return self._updated_metrics(-self._log_prob(images))
+
+    def _images_of(self, data):
+        """The images of a batch of `fit`; labels beside them are left alone."""
+        images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if sample_weight is not None:
+            raise InputError(
+                f"{self.name}: images have no sample weights; leave images out instead"
+            )
+        return self._checked_images(images)
 
     def _updated_metrics(self, nats):
         self._bits_tracker.update_state(nats / (self.num_dims * math.log(2.0)))
@@ -273,13 +291,38 @@ class GenerativeModel(keras.Model):
     def _run(self, verb, batch):
         if not tf.executing_eagerly():
             return getattr(self, f"_{verb}")(batch)
-        function = self._compiled[verb]
-        starts = range(0, max(len(batch), 1), IMAGES_AT_A_TIME)
-        return tf.concat([function(batch[s : s + IMAGES_AT_A_TIME]) for s in starts], axis=0)
+        return in_chunks(self._compiled[verb], batch, self._numbers_per_image)
+
+    @property
+    def _numbers_per_image(self):
+        return self.num_dims
+
+
+def in_chunks(function, batch, numbers_per_image):
+    """The function of a batch, computed so many rows at a time that memory stays bounded."""
+    if len(batch) == 0:
+        one = tf.zeros([1, *batch.shape[1:]], batch.dtype)
+        return function(one)[:0]
+    rows = max(1, min(LARGEST_CHUNK, NUMBERS_AT_A_TIME // numbers_per_image))
+    parts = [function(batch[start : start + rows]) for start in range(0, len(batch), rows)]
+    return tf.concat(parts, axis=0)
+
+
+def _is_integer(value):
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_number(value):
+    return _is_integer(value) or isinstance(value, (float, np.floating))
 
 
 def _checked_image_shape(image_shape):
-    shape = tuple(int(n) for n in image_shape)
+    try:
+        shape = tuple(operator.index(n) for n in image_shape)
+    except TypeError:
+        shape = ()
     if len(shape) != 3 or min(shape) < 1:
-        raise InputError(f"image_shape must be (H, W, C), three positive integers, got {shape}")
+        raise InputError(
+            f"image_shape must be (H, W, C), three positive integers, got {image_shape!r}"
+        )
     return shape

@@ -21,7 +21,7 @@ class Glow(GenerativeModel):
     - an image x becomes levels l = floor(x / 2^(8-n)) and y = (l + u) / 2^n - 1/2, 0 <= u < 1
     - log_prob(x) = log N(f^-1(y); 0, I) + log |det df^-1/dy| - n D log 2, in nats
     - encode(x) = f^-1(y) at u = 1/2
-    - decode(z): the level that f(z) falls in, as the uint8 value 255 l / (2^n - 1)
+    - decode(z): the level that f(z) falls in, or the nearest, as the uint8 value 255 l / (2^n - 1)
 
     `log_prob` is the exact log-density of the flow at the dequantized image. Its u comes from the
     image itself (`tfgen.models.noise.ImageNoise`), so that it is a function of the image alone;
@@ -79,7 +79,7 @@ class Glow(GenerativeModel):
         memory="plain",
         name="glow",
     ):
-        super().__init__(image_shape, math.prod(image_shape), name=name)
+        super().__init__(image_shape, None, name=name)
         if not isinstance(num_bits, int) or not 1 <= num_bits <= 8:
             raise InputError(f"{name}: num_bits must be an integer from 1 to 8, got {num_bits!r}")
         self.num_bits = num_bits
@@ -124,9 +124,10 @@ class Glow(GenerativeModel):
         return all(b.initialized for b in _every(self.flow) if isinstance(b, bijectors.ActNorm))
 
     def initialize(self, images):
-        """Set every actnorm from a batch of images; `fit` does it with its first batch."""
-        noise = np.random.RandomState(self._seed % 2**32).uniform(size=images.shape)
-        self.flow.initialize(self._dequantize(images, noise.astype("float32")))
+        """Set every actnorm from a batch of images; `fit` does it with one of its data."""
+        images = self._checked_images(images)
+        noise = tf.random.stateless_uniform(tf.shape(images), seed=[self._seed, 0])
+        self.flow.initialize(self._dequantize(images, noise))
 
     def fit(self, x=None, *args, **options):
         if not self.initialized:
@@ -134,7 +135,10 @@ class Glow(GenerativeModel):
         return super().fit(x, *args, **options)
 
     def _log_prob(self, images):
-        return self._log_density(self._dequantize(images, self._image_noise(images)))
+        # From what the model sees of the image: the bits that it drops must not matter.
+        seen = tf.bitwise.right_shift(images, tf.constant(8 - self.num_bits, tf.uint8))
+        noise = self._image_noise.uniform(seen, self.image_shape)
+        return self._log_density(self._dequantize(images, noise))
 
     def _training_loss(self, images, noise):
         return -self._log_density(self._dequantize(images, noise.uniform(self.image_shape)))
@@ -155,6 +159,7 @@ class Glow(GenerativeModel):
         return (levels + noise) / 2.0**self.num_bits - 0.5
 
     def _quantize(self, values):
+        values = tf.where(values == values, values, 0.0)  # NaN, where float32 overflowed
         last = 2.0**self.num_bits - 1
         levels = tf.clip_by_value(tf.floor((values + 0.5) * 2.0**self.num_bits), 0.0, last)
         return tf.cast(tf.round(levels * (255.0 / last)), tf.uint8)
@@ -170,7 +175,7 @@ class Glow(GenerativeModel):
                 f"tf.data.Dataset, got {type(x).__name__}; call model.initialize(images) before it"
             )
         images = first[0] if isinstance(first, tuple) else first
-        self.initialize(self._checked_images(images))
+        self.initialize(images)
         return x
 
 

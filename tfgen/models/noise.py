@@ -1,4 +1,4 @@
-"""Noise: drawn anew at every training step, and fixed where a verb must be a function."""
+"""Noise: drawn anew at every training step, and from the image where a verb is a function."""
 
 import math
 
@@ -51,18 +51,17 @@ class StepNoise:
 
 
 class ImageNoise:
-    """Uniform noise for each image that is a function of the image alone.
+    """Noise for each image that is a function of the image alone.
 
-    Equations: a hash of the pixels gives an integer h below 2^16; pixel i gets
-    frac(o_i + k_i h / 2^16), with offsets o_i evenly spread over [0, 1) and odd integers k_i, both
-    in a fixed random order.
+    Equations: a hash of the pixels gives an integer h below 2^16; number i of an image's uniform
+    noise is frac(o_i + k_i h / 2^16), with offsets o_i evenly spread over [0, 1) and odd integers
+    k_i, both in a fixed random order. Normal noise is Box and Muller's sqrt(-2 log u) cos(2 pi u')
+    of two such numbers.
 
-    Over images each pixel meets uniform noise, as it does in training, so that a mean
-    log-likelihood estimates the same expectation; yet the same image always gets the same value, in
-    Python and in an exported graph, whatever stands beside it in a batch. All integers stay
-    below 2^31.
-
-    Shapes: uint8 `[N, H, W, C] -> float32 [N, H, W, C]`.
+    Over images each number is distributed as the random one that it stands for, so that the mean
+    of a log-likelihood over images estimates the same expectation; yet the same image always gets
+    the same value, in Python and in an exported graph, whatever stands beside it in a batch. All
+    integers stay below 2^31.
 
     Args:
         image_shape: (H, W, C).
@@ -70,23 +69,28 @@ class ImageNoise:
 
     def __init__(self, image_shape):
         size = math.prod(image_shape)
-        generator = np.random.RandomState(0)  # NumPy promises that its stream never changes.
-        self._shape = image_shape
-        self._offsets = ((generator.permutation(size) + 0.5) / size).astype("float32")
-        odd = 2 * generator.permutation(2**14) + 1
-        self._turns = np.resize(odd, size).astype("int32")
         largest = max(1, min(4096, (2**31 - 1) // (255 * size)))
-        self._weights = generator.randint(1, largest + 1, size).astype("int32")
+        self._weights = _generator().randint(1, largest + 1, size).astype("int32")
 
-    def __call__(self, images):
+    def uniform(self, images, shape):
+        """Uniform in [0, 1): uint8 `[N, H, W, C] -> float32 [N, *shape]`."""
+        generator, size = _generator(), math.prod(shape)
+        offsets = ((generator.permutation(size) + 0.5) / size).astype("float32")
+        odd = 2 * generator.permutation(2**14) + 1
+        turns = np.resize(odd, size).astype("int32")
+        turned = tf.cast(turns * self._hash(images) % 2**16, tf.float32) / 2.0**16
+        position = offsets + turned
+        return tf.reshape(position - tf.floor(position), [-1, *shape])
+
+    def normal(self, images, shape):
+        """Standard normal: uint8 `[N, H, W, C] -> float32 [N, *shape]`."""
+        radius, angle = tf.unstack(self.uniform(images, [2, *shape]), axis=1)
+        return tf.sqrt(-2.0 * tf.math.log(1.0 - radius)) * tf.cos(2.0 * math.pi * angle)
+
+    def _hash(self, images):
         pixels = tf.cast(tf.reshape(images, [-1, len(self._weights)]), tf.int32)
-        key = tf.reduce_sum(pixels * self._weights, axis=-1, keepdims=True) % 2**16
-        turned = tf.cast(self._turns * key % 2**16, tf.float32) / 2.0**16
-        position = self._offsets + turned
-        return tf.reshape(position - tf.floor(position), [-1, *self._shape])
+        return tf.reduce_sum(pixels * self._weights, axis=-1, keepdims=True) % 2**16
 
 
-def antithetic_normal(count, size):
-    """Fixed standard normal rows, each followed by its negative: `[count, size]`, float32."""
-    half = np.random.RandomState(0).standard_normal(((count + 1) // 2, size))
-    return np.stack([half, -half], axis=1).reshape(-1, size)[:count].astype("float32")
+def _generator():
+    return np.random.RandomState(0)  # NumPy promises that its stream never changes.

@@ -46,7 +46,7 @@ def save(model, directory, *, card=None):
         "config": model.get_config(),
         "tfgen_version": tfgen.__version__,
     }
-    write_atomically(directory / CONFIG, lambda path: path.write_text(to_json(config)))
+    write_atomically(directory / CONFIG, lambda path: path.write_text(to_json(config), "utf-8"))
     plain = type(model)(**model.get_config())  # Without the optimizer and its slots.
     plain.set_weights(model.get_weights())
     write_atomically(directory / WEIGHTS, plain.save_weights)
@@ -62,7 +62,7 @@ def save(model, directory, *, card=None):
         **(card or {}),
         "files": {path.name: sha256(path) for path in files},
     }
-    write_atomically(directory / CARD, lambda path: path.write_text(to_json(content)))
+    write_atomically(directory / CARD, lambda path: path.write_text(to_json(content), "utf-8"))
 
 
 def load(directory):
@@ -76,8 +76,8 @@ def load(directory):
     digests = read_card(directory)["files"]
     for name in (CONFIG, WEIGHTS):
         _verify(directory / name, digests.get(name))
-    config = json.loads((directory / CONFIG).read_text())
-    known = tfgen.models.__all__
+    config = json.loads((directory / CONFIG).read_text("utf-8"))
+    known = tfgen.models.CLASSES
     if config["class"] not in known:
         raise InputError(
             f"{directory / CONFIG}: tfgen {tfgen.__version__} knows the models "
@@ -99,9 +99,12 @@ def read_card(directory):
         state = "has no" if path.parent.is_dir() else "does not exist, so it has no"
         raise InputError(f"{directory} {state} {CARD}: it holds no finished model")
     try:
-        return json.loads(path.read_text())
+        card = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is damaged: {error}") from None
+    if not isinstance(card, dict) or not isinstance(card.get("files"), dict):
+        raise InputError(f"{path} is damaged: it lists no files")
+    return card
 
 
 def sha256(path):

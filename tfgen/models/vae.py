@@ -1,15 +1,16 @@
 """The variational autoencoder."""
 
 import math
+import operator
 
 import keras
 import tensorflow as tf
 
 from tfgen import networks
 from tfgen.errors import InputError
-from tfgen.models.base import GenerativeModel
+from tfgen.models.base import GenerativeModel, in_chunks
 from tfgen.models.likelihoods import LIKELIHOODS
-from tfgen.models.noise import ImageNoise, antithetic_normal
+from tfgen.models.noise import ImageNoise
 
 SAMPLES_OF_LOG_PROB = 8
 
@@ -27,8 +28,9 @@ class VAE(GenerativeModel):
       the estimator
     - encode(x) = mu(x), decode(z) = the mean of p(x|z)
 
-    Each is a lower bound of log p(x) in expectation. `log_prob` takes the bound at fixed samples,
-    so that it is a function of the image alone.
+    Each is a lower bound of log p(x) in expectation. `log_prob` takes the bound at samples whose
+    noise comes from the image itself (`tfgen.models.noise.ImageNoise`), so that it is a function of
+    the image alone.
 
     Shapes: images uint8 `[N, H, W, C]`, latents float32 `[N, latent_dim]`.
 
@@ -74,6 +76,7 @@ class VAE(GenerativeModel):
         activation="tanh",
         name="vae",
     ):
+        hidden_units = _listed(hidden_units, name)
         sizes = {
             "latent_dim": latent_dim,
             "samples": samples,
@@ -103,7 +106,7 @@ class VAE(GenerativeModel):
             "estimator": estimator,
             "samples": samples,
             "importance_samples": importance_samples,
-            "hidden_units": list(hidden_units),
+            "hidden_units": hidden_units,
             "activation": activation,
         }
         self.estimator = estimator
@@ -153,7 +156,7 @@ class VAE(GenerativeModel):
     def log_prob(self, images, importance_samples=None):
         """A lower bound of the log-likelihood in nats.
 
-        With one importance sample: the evidence lower bound (estimator B) averaged over 8 fixed
+        With one importance sample: the evidence lower bound (estimator B) averaged over 8
         samples. With k > 1: the importance-weighted bound, which approaches log p(x) as k grows.
 
         Shapes: uint8 `[N, H, W, C] -> float32 [N]`.
@@ -167,23 +170,31 @@ class VAE(GenerativeModel):
             InputError: images of another shape or dtype, k below 1.
         """
         k = self.importance_samples if importance_samples is None else importance_samples
+        if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
+            raise InputError(f"{self.name}: importance_samples must be at least 1, got {k!r}")
         if k == self.importance_samples:
             return super().log_prob(images)
-        if not isinstance(k, int) or k < 1:
-            raise InputError(f"{self.name}: importance_samples must be at least 1, got {k!r}")
         images = self._checked_images(images)
-        rows = max(1, 2**14 // k)
-        parts = [images[i : i + rows] for i in range(0, len(images), rows)]
-        return tf.concat([self._fixed_bound(part, k) for part in parts], axis=0)
+
+        def bound(part):
+            return self._image_bound(part, operator.index(k))
+
+        if not tf.executing_eagerly():
+            return bound(images)
+        return in_chunks(bound, images, self.num_dims * max(k, SAMPLES_OF_LOG_PROB))
+
+    @property
+    def _numbers_per_image(self):
+        return self.num_dims * max(self.importance_samples, SAMPLES_OF_LOG_PROB)
 
     def _log_prob(self, images):
-        return self._fixed_bound(images, self.importance_samples)
+        return self._image_bound(images, self.importance_samples)
 
-    def _fixed_bound(self, images, k):
-        observed = self._likelihood.observe(images, self._image_noise(images))
-        noise = antithetic_normal(k if k > 1 else SAMPLES_OF_LOG_PROB, self.latent_dim)
-        shape = (1, 1, k, -1) if k > 1 else (1, SAMPLES_OF_LOG_PROB, 1, -1)
-        return self._bound_of(observed, noise.reshape(shape), "B")
+    def _image_bound(self, images, k):
+        threshold = self._image_noise.uniform(images, self.image_shape)
+        shape = (SAMPLES_OF_LOG_PROB if k == 1 else 1, k, self.latent_dim)
+        noise = self._image_noise.normal(images, shape)
+        return self._bound_of(self._likelihood.observe(images, threshold), noise, "B")
 
     def _training_loss(self, images, noise):
         observed = self._likelihood.observe(images, noise.uniform(self.image_shape))
@@ -223,3 +234,9 @@ class VAE(GenerativeModel):
 
     def _posterior(self, flat):
         return tf.split(self.encoder(flat), 2, axis=-1)
+
+
+def _listed(hidden_units, name):
+    if not isinstance(hidden_units, (list, tuple)):
+        raise InputError(f"{name}: hidden_units must be a list such as [500], got {hidden_units!r}")
+    return list(hidden_units)

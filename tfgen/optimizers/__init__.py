@@ -5,6 +5,8 @@ from tfgen.optimizers.adamax import AdaMax
 from tfgen.optimizers.averaging import TemporalAveraging, averaged_weights, temporal_average
 from tfgen.optimizers.inverse_sqrt import InverseSqrt
 
+CLASSES = ("AdaMax", "Adam")
+
 __all__ = [
     "AdaMax",
     "Adam",

@@ -7,5 +7,15 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["evaluation", "pictures", "progress", "recipe", "report", "run", "strategy"],
+    submodules=[
+        "divergence",
+        "evaluation",
+        "pictures",
+        "progress",
+        "recipe",
+        "report",
+        "run",
+        "run_directory",
+        "strategy",
+    ],
 )

@@ -3,15 +3,20 @@
 import numpy as np
 
 
-def evaluate(model, images, *, data, split):
-    """Mean log-likelihood of images, for a card.
+def name_with_options(data):
+    """A data set's name, with the options that decide what is in it."""
+    options = {k: v for k, v in data.provenance.get("options", {}).items() if k != "image_shape"}
+    listed = ", ".join(f"{key}={value}" for key, value in options.items())
+    return f"{data.name} ({listed})" if listed else data.name
 
-    Shapes: uint8 `[N, H, W, C]`.
+
+def evaluate(model, data, split):
+    """Mean log-likelihood of a split, for a card.
 
     Args:
         model: speaks `log_prob`.
-        images: of the split.
-        data, split: their names.
+        data: a `tfgen.data.Dataset`.
+        split: one of its splits.
 
     Returns:
         A JSON-able dict from the metric's name to its value, unit and protocol: `bits_per_dim` and
@@ -19,14 +24,20 @@ def evaluate(model, images, *, data, split):
 
     Example:
 
-    >>> import numpy as np, tfgen
+    >>> import tfgen
     >>> from tfgen.training.evaluation import evaluate
     >>> model = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[16])
-    >>> figures = evaluate(model, np.zeros((5, 8, 8, 1), "uint8"), data="digits", split="test")
+    >>> figures = evaluate(model, tfgen.data.load("digits"), "test")
     >>> figures["nats"]["protocol"]["dims"], figures["nats"]["protocol"]["images"]
-    (64, 5)
+    (64, 360)
     """
-    protocol = {"data": data, "split": split, "images": len(images), **model.protocol}
+    images = data.images(split)
+    protocol = {
+        "data": name_with_options(data),
+        "split": split,
+        "images": len(images),
+        **model.protocol,
+    }
     nats = -np.asarray(model.log_prob(images), "float64")
     bits = np.asarray(nats / (model.num_dims * np.log(2.0)))
 

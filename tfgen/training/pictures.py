@@ -46,19 +46,23 @@ def samples(model, seed=0):
 
 
 def reconstructions(model, images):
-    """Rows of images, each above the row of their reconstructions."""
+    """Up to four rows of images, each above the row of their reconstructions."""
+    columns = min(8, len(images))
     rows = []
-    for start in range(0, 32, 8):
-        part = images[start : start + 8]
+    for start in range(0, min(32, len(images) // columns * columns), columns):
+        part = images[start : start + columns]
         rows += [part, np.asarray(model.reconstruct(part))]
-    return grid(np.concatenate(rows), columns=8)
+    return grid(np.concatenate(rows), columns=columns)
 
 
 def interpolation(model, images):
-    """Eight pairs of images, a row each, with the images between them in latent space."""
-    return grid(
-        np.concatenate(np.asarray(model.interpolate(images[:8], images[8:16], steps=8))), columns=8
-    )
+    """Up to eight pairs of images, a row each, with the images between them in latent space.
+
+    An image without a second is interpolated with itself.
+    """
+    pairs = min(8, max(1, len(images) // 2))
+    first, second = images[:pairs], images[-pairs:]
+    return grid(np.concatenate(np.asarray(model.interpolate(first, second, steps=8))), columns=8)
 
 
 def curve(history):

@@ -94,13 +94,14 @@ def names():
     return sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir())
 
 
-def load(name_or_file, settings=()):
+def load(name_or_file, settings=(), values=None):
     """A recipe by its name or from a YAML file, with some of its values replaced.
 
     Args:
         name_or_file: one of `names()`, or the path of a `.yaml` file.
         settings: strings "key=value"; the key is dotted, such as "optimizer.learning_rate", or any
             ending of it that names one key only; the value is YAML.
+        values: a dict from such keys to values.
 
     Raises:
         InputError: an unknown recipe or key (with the nearest names), a value of the wrong type or
@@ -111,8 +112,9 @@ def load(name_or_file, settings=()):
     source = str(name_or_file)
     recipe = _validate(content, source)
     for setting in settings:
-        content = _with_setting(recipe, setting)
-        recipe = _validate(content, f"--set {setting}")
+        recipe = _with_value(recipe, *_parse(setting), f"--set {setting}")
+    for key, value in (values or {}).items():
+        recipe = _with_value(recipe, key, value, key)
     return recipe
 
 
@@ -135,7 +137,13 @@ def build(package, section, *arguments, **options):
             raise InputError(
                 f"{section.class_name} has no argument {key!r}; {_nearest(key, known)}"
             )
-    return cls(*arguments, **chosen, **options)
+    try:
+        return cls(*arguments, **chosen, **options)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{section.class_name} refuses its arguments: {reason}") from error
 
 
 def _read(name_or_file):
@@ -143,10 +151,10 @@ def _read(name_or_file):
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise InputError(f"no recipe file {path}")
-        text = path.read_text()
+        text = _text(path)
     elif name_or_file in names():
         folder = resources.files("tfgen.training") / "recipes"
-        text = (folder / f"{name_or_file}.yaml").read_text()
+        text = (folder / f"{name_or_file}.yaml").read_text("utf-8")
     else:
         raise InputError(
             f"no recipe {name_or_file!r}; {_nearest(name_or_file, names())}; "
@@ -180,28 +188,38 @@ def _first_problem(error):
     return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
 
 
-def _with_setting(recipe, setting):
+def _text(path):
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a recipe: it is not UTF-8 text") from None
+
+
+def _parse(setting):
     key, equals, text = setting.partition("=")
     if not equals:
         raise InputError(f"--set {setting}: expected key=value")
     try:
-        value = YAML(typ="safe").load(text)
+        return key, YAML(typ="safe").load(text)
     except YAMLError:
         raise InputError(f"--set {setting}: {text!r} is not a YAML value") from None
+
+
+def _with_value(recipe, key, value, source):
     content = recipe.to_dict()
     *sections, last = _resolve(key, recipe).split(".")
     target = content
     for section in sections:
         target = target[section]
     target[last] = value
-    return content
+    return _validate(content, source)
 
 
 def _resolve(key, recipe):
     """The full dotted key that `key` stands for."""
     written = [k for k in _leaves(recipe.to_dict()) if k != "name"]
     found = _ending_in(key, written)
-    if not found and key.startswith("data.options."):
+    if not found and key.startswith("data.options.") and key.count(".") == 2:
         found = [key]
     if not found:  # An argument that the recipe leaves at its default: ask the classes.
         everything = written + [
@@ -218,9 +236,9 @@ def _resolve(key, recipe):
 
 
 def _class(package, name):
-    if name not in package.__all__:
+    if name not in package.CLASSES:
         raise InputError(
-            f"no class {name!r} in {package.__name__}; {_nearest(name, package.__all__)}"
+            f"no class {name!r} in {package.__name__}; {_nearest(name, package.CLASSES)}"
         )
     return getattr(package, name)
 

@@ -50,6 +50,7 @@ def readme(card):
     arguments = ", ".join(f"{k}={v!r}" for k, v in model.items() if k != "class")
     environment = ", ".join(f"{k} {v}" for k, v in card["environment"].items())
     shape = ", ".join(map(str, card["image_shape"]))
+    command = f"- Command: `{card['command']}`\n" if card["command"] else ""
     splits = ", ".join(f"{count:,} {split}" for split, count in card["data"]["splits"].items())
     return f"""# {card["name"]}
 
@@ -79,8 +80,7 @@ images = model.decode(latents)
 
 ## How it was made
 
-- Command: `{card["command"]}`
-- Model: `{model["class"]}({arguments})`, {card["parameters"]:,} parameters
+{command}- Model: `{model["class"]}({arguments})`, {card["parameters"]:,} parameters
 - Data: `{card["data"]["name"]}`, {splits} images of shape ({shape})
 - Training: {card["training"]["images_seen"]:,} images seen in {card["training"]["seconds"]:.0f} s
 - Environment: {environment}

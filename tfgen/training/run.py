@@ -2,21 +2,20 @@
 
 import os
 import platform
-import shutil
 import time
-from pathlib import Path
 
 import keras
 import tensorflow as tf
 from rich.console import Console
 
 import tfgen
-from tfgen.errors import InputError
 from tfgen.models import preset
 from tfgen.training import pictures, recipe, report
 from tfgen.training import strategy as strategies
+from tfgen.training.divergence import StopAtDivergence
 from tfgen.training.evaluation import evaluate
 from tfgen.training.progress import ProgressBar
+from tfgen.training.run_directory import claimed
 
 
 def run(
@@ -25,8 +24,7 @@ def run(
     """Train what a recipe says, evaluate it on the test split, and save it.
 
     The directory then holds `config.json`, `model.weights.h5`, `card.json`, `README.md`, pictures
-    and TensorBoard's `logs`; `tfgen.zoo.load` reads it. If the training fails, the directory
-    is taken away again.
+    and TensorBoard's `logs`; `tfgen.zoo.load` reads it. If the training fails, nothing is left.
 
     Args:
         chosen: a `Recipe`.
@@ -41,7 +39,7 @@ def run(
 
     Raises:
         InputError: a directory that holds something already, missing data, a recipe that its model
-            refuses.
+            refuses, a training that diverged.
 
     Example:
 
@@ -55,39 +53,33 @@ def run(
     'nats/image'
     """
     console = console or Console()
-    out = _free_directory(out, chosen.name)
-    distribution = strategies.choose(strategy, devices)
-    data = tfgen.data.load(
-        chosen.data.source,
-        data_dir=data_dir,
-        image_shape=chosen.data.image_shape,
-        options=chosen.data.options,
-    )
-    if "validation" not in data.splits and chosen.data.validation:
-        data = data.holding_out(chosen.data.validation)
-    keras.utils.set_random_seed(chosen.training.seed)
-    with distribution.scope():
-        model = recipe.build(tfgen.models, chosen.model, data.image_shape)
-        optimizer = recipe.build(tfgen.optimizers, chosen.optimizer)
-        model.compile(optimizer, seed=chosen.training.seed)
-    replicas = distribution.num_replicas_in_sync
-    console.print(
-        f"{chosen.model.class_name} of {model.count_params():,} parameters, "
-        f"{data.splits['train']:,} images {data.image_shape} of {data.name}, "
-        f"{replicas} device{'s' if replicas > 1 else ''}",
-        soft_wrap=True,
-        highlight=False,
-    )
-    made = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
-    try:
+    with claimed(out, chosen.name) as out:
+        distribution = strategies.choose(strategy, devices)
+        data = tfgen.data.load(
+            chosen.data.source,
+            data_dir=data_dir,
+            image_shape=chosen.data.image_shape,
+            options=chosen.data.options,
+        )
+        if chosen.data.validation:
+            data = data.holding_out(chosen.data.validation)
+        keras.utils.set_random_seed(chosen.training.seed)
+        with distribution.scope():
+            model = recipe.build(tfgen.models, chosen.model, data.image_shape)
+            optimizer = recipe.build(tfgen.optimizers, chosen.optimizer)
+            model.compile(optimizer, seed=chosen.training.seed)
+        replicas = distribution.num_replicas_in_sync
+        console.print(
+            f"{chosen.model.class_name} of {model.count_params():,} parameters, "
+            f"{data.splits['train']:,} images {data.image_shape} of {data.name}, "
+            f"{replicas} device{'s' if replicas > 1 else ''}",
+            soft_wrap=True,
+            highlight=False,
+        )
         history, seconds = _fit(model, chosen.training, data, out, console)
         card = _card(chosen, data, model, history, seconds, distribution, command)
         card["name"] = out.resolve().name
         _write(model, card, data, history, out)
-    except BaseException:
-        shutil.rmtree(out) if made else _empty(out)
-        raise
     return out
 
 
@@ -102,7 +94,11 @@ def _fit(model, training, data, out, console):
             batches("train", shuffle=True, seed=training.seed),
             epochs=training.epochs,
             validation_data=batches("validation") if "validation" in data.splits else None,
-            callbacks=[bar, keras.callbacks.TensorBoard(out / "logs", write_graph=False)],
+            callbacks=[
+                bar,
+                StopAtDivergence(),
+                keras.callbacks.TensorBoard(out / "logs", write_graph=False),
+            ],
             shuffle=False,
             verbose=0,
         )
@@ -116,7 +112,7 @@ def _card(chosen, data, model, history, seconds, distribution, command):
     return {
         "summary": chosen.summary or f"{chosen.model.class_name} of {data.name}",
         "command": command,
-        "metrics": evaluate(model, data.images("test"), data=data.name, split="test"),
+        "metrics": evaluate(model, data, "test"),
         "data": {"name": data.name, "splits": data.splits, **data.provenance},
         "recipe": chosen.to_dict(),
         "training": {
@@ -132,6 +128,7 @@ def _card(chosen, data, model, history, seconds, distribution, command):
             "python": platform.python_version(),
             "machine": platform.machine(),
             "cores": os.cpu_count(),
+            "devices": ", ".join(_devices(distribution)),
         },
     }
 
@@ -154,26 +151,14 @@ def _write(model, card, data, history, out):
         "bound": model.bound,
         "parameters": model.count_params(),
     }
-    (out / "README.md").write_text(report.readme(card))
+    (out / "README.md").write_text(report.readme(card), "utf-8")
     preset.save(model, out, card=card)
 
 
-def _free_directory(out, name):
-    if out is None:
-        number = 1
-        while (Path("runs") / f"{name}-{number:03}").exists():
-            number += 1
-        return Path("runs") / f"{name}-{number:03}"
-    out = Path(out)
-    if (out / preset.CARD).exists():
-        raise InputError(f"--out {out} already holds a run: choose another directory")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file: choose a directory")
-    if out.is_dir() and any(out.iterdir()):
-        raise InputError(f"--out {out} is not empty: choose another directory")
-    return out
-
-
-def _empty(directory):
-    for entry in directory.iterdir():
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+def _devices(distribution):
+    """The names of the devices in use, such as "NVIDIA H100"; "CPU" where there is no other."""
+    details = tf.config.experimental.get_device_details
+    names = [
+        details(gpu).get("device_name", "GPU") for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    return names[: distribution.num_replicas_in_sync] or ["CPU"]
