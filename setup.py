@@ -30,6 +30,7 @@ dependencies = [
 extras = {
     "test": [
         "pytest>=8",  # the suite
+        "pytest-xdist>=3.5",  # runs it in two processes
         "ruff>=0.9",  # the suite checks that the code is clean
     ],
     "serve": [

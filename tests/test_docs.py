@@ -14,7 +14,9 @@ SET_UP = re.compile(r"^pip install .*\n", re.MULTILINE)
 
 
 def blocks(guide, language):
-    return re.findall(rf"^```{language}\n(.*?)^```", guide.read_text(), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", guide.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
 
 
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.name)
@@ -42,5 +44,6 @@ def test_the_set_up_is_what_ci_runs():
 
 def test_links_between_the_guides_lead_somewhere():
     for guide in GUIDES:
-        for target in re.findall(r"\]\(([^)#:]+)\)", guide.read_text()):
+        prose = re.sub(r"^```.*?^```", "", guide.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for target in re.findall(r"\]\(([^)#:]+)\)", prose):
             assert (guide.parent / target).exists(), f"{guide.name}: {target}"
