@@ -14,6 +14,8 @@ class Signatures(tf.Module):
     | `sample` | `noise` float32 `[N, D]`, standard normal; `temperature` float32 `[N]` | `images` |
     | `reconstruct` | `images` | `images` |
 
+    A class-conditional model's `sample` also takes `labels` int32 `[N]`.
+
     The graphs hold no random state, no Python and no XLA. A SavedModel refuses inputs of another
     shape; TFLite drops that check.
 
@@ -41,17 +43,22 @@ class Signatures(tf.Module):
         def decode(latents):
             return {"images": model.decode(latents)}
 
-        def sample(noise, temperature):
-            return {"images": model.decode(temperature[:, None] * noise)}
+        def sample(noise, temperature, labels=None):
+            scaled = temperature[:, None] * noise
+            latents = scaled if labels is None else model.place(scaled, labels)
+            return {"images": model.decode(latents)}
 
         def reconstruct(images):
             return {"images": model.reconstruct(images)}
 
+        sample_inputs = [noise, temperature]
+        if getattr(model, "num_classes", None):
+            sample_inputs.append(tf.TensorSpec([None], tf.int32, name="labels"))
         self.functions = {
             "log_prob": _graph(log_prob, images),
             "encode": _graph(encode, images),
             "decode": _graph(decode, latents),
-            "sample": _graph(sample, noise, temperature),
+            "sample": _graph(sample, *sample_inputs),
             "reconstruct": _graph(reconstruct, images),
         }
 

@@ -53,7 +53,7 @@ def test_the_discrete_probabilities_of_all_images_add_up_to_the_mass_of_the_cube
     draws = 4000
     noise = generator.uniform(size=(draws, 16, 2, 2, 1)).astype("float32")
     dequantized = model._dequantize(images, noise)
-    log_density = model._log_density(tf.reshape(dequantized, [-1, 2, 2, 1])).numpy()
+    log_density = model._log_density(tf.reshape(dequantized, [-1, 2, 2, 1]))[0].numpy()
     log_density = log_density.reshape(draws, 16).astype("float64")
     total = np.exp(log_density).mean(0).sum()
     values = model.flow.forward(generator.normal(size=(400_000, 4)).astype("float32")).numpy()

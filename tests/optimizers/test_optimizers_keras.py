@@ -165,7 +165,7 @@ def test_the_learning_rate_can_be_set(make):
         AdaMax(0.1, 0.8, 0.99, 1e-3, beta_1_decay=0.9, temporal_averaging=True, use_ema=True),
         AdaMax(InverseSqrt(0.3), lazy=True, gradient_accumulation_steps=None, name="mine"),
     ],
-    ids=str,
+    ids=["adam", "adam, averaged", "adamax", "adamax, lazy"],
 )
 def test_config_round_trip(optimizer):
     config = optimizer.get_config()

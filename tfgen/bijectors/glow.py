@@ -98,7 +98,7 @@ class Glow(FlowBijector):
                 split = Split(shape, dtype=dtype, name=f"{name}_level{level}_split")
                 shape = (*shape[:2], split.staying)
             self._levels.append(_Level(squeeze, steps, split))
-        self._top_shape = shape
+        self.top_shape = shape
         super().__init__(
             event_shape,
             latent_shape=(math.prod(event_shape),),
@@ -132,9 +132,9 @@ class Glow(FlowBijector):
 
     def _forward_with_log_det(self, z):
         shapes = [level.leaving_shape for level in reversed(self._levels) if level.split]
-        sizes = [math.prod(shape) for shape in [self._top_shape, *shapes]]
+        sizes = [math.prod(shape) for shape in [self.top_shape, *shapes]]
         top, *leaving = tf.split(z, sizes, axis=-1)
-        x, total = tf.reshape(top, [-1, *self._top_shape]), tf.zeros(tf.shape(z)[:1], z.dtype)
+        x, total = tf.reshape(top, [-1, *self.top_shape]), tf.zeros(tf.shape(z)[:1], z.dtype)
         for level in reversed(self._levels):
             if level.split:
                 x = tf.concat([x, tf.reshape(leaving.pop(0), [-1, *level.leaving_shape])], axis=-1)

@@ -20,8 +20,9 @@ class GenerativeModel(keras.Model):
     """A Keras model of images that speaks the four verbs.
 
     A subclass gives the graph of each verb, on tensors with a free batch dimension:
-    `_log_prob(images)`, `_encode(images)`, `_decode(latents)`, and `_training_loss(images, noise)`
-    in nats, `[N]`. It also sets `bound` and `num_bits`.
+    `_log_prob(images)`, `_encode(images)`, `_decode(latents)`, and `_training_loss(images, labels,
+    noise)`, which gives the negative log-likelihood in nats and what is minimized, both `[N]`. It
+    also sets `bound` and `num_bits`.
 
     The verbs take NumPy arrays or tensors. Eagerly they run compiled, a limited number of images at
     a time, so that memory stays bounded; inside a `tf.function` they are part of its graph.
@@ -93,6 +94,9 @@ class GenerativeModel(keras.Model):
         Raises:
             InputError: n that is not a positive integer, a temperature below 0.
         """
+        return self.decode(self._sampled_latents(n, temperature, seed))
+
+    def _sampled_latents(self, n, temperature, seed):
         if not _is_integer(n) or n < 1:
             raise InputError(f"sample: n must be a positive integer, got {n!r}")
         if not _is_number(temperature) or not 0 <= temperature < math.inf:
@@ -104,7 +108,7 @@ class GenerativeModel(keras.Model):
             noise = tf.random.normal(shape)
         else:
             noise = tf.random.stateless_normal(shape, seed=tf.constant([seed, 0], tf.int64))
-        return self.decode(temperature * noise)
+        return temperature * noise
 
     def reconstruct(self, images):
         """`decode(encode(images))`: the images as the latents remember them.
@@ -223,28 +227,27 @@ class GenerativeModel(keras.Model):
         return [self._bits_tracker] if self.compiled else []
 
     def train_step(self, data):
-        images = self._images_of(data)
+        images, labels = self._images_and_labels(data)
         noise = StepNoise(self._seed, self.optimizer.iterations, images)
         with tf.GradientTape() as tape:
-            nats = self._training_loss(images, noise)
-            loss = self.optimizer.scale_loss(tf.reduce_sum(nats) / noise.global_batch_size)
+            nats, losses = self._training_loss(images, labels, noise)
+            loss = self.optimizer.scale_loss(tf.reduce_sum(losses) / noise.global_batch_size)
         weights = self.trainable_weights
         gradients = tape.gradient(loss, [weight.value for weight in weights])
         self.optimizer.apply(gradients, weights)
         return self._updated_metrics(nats)
 
     def test_step(self, data):
-        images = self._images_of(data)
+        images, _ = self._images_and_labels(data)
         return self._updated_metrics(-self._log_prob(images))
 
-    def _images_of(self, data):
-        """The images of a batch of `fit`; labels beside them are left alone."""
-        images, _, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    def _images_and_labels(self, data):
+        images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if sample_weight is not None:
             raise InputError(
                 f"{self.name}: images have no sample weights; leave images out instead"
             )
-        return self._checked_images(images)
+        return self._checked_images(images), labels
 
     def _updated_metrics(self, nats):
         self._bits_tracker.update_state(nats / (self.num_dims * math.log(2.0)))
@@ -291,21 +294,21 @@ class GenerativeModel(keras.Model):
     def _run(self, verb, batch):
         if not tf.executing_eagerly():
             return getattr(self, f"_{verb}")(batch)
-        return in_chunks(self._compiled[verb], batch, self._numbers_per_image)
+        return in_chunks(self._compiled[verb], [batch], self._numbers_per_image)
 
     @property
     def _numbers_per_image(self):
         return self.num_dims
 
 
-def in_chunks(function, batch, numbers_per_image):
-    """The function of a batch, computed so many rows at a time that memory stays bounded."""
-    if len(batch) == 0:
-        one = tf.zeros([1, *batch.shape[1:]], batch.dtype)
-        return function(one)[:0]
+def in_chunks(function, batches, numbers_per_image):
+    """The function of batches of one size, so many rows at a time that memory stays bounded."""
+    count = len(batches[0])
+    if count == 0:
+        return function(*(tf.zeros([1, *b.shape[1:]], b.dtype) for b in batches))[:0]
     rows = max(1, min(LARGEST_CHUNK, NUMBERS_AT_A_TIME // numbers_per_image))
-    parts = [function(batch[start : start + rows]) for start in range(0, len(batch), rows)]
-    return tf.concat(parts, axis=0)
+    starts = range(0, count, rows)
+    return tf.concat([function(*(b[i : i + rows] for b in batches)) for i in starts], axis=0)
 
 
 def _is_integer(value):

@@ -1,5 +1,6 @@
 """Glow: a normalizing flow on images."""
 
+import functools
 import math
 
 import keras
@@ -8,8 +9,11 @@ import tensorflow as tf
 
 from tfgen import bijectors
 from tfgen.errors import InputError
-from tfgen.models.base import GenerativeModel
+from tfgen.models.base import GenerativeModel, in_chunks
+from tfgen.models.class_prior import ClassPrior
 from tfgen.models.noise import ImageNoise
+
+CLASSIFICATION_WEIGHT = 0.01
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
@@ -30,6 +34,11 @@ class Glow(GenerativeModel):
 
     With 8 bits decode(encode(x)) = x, up to float32 rounding.
 
+    With `num_classes` K the latents of the last level have a Gaussian of its own for each class
+    (`tfgen.models.class_prior.ClassPrior`). Training then needs labels, and adds to the negative
+    log-likelihood a classification loss of weight 0.01 a dimension. log_prob(x, y) is of the image
+    given its class, log_prob(x) of the image: log(1/K sum_y p(x|y)).
+
     Shapes: images uint8 `[N, H, W, C]`, latents float32 `[N, H*W*C]`.
 
     Args:
@@ -41,6 +50,7 @@ class Glow(GenerativeModel):
         permutation: "invertible_conv", "shuffle" or "reverse".
         scale: of affine couplings, see `tfgen.bijectors.AffineCoupling`.
         num_bits: 1 to 8, bits of a channel that the model sees; the lower ones are dropped.
+        num_classes: K, for a class-conditional model.
         network_dtype: in which the networks compute, such as "bfloat16".
         memory: "plain", "checkpoint" or "reversible": what training keeps of the activations, see
             `tfgen.bijectors.memory.inverse_chain`.
@@ -75,6 +85,7 @@ class Glow(GenerativeModel):
         permutation="invertible_conv",
         scale="tanh",
         num_bits=8,
+        num_classes=None,
         network_dtype=None,
         memory="plain",
         name="glow",
@@ -82,7 +93,10 @@ class Glow(GenerativeModel):
         super().__init__(image_shape, None, name=name)
         if not isinstance(num_bits, int) or not 1 <= num_bits <= 8:
             raise InputError(f"{name}: num_bits must be an integer from 1 to 8, got {num_bits!r}")
+        if num_classes is not None and not (isinstance(num_classes, int) and num_classes > 1):
+            raise InputError(f"{name}: num_classes must be at least 2, got {num_classes!r}")
         self.num_bits = num_bits
+        self.num_classes = num_classes
         self._flow_config = {
             "levels": levels,
             "depth": depth,
@@ -95,6 +109,10 @@ class Glow(GenerativeModel):
         }
         self.flow = bijectors.Glow(self.image_shape, name=f"{name}_flow", **self._flow_config)
         self._flow_layers = self.flow.layers
+        self._top_size = math.prod(self.flow.top_shape)
+        self._class_prior = None
+        if num_classes:
+            self._class_prior = ClassPrior(num_classes, self.flow.top_shape, name=f"{name}_prior")
         self._image_noise = ImageNoise(self.image_shape)
         self.built = True
 
@@ -102,6 +120,7 @@ class Glow(GenerativeModel):
         return {
             "image_shape": self.image_shape,
             "num_bits": self.num_bits,
+            "num_classes": self.num_classes,
             "name": self.name,
             **self._flow_config,
         }
@@ -116,6 +135,7 @@ class Glow(GenerativeModel):
             "padding": "none",
             "dequantization": "uniform, one draw an image",
             "samples": 1,
+            **({"labels": "not given"} if self.num_classes else {}),
         }
 
     @property
@@ -134,14 +154,91 @@ class Glow(GenerativeModel):
             x = self._initialize_from(x, options.get("batch_size") or 32)
         return super().fit(x, *args, **options)
 
+    def log_prob(self, images, y=None):
+        """Log-likelihood in nats, exact: of the images, or of the images given their classes.
+
+        Shapes: uint8 `[N, H, W, C]`, labels `[N] -> float32 [N]`.
+
+        Args:
+            images: as everywhere.
+            y: labels 0 to num_classes - 1, for a class-conditional model.
+
+        Raises:
+            InputError: images of another shape or dtype, labels out of range or for a model
+                without classes.
+        """
+        if y is None:
+            return super().log_prob(images)
+        images = self._checked_images(images)
+        labels = self._checked_labels(y, len(images))
+        if not tf.executing_eagerly():
+            return self._log_prob_given(images, labels)
+        return in_chunks(self._compiled_given, [images, labels], self._numbers_per_image)
+
+    def sample(self, n, temperature=1.0, seed=None, y=None):
+        """New images: `decode` of scaled noise, placed by the prior of the class if there are any.
+
+        Shapes: uint8 `[n, H, W, C]`.
+
+        Args:
+            n: number of images.
+            temperature: multiplies the standard deviation of every latent.
+            seed: an int that fixes the noise; by default TensorFlow's global generator draws it.
+            y: for a class-conditional model a label, or one for each image; by default each class
+                in turn.
+
+        Raises:
+            InputError: n that is not a positive integer, a temperature below 0, labels out of range
+                or for a model without classes.
+        """
+        latents = self._sampled_latents(n, temperature, seed)
+        if self.num_classes or y is not None:
+            y = np.arange(n) % self.num_classes if y is None else y
+            labels = self._checked_labels(np.broadcast_to(y, [n]) if np.ndim(y) == 0 else y, n)
+            latents = self.place(latents, labels)
+        return self.decode(latents)
+
+    def place(self, noise, labels):
+        """Latents of classes from scaled standard normal noise.
+
+        Shapes: float32 `[N, D]`, int32 `[N] -> float32 [N, D]`.
+        """
+        top, rest = tf.split(noise, [self._top_size, self.num_dims - self._top_size], axis=-1)
+        return tf.concat([self._class_prior.place(top, labels), rest], axis=-1)
+
+    @functools.cached_property
+    def _compiled_given(self):
+        images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
+        return tf.function(
+            self._log_prob_given, input_signature=[images, tf.TensorSpec([None], tf.int32)]
+        )
+
     def _log_prob(self, images):
+        log_density, ratios, _ = self._log_density(self._dequantized_by_itself(images))
+        if ratios is None:
+            return log_density
+        return log_density + tf.reduce_logsumexp(ratios, axis=-1) - math.log(self.num_classes)
+
+    def _log_prob_given(self, images, labels):
+        log_density, ratios, _ = self._log_density(self._dequantized_by_itself(images))
+        return log_density + tf.gather(ratios, labels, batch_dims=1)
+
+    def _dequantized_by_itself(self, images):
         # From what the model sees of the image: the bits that it drops must not matter.
         seen = tf.bitwise.right_shift(images, tf.constant(8 - self.num_bits, tf.uint8))
-        noise = self._image_noise.uniform(seen, self.image_shape)
-        return self._log_density(self._dequantize(images, noise))
+        return self._dequantize(images, self._image_noise.uniform(seen, self.image_shape))
 
-    def _training_loss(self, images, noise):
-        return -self._log_density(self._dequantize(images, noise.uniform(self.image_shape)))
+    def _training_loss(self, images, labels, noise):
+        values = self._dequantize(images, noise.uniform(self.image_shape))
+        log_density, ratios, logits = self._log_density(values)
+        if ratios is None:
+            return -log_density, -log_density
+        if labels is None:
+            raise InputError(f"{self.name}: a class-conditional model trains on (images, labels)")
+        labels = tf.cast(labels, tf.int32)
+        nats = -log_density - tf.gather(ratios, labels, batch_dims=1)
+        errors = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return nats, nats + CLASSIFICATION_WEIGHT * self.num_dims * errors
 
     def _encode(self, images):
         return self.flow.inverse_and_log_det(self._dequantize(images, 0.5))[0]
@@ -150,9 +247,33 @@ class Glow(GenerativeModel):
         return self._quantize(self.flow.forward_and_log_det(latents)[0])
 
     def _log_density(self, values):
+        """With a standard normal prior; what each class adds to it; the classifier's logits."""
         latents, log_det = self.flow.inverse_and_log_det(values)
         normalizer = self.num_dims * (0.5 * math.log(2 * math.pi) + self.num_bits * math.log(2.0))
-        return log_det - 0.5 * tf.reduce_sum(latents**2, axis=-1) - normalizer
+        log_density = log_det - 0.5 * tf.reduce_sum(latents**2, axis=-1) - normalizer
+        if self._class_prior is None:
+            return log_density, None, None
+        top = latents[:, : self._top_size]
+        return log_density, self._class_prior.log_ratios(top), self._class_prior.logits(top)
+
+    def _checked_labels(self, labels, count):
+        if not self.num_classes:
+            raise InputError(f"{self.name}: this model has no classes, so it takes no labels")
+        labels = tf.convert_to_tensor(labels)
+        if not labels.dtype.is_integer or labels.shape != (count,):
+            raise InputError(
+                f"{self.name}: labels must be integers [{count}], got {labels.dtype.name} "
+                f"{labels.shape}"
+            )
+        labels = tf.cast(labels, tf.int32)
+        if tf.executing_eagerly() and count:
+            low, high = int(tf.reduce_min(labels)), int(tf.reduce_max(labels))
+            if low < 0 or high >= self.num_classes:
+                raise InputError(
+                    f"{self.name}: labels must lie between 0 and {self.num_classes - 1}, got "
+                    f"{low} to {high}"
+                )
+        return labels
 
     def _dequantize(self, images, noise):
         levels = tf.floor(tf.cast(images, tf.float32) / 2.0 ** (8 - self.num_bits))

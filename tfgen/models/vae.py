@@ -181,7 +181,7 @@ class VAE(GenerativeModel):
 
         if not tf.executing_eagerly():
             return bound(images)
-        return in_chunks(bound, images, self.num_dims * max(k, SAMPLES_OF_LOG_PROB))
+        return in_chunks(bound, [images], self.num_dims * max(k, SAMPLES_OF_LOG_PROB))
 
     @property
     def _numbers_per_image(self):
@@ -196,10 +196,11 @@ class VAE(GenerativeModel):
         noise = self._image_noise.normal(images, shape)
         return self._bound_of(self._likelihood.observe(images, threshold), noise, "B")
 
-    def _training_loss(self, images, noise):
+    def _training_loss(self, images, labels, noise):
         observed = self._likelihood.observe(images, noise.uniform(self.image_shape))
         shape = (self.samples, self.importance_samples, self.latent_dim)
-        return -self._bound_of(observed, noise.normal(shape), self.estimator)
+        nats = -self._bound_of(observed, noise.normal(shape), self.estimator)
+        return nats, nats
 
     def _encode(self, images):
         grey = tf.cast(images, tf.float32) / 255.0

@@ -9,6 +9,7 @@ import tensorflow as tf
 from rich.console import Console
 
 import tfgen
+from tfgen.errors import InputError
 from tfgen.models import preset
 from tfgen.training import pictures, recipe, report
 from tfgen.training import strategy as strategies
@@ -66,6 +67,7 @@ def run(
         keras.utils.set_random_seed(chosen.training.seed)
         with distribution.scope():
             model = recipe.build(tfgen.models, chosen.model, data.image_shape)
+            _check_classes(model, data)
             optimizer = recipe.build(tfgen.optimizers, chosen.optimizer)
             model.compile(optimizer, seed=chosen.training.seed)
         replicas = distribution.num_replicas_in_sync
@@ -83,9 +85,18 @@ def run(
     return out
 
 
+def _check_classes(model, data):
+    wanted = getattr(model, "num_classes", None)
+    if wanted is not None and wanted != data.num_classes:
+        found = f"{data.num_classes} classes" if data.num_classes else "no classes"
+        raise InputError(f"model.num_classes is {wanted}, and {data.name} has {found}")
+
+
 def _fit(model, training, data, out, console):
+    labels = getattr(model, "num_classes", None) is not None
+
     def batches(split, **options):
-        return data.tf_data(split, batch_size=training.batch_size, **options)
+        return data.tf_data(split, batch_size=training.batch_size, labels=labels, **options)
 
     bar = ProgressBar(training.epochs, data.splits["train"], console)
     start = time.perf_counter()
