@@ -10,7 +10,7 @@ version = re.search(r'__version__ = "(.+)"', (here / "tfgen/__init__.py").read_t
 
 dependencies = [
     "tensorflow>=2.21,<2.22",  # tensors, graphs, strategies, SavedModel and TFLite
-    "keras>=3.15,<4",  # layers, models, optimizers, weights files
+    "keras>=3.12,<4",  # layers, models, optimizers, weights files
     "tensorflow-probability>=0.25,<0.26",  # bijectors and distributions
     "tf-keras>=2.21,<2.22",  # tensorflow-probability needs it to import; nothing here does
     "tensorflow-datasets>=4.9.9",  # builders: one way to prepare, split and read any data set

@@ -1,6 +1,5 @@
 """Fixed permutation of the channels."""
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -22,7 +21,8 @@ class Permutation(FlowBijector):
     Args:
         event_shape: (H, W, C) of the data.
         kind: "shuffle", drawn at random once and saved with the weights, or "reverse".
-        seed: of the shuffle; by default Keras' global seed.
+        seed: of the shuffle; by default NumPy's global one, which `keras.utils.set_random_seed`
+            sets.
         dtype: of the data.
         name: of the bijector.
 
@@ -45,7 +45,8 @@ class Permutation(FlowBijector):
         parameters = dict(locals())
         channels = image_shape(event_shape, name)[-1]
         if kind == "shuffle":
-            order = np.asarray(keras.random.shuffle(np.arange(channels), seed=seed))
+            generator = np.random if seed is None else np.random.default_rng(seed)
+            order = generator.permutation(channels)
         elif kind == "reverse":
             order = np.arange(channels)[::-1]
         else:
