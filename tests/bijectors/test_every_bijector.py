@@ -30,6 +30,12 @@ CASES = {
     "step_shuffle_additive": lambda dtype: bijectors.GlowStep(
         SHAPE, permutation="shuffle", coupling="additive", width=6, dtype=dtype
     ),
+    "affine_of_vectors": lambda dtype: bijectors.AffineCoupling((6,), width=6, dtype=dtype),
+    "additive_of_vectors": lambda dtype: bijectors.AdditiveCoupling((6,), width=6, dtype=dtype),
+    "step_of_vectors": lambda dtype: bijectors.GlowStep((6,), width=6, dtype=dtype),
+    "shuffle_of_vectors": lambda dtype: bijectors.GlowStep(
+        (6,), permutation="shuffle", width=6, dtype=dtype
+    ),
     "glow": lambda dtype: bijectors.Glow((4, 4, 2), levels=2, depth=2, width=6, dtype=dtype),
     "glow_one_level": lambda dtype: bijectors.Glow(
         (4, 4, 1), levels=1, depth=3, width=6, dtype=dtype

@@ -91,6 +91,37 @@ def test_couplings_accept_any_keras_network():
         bijectors.AffineCoupling((4, 4, 4), network=keras.layers.Conv2D(3, 1))
 
 
+@pytest.mark.parametrize("shape", [(6,), (4, 4, 6)])
+@pytest.mark.parametrize("cls", [bijectors.AffineCoupling, bijectors.GlowStep])
+def test_conditional_couplings_depend_on_the_context_and_stay_exact(cls, shape):
+    bijector = cls(shape, width=8, context_channels=3, dtype="float64")
+    for variable in bijector.trainable_variables:
+        variable.assign_add(
+            0.1 * tf.random.stateless_normal(variable.shape, [0, 1], dtype="float64")
+        )
+    x = tf.random.stateless_normal([2, 5, *shape], [0, 0], dtype="float64")
+    context = tf.random.stateless_normal([2, 5, *shape[:-1], 3], [0, 1], dtype="float64")
+    z, log_det = bijector.inverse_and_log_det(x, context)
+    np.testing.assert_allclose(bijector.forward(z, context=context), x, atol=1e-9)
+    np.testing.assert_allclose(
+        bijector.inverse_log_det_jacobian(x, event_ndims=len(shape), context=context), log_det
+    )
+    assert np.all(bijector.inverse_and_log_det(x, context + 1.0)[1] != log_det)
+    base = tfd.Sample(tfd.Normal(tf.zeros([], "float64"), 1.0), shape)
+    log_prob = tfd.TransformedDistribution(base, bijector).log_prob(
+        x, bijector_kwargs={"context": context}
+    )
+    np.testing.assert_allclose(log_prob, base.log_prob(z) + log_det)
+    with pytest.raises(InputError, match="needs a context"):
+        bijector.inverse(x)
+    with pytest.raises(InputError, match=r"expected shape \[..., .*3\]"):
+        bijector.inverse(x, context=context[..., :2])
+    with pytest.raises(InputError, match="the batch shape of the data"):
+        bijector.inverse(x, context=context[0])
+    with pytest.raises(InputError, match="takes no context"):
+        cls(shape, width=8, dtype="float64").inverse(x, context=context)
+
+
 def test_split_standardizes_what_leaves_by_what_stays():
     split = bijectors.Split((4, 4, 4), fraction=0.25)
     for variable in split.trainable_variables:
@@ -150,7 +181,9 @@ def test_networks_in_bfloat16_leave_the_flow_in_float32():
         (lambda: bijectors.Permutation((4, 4, 4), kind="swap"), "'shuffle' or 'reverse'"),
         (lambda: bijectors.GlowStep((4, 4, 4), coupling="cubic"), "affine, additive, got 'cubic'"),
         (lambda: bijectors.GlowStep((4, 4, 4), permutation="x"), "invertible_conv, shuffle"),
-        (lambda: bijectors.ActNorm((4, 4)), r"three positive integers \(H, W, C\)"),
+        (lambda: bijectors.ActNorm((4, 4)), r"\(H, W, C\) for images or \(C,\) for vectors"),
+        (lambda: bijectors.AffineCoupling((3,)), "must be even"),
+        (lambda: bijectors.Split((4,)), r"three positive integers \(H, W, C\)"),
         (lambda: bijectors.Glow((28, 28, 1), levels=3), "levels up to 2 work for 28x28"),
         (lambda: bijectors.Glow((30, 30, 1), levels=3), "resize the images to 32x32"),
         (lambda: bijectors.Glow((8, 8, 1), levels=0), "levels must be a positive integer, got 0"),

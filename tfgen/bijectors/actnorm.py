@@ -1,8 +1,10 @@
 """Activation normalization with data-dependent initialization."""
 
+import math
+
 import tensorflow as tf
 
-from tfgen.bijectors.base import FlowBijector, Weights, image_shape
+from tfgen.bijectors.base import FlowBijector, Weights, image_or_vector_shape
 
 SMALLEST_STANDARD_DEVIATION = 1e-6
 
@@ -16,18 +18,19 @@ class ActNorm(FlowBijector):
     - forward: x = (z - b) / s
     - log |det dz/dx| = H * W * sum(log s)
 
-    Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
+    Shapes: `[..., H, W, C] -> [..., H, W, C]`, or `[..., C] -> [..., C]` with H W = 1;
+    log-determinants `[...]` in nats.
 
     Until `initialize(x)` has been called the bijector is the identity. A channel whose standard
     deviation is below 1e-6 keeps scale 1. `initialized` is saved with the weights.
 
     Args:
-        event_shape: (H, W, C) of the data.
+        event_shape: (H, W, C) of the data, or (C,) of vectors.
         dtype: of data and weights.
         name: of the bijector.
 
     Raises:
-        InputError: an event shape that is not (H, W, C), or data of another shape or dtype.
+        InputError: an event shape of another rank, or data of another shape or dtype.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.1.
 
@@ -43,12 +46,12 @@ class ActNorm(FlowBijector):
 
     def __init__(self, event_shape, *, dtype="float32", name="actnorm"):
         parameters = dict(locals())
-        height, width, channels = image_shape(event_shape, name)
+        *sides, channels = image_or_vector_shape(event_shape, name)
         weights = Weights(dtype=dtype, name=name)
         self._log_scale = weights.add("log_scale", tf.zeros([channels]))
         self._shift = weights.add("shift", tf.zeros([channels]))
         self._initialized = weights.add("initialized", False, trainable=False, dtype="bool")
-        self._pixels = height * width
+        self._pixels = math.prod(sides)
         super().__init__(
             event_shape, layers=[weights], dtype=dtype, name=name, parameters=parameters
         )
@@ -58,10 +61,10 @@ class ActNorm(FlowBijector):
         """Whether the weights have been set from data."""
         return bool(self._initialized.numpy())
 
-    def initialize(self, x):
+    def initialize(self, x, context=None):
         x = self._checked(x, self.data_shape)
         if not self.initialized:
-            mean, variance = tf.nn.moments(x, axes=[0, 1, 2])
+            mean, variance = tf.nn.moments(x, axes=list(range(x.shape.rank - 1)))
             deviation = tf.sqrt(variance)
             deviation = tf.where(
                 deviation < SMALLEST_STANDARD_DEVIATION, tf.ones_like(deviation), deviation

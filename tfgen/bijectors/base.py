@@ -19,8 +19,9 @@ class FlowBijector(tfb.Bijector):
     - `_forward_with_log_det(z) -> x, log |det dx/dz|`
     - `_inverse_with_log_det(x) -> z, log |det dz/dx|`
 
-    and everything else of TFP's interface follows: any batch shape, `forward`, `inverse`, both
-    log-determinants, and a cache that never computes a network twice for one pair (x, z).
+    (with `context_shape`, both get the context as a second argument) and everything else of TFP's
+    interface follows: any batch shape, `forward`, `inverse`, both log-determinants, and a cache
+    that never computes a network twice for one pair (x, z).
 
     Keras 3 and TFP do not see each other's variables. Here each weight is a Keras variable in one
     of `layers`, which a `keras.Model` tracks, and the `tf.Variable` inside it is listed where
@@ -29,6 +30,8 @@ class FlowBijector(tfb.Bijector):
     Args:
         data_shape: event shape of x.
         latent_shape: event shape of z; that of x if not given.
+        context_shape: event shape of the context h that a conditional bijector needs: then
+            `forward(z, context=h)`, `inverse_and_log_det(x, context=h)` and so on.
         layers: the Keras layers and models that hold the weights.
         dtype: of x, z and the weights.
         name: of the bijector.
@@ -39,10 +42,19 @@ class FlowBijector(tfb.Bijector):
     )
 
     def __init__(
-        self, data_shape, *, latent_shape=None, layers=(), dtype="float32", name, parameters
+        self,
+        data_shape,
+        *,
+        latent_shape=None,
+        context_shape=None,
+        layers=(),
+        dtype="float32",
+        name,
+        parameters,
     ):
         self.data_shape = tuple(data_shape)
         self.latent_shape = tuple(latent_shape or data_shape)
+        self.context_shape = tuple(context_shape) if context_shape else None
         self._own_layers = list(layers)
         self._keras_variables = [v.value for layer in layers for v in layer.variables]
         super().__init__(
@@ -64,23 +76,23 @@ class FlowBijector(tfb.Bijector):
         """The bijectors that this one is made of."""
         return []
 
-    def forward_and_log_det(self, z):
+    def forward_and_log_det(self, z, context=None):
         """x = f(z) and log |det df/dz| in one pass.
 
         Shapes: `[..., *latent_shape] -> [..., *data_shape], [...]`.
         """
-        x, log_det = self._any_batch(self._forward_with_log_det, z, self.latent_shape)
+        x, log_det = self._any_batch(self._forward_with_log_det, z, self.latent_shape, context)
         return x, tf.broadcast_to(log_det, tf.shape(x)[: -len(self.data_shape)])
 
-    def inverse_and_log_det(self, x):
+    def inverse_and_log_det(self, x, context=None):
         """z = f^-1(x) and log |det df^-1/dx| in one pass.
 
         Shapes: `[..., *data_shape] -> [..., *latent_shape], [...]`.
         """
-        z, log_det = self._any_batch(self._inverse_with_log_det, x, self.data_shape)
+        z, log_det = self._any_batch(self._inverse_with_log_det, x, self.data_shape, context)
         return z, tf.broadcast_to(log_det, tf.shape(z)[: -len(self.latent_shape)])
 
-    def initialize(self, x):
+    def initialize(self, x, context=None):
         """Set data-dependent weights from a batch of data; return the batch's latents.
 
         Only actnorm has such weights; the others pass the batch on. To be called once, outside of
@@ -88,28 +100,30 @@ class FlowBijector(tfb.Bijector):
 
         Shapes: `[N, *data_shape] -> [N, *latent_shape]`.
         """
-        return self._inverse_with_log_det(self._checked(x, self.data_shape))[0]
+        return self._any_batch(self._inverse_with_log_det, x, self.data_shape, context)[0]
 
-    def _forward_and_attributes(self, z):
-        x, log_det = self._any_batch(self._forward_with_log_det, z, self.latent_shape)
+    def _forward_and_attributes(self, z, context=None):
+        x, log_det = self._any_batch(self._forward_with_log_det, z, self.latent_shape, context)
         return x, {"ildj": -log_det}
 
-    def _inverse_and_attributes(self, x):
-        z, log_det = self._any_batch(self._inverse_with_log_det, x, self.data_shape)
+    def _inverse_and_attributes(self, x, context=None):
+        z, log_det = self._any_batch(self._inverse_with_log_det, x, self.data_shape, context)
         return z, {"ildj": log_det}
 
-    def _forward_log_det_jacobian(self, z):
-        return self._any_batch(self._forward_with_log_det, z, self.latent_shape)[1]
+    def _forward_log_det_jacobian(self, z, context=None):
+        return self._any_batch(self._forward_with_log_det, z, self.latent_shape, context)[1]
 
-    def _inverse_log_det_jacobian(self, x):
-        return self._any_batch(self._inverse_with_log_det, x, self.data_shape)[1]
+    def _inverse_log_det_jacobian(self, x, context=None):
+        return self._any_batch(self._inverse_with_log_det, x, self.data_shape, context)[1]
 
-    def _any_batch(self, function, value, event_shape):
+    def _any_batch(self, function, value, event_shape, context):
         value = self._checked(value, event_shape)
+        rest = self._context(context, value.shape.rank - len(event_shape))
         if value.shape.rank == len(event_shape) + 1:
-            return function(value)
+            return function(value, *rest)
         batch_shape = tf.shape(value)[: value.shape.rank - len(event_shape)]
-        out, log_det = function(tf.reshape(value, [-1, *event_shape]))
+        rest = [tf.reshape(h, [-1, *self.context_shape]) for h in rest]
+        out, log_det = function(tf.reshape(value, [-1, *event_shape]), *rest)
         out = tf.reshape(out, tf.concat([batch_shape, tf.shape(out)[1:]], axis=0))
         return out, log_det if log_det.shape.rank == 0 else tf.reshape(log_det, batch_shape)
 
@@ -127,6 +141,19 @@ class FlowBijector(tfb.Bijector):
                 f"got {value.shape}"
             )
         return value
+
+    def _context(self, context, batch_rank):
+        if (context is None) != (self.context_shape is None):
+            needed = "takes no" if context is not None else "needs a"
+            raise InputError(f"{self.name}: it {needed} context")
+        if context is None:
+            return []
+        context = self._checked(context, self.context_shape)
+        if context.shape.rank != batch_rank + len(self.context_shape):
+            raise InputError(
+                f"{self.name}: the context needs the batch shape of the data, got {context.shape}"
+            )
+        return [context]
 
     def _forward_event_shape(self, shape):
         return tf.TensorShape(self.data_shape)
@@ -171,8 +198,23 @@ class Weights(keras.layers.Layer):
 def image_shape(event_shape, owner):
     """(H, W, C) as ints, or an error in the owner's name."""
     shape = tuple(event_shape)
-    if len(shape) != 3 or not all(isinstance(n, int) and n > 0 for n in shape):
+    if len(shape) != 3 or not _all_positive(shape):
         raise InputError(
             f"{owner}: the event shape must be three positive integers (H, W, C), got {event_shape}"
         )
     return shape
+
+
+def image_or_vector_shape(event_shape, owner):
+    """(H, W, C) or (C,) as ints, or an error in the owner's name."""
+    shape = tuple(event_shape)
+    if len(shape) not in (1, 3) or not _all_positive(shape):
+        raise InputError(
+            f"{owner}: the event shape must be positive integers, (H, W, C) for images or (C,) for "
+            f"vectors, got {event_shape}"
+        )
+    return shape
+
+
+def _all_positive(shape):
+    return all(isinstance(n, int) and n > 0 for n in shape)

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tfgen import networks
-from tfgen.bijectors.base import FlowBijector, image_shape
+from tfgen.bijectors.base import FlowBijector, image_or_vector_shape
 from tfgen.errors import InputError
 from tfgen.numerics import log_sigmoid
 
@@ -22,12 +22,17 @@ class AdditiveCoupling(FlowBijector):
     - forward: x_a = z_a - t, x_b = z_b
     - both log-determinants are 0
 
-    Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
+    With `context_channels` K the network sees x_b and a context h, in place of x_b alone.
+
+    Shapes: `[..., H, W, C] -> [..., H, W, C]` with a context `[..., H, W, K]`, or
+    `[..., C] -> [..., C]` with a context `[..., K]`; log-determinants `[...]` in nats.
 
     Args:
-        event_shape: (H, W, C) of the data, C even.
-        width: hidden channels of the default network, `tfgen.networks.convolutional`.
-        network: a Keras model `[N, H, W, C/2] -> [N, H, W, C/2]` to use in its place.
+        event_shape: (H, W, C) of the data, or (C,) of vectors; C even.
+        width: hidden channels of the default network: `tfgen.networks.convolutional` for images,
+            `tfgen.networks.coupling_dense` for vectors.
+        context_channels: K, for a conditional coupling.
+        network: a Keras model `[N, ..., C/2 + K] -> [N, ..., C/2]` to use in its place.
         network_dtype: in which the default network computes, such as "bfloat16"; that of the data
             by default. The flow's own arithmetic stays in `dtype`.
         dtype: of data and weights.
@@ -55,6 +60,7 @@ class AdditiveCoupling(FlowBijector):
         event_shape,
         *,
         width=512,
+        context_channels=0,
         network=None,
         network_dtype=None,
         dtype="float32",
@@ -62,40 +68,52 @@ class AdditiveCoupling(FlowBijector):
         parameters=None,
     ):
         parameters = parameters or dict(locals())
-        rows, columns, channels = image_shape(event_shape, name)
+        *sides, channels = image_or_vector_shape(event_shape, name)
         if channels % 2:
             raise InputError(
                 f"{name}: the channels must be even in number to be halved, got {channels}; "
                 "a Squeeze before the coupling makes them so"
             )
-        half = (rows, columns, channels // 2)
-        outputs = self.outputs_per_channel * half[-1]
+        inputs = (*sides, channels // 2 + context_channels)
+        outputs = (*sides, self.outputs_per_channel * channels // 2)
         if network is None:
-            network = networks.convolutional(
-                half, outputs, width=width, dtype=network_dtype or dtype, name=f"{name}_network"
+            default = networks.convolutional if sides else networks.coupling_dense
+            network = default(
+                inputs,
+                outputs[-1],
+                width=width,
+                dtype=network_dtype or dtype,
+                name=f"{name}_network",
             )
-        found = network(tf.zeros([1, *half], dtype)).shape[1:]
-        if found != (rows, columns, outputs):
+        found = network(tf.zeros([1, *inputs], dtype)).shape[1:]
+        if found != outputs:
             raise InputError(
-                f"{name}: the network must map [N, {rows}, {columns}, {half[-1]}] to "
-                f"[N, {rows}, {columns}, {outputs}], it gives [N, {', '.join(map(str, found))}]"
+                f"{name}: the network must map [N, {', '.join(map(str, inputs))}] to "
+                f"[N, {', '.join(map(str, outputs))}], it gives [N, {', '.join(map(str, found))}]"
             )
         self._network = network
         super().__init__(
-            event_shape, layers=[network], dtype=dtype, name=name, parameters=parameters
+            event_shape,
+            context_shape=(*sides, context_channels) if context_channels else None,
+            layers=[network],
+            dtype=dtype,
+            name=name,
+            parameters=parameters,
         )
 
-    def _shift(self, conditioner):
+    def _network_of(self, conditioner, context):
+        if context is not None:
+            conditioner = tf.concat([conditioner, context], axis=-1)
         return tf.cast(self._network(conditioner), self.dtype)
 
-    def _inverse_with_log_det(self, x):
+    def _inverse_with_log_det(self, x, context=None):
         changed, conditioner = tf.split(x, 2, axis=-1)
-        z = tf.concat([changed + self._shift(conditioner), conditioner], axis=-1)
+        z = tf.concat([changed + self._network_of(conditioner, context), conditioner], axis=-1)
         return z, tf.zeros([], x.dtype)
 
-    def _forward_with_log_det(self, z):
+    def _forward_with_log_det(self, z, context=None):
         changed, conditioner = tf.split(z, 2, axis=-1)
-        x = tf.concat([changed - self._shift(conditioner), conditioner], axis=-1)
+        x = tf.concat([changed - self._network_of(conditioner, context), conditioner], axis=-1)
         return x, tf.zeros([], z.dtype)
 
 
@@ -111,14 +129,19 @@ class AffineCoupling(AdditiveCoupling):
     - scale="sigmoid": log s = log sigmoid(r + 2), which is what the authors' code computes; it only
       shrinks towards z, and starts at s = 0.88
 
-    Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
+    With `context_channels` K the network sees x_b and a context h, in place of x_b alone.
+
+    Shapes: `[..., H, W, C] -> [..., H, W, C]` with a context `[..., H, W, K]`, or
+    `[..., C] -> [..., C]` with a context `[..., K]`; log-determinants `[...]` in nats.
 
     Args:
-        event_shape: (H, W, C) of the data, C even.
-        width: hidden channels of the default network, `tfgen.networks.convolutional`.
+        event_shape: (H, W, C) of the data, or (C,) of vectors; C even.
+        width: hidden channels of the default network: `tfgen.networks.convolutional` for images,
+            `tfgen.networks.coupling_dense` for vectors.
+        context_channels: K, for a conditional coupling.
         scale: "tanh" or "sigmoid".
-        network: a Keras model `[N, H, W, C/2] -> [N, H, W, C]` to use in its place; its first C/2
-            outputs are t, the others r.
+        network: a Keras model `[N, ..., C/2 + K] -> [N, ..., C]` to use in its place; its first
+            C/2 outputs are t, the others r.
         network_dtype: in which the default network computes, such as "bfloat16"; that of the data
             by default. The flow's own arithmetic stays in `dtype`.
         dtype: of data and weights.
@@ -147,6 +170,7 @@ class AffineCoupling(AdditiveCoupling):
         event_shape,
         *,
         width=512,
+        context_channels=0,
         scale="tanh",
         network=None,
         network_dtype=None,
@@ -160,25 +184,27 @@ class AffineCoupling(AdditiveCoupling):
         super().__init__(
             event_shape,
             width=width,
+            context_channels=context_channels,
             network=network,
             network_dtype=network_dtype,
             dtype=dtype,
             name=name,
             parameters=parameters,
         )
+        self._event_axes = list(range(1, 1 + len(self.data_shape)))
 
-    def _shift_and_log_scale(self, conditioner):
-        shift, raw = tf.split(tf.cast(self._network(conditioner), self.dtype), 2, axis=-1)
+    def _shift_and_log_scale(self, conditioner, context):
+        shift, raw = tf.split(self._network_of(conditioner, context), 2, axis=-1)
         return shift, self._log_scale(raw)
 
-    def _inverse_with_log_det(self, x):
+    def _inverse_with_log_det(self, x, context=None):
         changed, conditioner = tf.split(x, 2, axis=-1)
-        shift, log_scale = self._shift_and_log_scale(conditioner)
+        shift, log_scale = self._shift_and_log_scale(conditioner, context)
         z = tf.concat([changed * tf.exp(log_scale) + shift, conditioner], axis=-1)
-        return z, tf.reduce_sum(log_scale, axis=[1, 2, 3])
+        return z, tf.reduce_sum(log_scale, axis=self._event_axes)
 
-    def _forward_with_log_det(self, z):
+    def _forward_with_log_det(self, z, context=None):
         changed, conditioner = tf.split(z, 2, axis=-1)
-        shift, log_scale = self._shift_and_log_scale(conditioner)
+        shift, log_scale = self._shift_and_log_scale(conditioner, context)
         x = tf.concat([(changed - shift) * tf.exp(-log_scale), conditioner], axis=-1)
-        return x, -tf.reduce_sum(log_scale, axis=[1, 2, 3])
+        return x, -tf.reduce_sum(log_scale, axis=self._event_axes)

@@ -111,7 +111,7 @@ class Glow(FlowBijector):
     def inner_bijectors(self):
         return [bijector for level in self._levels for bijector in level.bijectors]
 
-    def initialize(self, x):
+    def initialize(self, x, context=None):
         x = self._checked(x, self.data_shape)
         flat = []
         for level in self._levels:

@@ -19,13 +19,15 @@ class GlowStep(FlowBijector):
     Equations: inverse = coupling^-1 . mixing^-1 . actnorm^-1, log-determinants add up. Actnorm and
     the 1x1 convolution are computed as one matrix product, z = (W diag(s)) x + W b.
 
-    Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
+    Shapes: `[..., H, W, C] -> [..., H, W, C]`, or `[..., C] -> [..., C]`; log-determinants `[...]`
+    in nats.
 
     Args:
-        event_shape: (H, W, C) of the data, C even.
+        event_shape: (H, W, C) of the data, or (C,) of vectors; C even.
         coupling: "affine" or "additive".
         permutation: "invertible_conv", "shuffle" or "reverse".
         width: hidden channels of the coupling's network.
+        context_channels: K, of the context that the coupling's network sees too, if any.
         scale: of an affine coupling, see `AffineCoupling`.
         network_dtype: in which the network computes, such as "bfloat16".
         dtype: of data and weights.
@@ -54,6 +56,7 @@ class GlowStep(FlowBijector):
         coupling="affine",
         permutation="invertible_conv",
         width=512,
+        context_channels=0,
         scale="tanh",
         network_dtype=None,
         dtype="float32",
@@ -79,23 +82,29 @@ class GlowStep(FlowBijector):
         self.coupling = COUPLINGS[coupling](
             event_shape,
             width=width,
+            context_channels=context_channels,
             network_dtype=network_dtype,
             dtype=dtype,
             name=f"{name}_coupling",
             **options,
         )
-        super().__init__(event_shape, dtype=dtype, name=name, parameters=parameters)
+        super().__init__(
+            event_shape,
+            context_shape=self.coupling.context_shape,
+            dtype=dtype,
+            name=name,
+            parameters=parameters,
+        )
 
     @property
     def inner_bijectors(self):
         return [self.actnorm, self.mixing, self.coupling]
 
-    def initialize(self, x):
-        for bijector in self.inner_bijectors:
-            x = bijector.initialize(x)
-        return x
+    def initialize(self, x, context=None):
+        x = self.mixing.initialize(self.actnorm.initialize(x))
+        return self.coupling.initialize(x, context)
 
-    def _inverse_with_log_det(self, x):
+    def _inverse_with_log_det(self, x, context=None):
         if isinstance(self.mixing, InvertibleConv1x1):
             scale, shift = self.actnorm.scale_and_shift()
             matrix = self.mixing.matrix()
@@ -104,11 +113,11 @@ class GlowStep(FlowBijector):
         else:
             normalized, log_det = self.actnorm._inverse_with_log_det(x)
             mixed, _ = self.mixing._inverse_with_log_det(normalized)
-        z, coupling_log_det = self.coupling._inverse_with_log_det(mixed)
+        z, coupling_log_det = self.coupling._inverse_with_log_det(mixed, context)
         return z, log_det + coupling_log_det
 
-    def _forward_with_log_det(self, z):
-        mixed, coupling_log_det = self.coupling._forward_with_log_det(z)
+    def _forward_with_log_det(self, z, context=None):
+        mixed, coupling_log_det = self.coupling._forward_with_log_det(z, context)
         if isinstance(self.mixing, InvertibleConv1x1):
             scale, shift = self.actnorm.scale_and_shift()
             matrix = self.mixing.inverse_matrix() / scale[:, None]

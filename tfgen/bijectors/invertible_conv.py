@@ -1,10 +1,12 @@
 """Invertible 1x1 convolution."""
 
+import math
+
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgen.bijectors.base import FlowBijector, Weights, image_shape
+from tfgen.bijectors.base import FlowBijector, Weights, image_or_vector_shape
 
 
 class InvertibleConv1x1(FlowBijector):
@@ -20,17 +22,18 @@ class InvertibleConv1x1(FlowBijector):
     diagonal, U strictly upper triangular, s kept as a fixed sign and log |s|, so that
     log |det W| = sum(log |s|) costs nothing and W stays invertible.
 
-    Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
+    Shapes: `[..., H, W, C] -> [..., H, W, C]`, or `[..., C] -> [..., C]` with H W = 1;
+    log-determinants `[...]` in nats.
 
     Args:
-        event_shape: (H, W, C) of the data.
+        event_shape: (H, W, C) of the data, or (C,) of vectors.
         lu: whether W is kept in its LU form.
         seed: of the initial rotation; by default Keras' global seed.
         dtype: of data and weights.
         name: of the bijector.
 
     Raises:
-        InputError: an event shape that is not (H, W, C), or data of another shape or dtype.
+        InputError: an event shape of another rank, or data of another shape or dtype.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.2.
 
@@ -46,8 +49,8 @@ class InvertibleConv1x1(FlowBijector):
 
     def __init__(self, event_shape, *, lu=True, seed=None, dtype="float32", name="invertible_conv"):
         parameters = dict(locals())
-        height, width, channels = image_shape(event_shape, name)
-        self._pixels = height * width
+        *sides, channels = image_or_vector_shape(event_shape, name)
+        self._pixels = math.prod(sides)
         self._lu = lu
         rotation = keras.initializers.Orthogonal(seed=seed)((channels, channels), "float32")
         rotation = tf.cast(rotation, dtype)
@@ -109,7 +112,7 @@ class InvertibleConv1x1(FlowBijector):
 
 
 def mix_channels(images, matrix):
-    """The matrix applied to the channel vector of every pixel: `[N, H, W, C] -> [N, H, W, C]`.
+    """The matrix applied to the channel vector of every pixel: `[N, ..., C] -> [N, ..., C]`.
 
     One matrix product over all pixels: faster than a 1x1 convolution on a CPU.
     """

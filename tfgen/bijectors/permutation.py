@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfgen.bijectors.base import FlowBijector, Weights, image_shape
+from tfgen.bijectors.base import FlowBijector, Weights, image_or_vector_shape
 from tfgen.errors import InputError
 
 
@@ -16,10 +16,11 @@ class Permutation(FlowBijector):
     - forward: x[..., p[c]] = z[..., c]
     - both log-determinants are 0
 
-    Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
+    Shapes: `[..., H, W, C] -> [..., H, W, C]`, or `[..., C] -> [..., C]`; log-determinants `[...]`
+    in nats.
 
     Args:
-        event_shape: (H, W, C) of the data.
+        event_shape: (H, W, C) of the data, or (C,) of vectors.
         kind: "shuffle", drawn at random once and saved with the weights, or "reverse".
         seed: of the shuffle; by default NumPy's global one, which `keras.utils.set_random_seed`
             sets.
@@ -27,7 +28,7 @@ class Permutation(FlowBijector):
         name: of the bijector.
 
     Raises:
-        InputError: an unknown kind, an event shape that is not (H, W, C), or data of another shape.
+        InputError: an unknown kind, an event shape of another rank, or data of another shape.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.2 and figure 3.
 
@@ -43,7 +44,7 @@ class Permutation(FlowBijector):
         self, event_shape, *, kind="shuffle", seed=None, dtype="float32", name="permutation"
     ):
         parameters = dict(locals())
-        channels = image_shape(event_shape, name)[-1]
+        channels = image_or_vector_shape(event_shape, name)[-1]
         if kind == "shuffle":
             generator = np.random if seed is None else np.random.default_rng(seed)
             order = generator.permutation(channels)
