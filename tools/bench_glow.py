@@ -3,54 +3,58 @@
     python tools/bench_glow.py [--widths 64 256] [--depth 8] [--batch 64] [--rounds 7]
 
 Images are 32x32x3, levels 3, affine couplings. All peers have the same architecture and the same
-optimizer's algorithm and run in one process, one after the other in each round, with the same
-number of threads; a figure is the median over the rounds, a ratio the median of the rounds'
-ratios. Prints Markdown tables. Rows that need PyTorch are left out where it is missing.
+optimizer's algorithm. Each runs in a process of its own, as its users would have it, with the same
+number of threads; in each round they are called one after the other while the others wait. A figure
+is the median over the rounds, a ratio the median of the rounds' ratios. Prints a Markdown table for
+each width. Rows that need PyTorch are left out where it is missing.
+
+"convolutions" are those of the couplings of one training step alone, forward and backward, without
+biases and activations.
 """
 
 import argparse
+import importlib.util
+import multiprocessing
 import os
 import statistics
 import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import numpy as np
-import tensorflow as tf
-from tensorflow_probability import bijectors as tfb
-from tensorflow_probability import distributions as tfd
-
-import tfgen
-
-try:
-    import torch
-    from bench_glow_torch import TorchGlow
-except ImportError:
-    torch = None
 
 SHAPE = (32, 32, 3)
 LEVELS = 3
 SIZE = int(np.prod(SHAPE))
+OWN = "tfgen float32"
 
 
-def tfgen_model(width, depth, images, **options):
+def tfgen_peer(width, depth, pixels, **options):
+    import tensorflow as tf
+
+    import tfgen
+
     model = tfgen.models.Glow(SHAPE, levels=LEVELS, depth=depth, width=width, **options)
     model.compile(tfgen.optimizers.Adam(1e-4))
+    images = tf.constant(pixels)
     model.initialize(images)
-    return model
-
-
-def tfgen_cases(width, depth, batch, images, **options):
-    model = tfgen_model(width, depth, images, **options)
     step = tf.function(model.train_step)
     return {
         "train step": lambda: step(images)["bits_per_dim"].numpy(),
         "log_prob": lambda: model.log_prob(images).numpy(),
-        "sample": lambda: model.sample(batch, seed=0).numpy(),
-    }, sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+        "sample 256": lambda: model.sample(256, seed=0).numpy(),
+    }, _size(model.trainable_weights)
 
 
-def tfb_cases(width, depth, batch, images):
+def tfgen_bfloat16_peer(width, depth, pixels):
+    return tfgen_peer(width, depth, pixels, network_dtype="bfloat16")
+
+
+def tfb_peer(width, depth, pixels):
+    import tensorflow as tf
+    from tensorflow_probability import bijectors as tfb
+    from tensorflow_probability import distributions as tfd
+
+    import tfgen
+
     flow = tfb.Glow(
         SHAPE,
         num_glow_blocks=LEVELS,
@@ -63,6 +67,7 @@ def tfb_cases(width, depth, batch, images):
         tfd.MultivariateNormalDiag(tf.zeros(SIZE), tf.ones(SIZE)), flow
     )
     optimizer = tfgen.optimizers.Adam(1e-4)
+    images = tf.constant(pixels)
 
     def log_density(images):
         values = tf.cast(images, tf.float32) / 256.0 - 0.5
@@ -81,69 +86,141 @@ def tfb_cases(width, depth, batch, images):
 
     log_prob = tf.function(log_density)
     sample = tf.function(lambda noise: flow.forward(noise))
-    noise = tf.random.normal([batch, SIZE])
+    noise = tf.random.normal([256, SIZE])
     return {
         "train step": lambda: step(images).numpy(),
         "log_prob": lambda: log_prob(images).numpy(),
-        "sample": lambda: sample(noise).numpy(),
-    }, sum(int(np.prod(v.shape)) for v in flow.trainable_variables)
+        "sample 256": lambda: sample(noise).numpy(),
+    }, _size(flow.trainable_variables)
 
 
-def torch_cases(width, depth, batch, images, autocast=False):
+def convolutions_peer(width, depth, pixels):
+    import tensorflow as tf
+
+    stacks = []
+    for level in range(LEVELS):
+        side, half = SHAPE[0] // 2 ** (level + 1), SHAPE[2] * 2**level
+        shapes = [(3, 3, 2 * half, width), (1, 1, width, width), (3, 3, width, 4 * half)]
+        inputs = tf.random.normal([len(pixels), side, side, 2 * half])
+        for _ in range(depth):
+            stacks.append((inputs, [tf.Variable(0.01 * tf.random.normal(s)) for s in shapes]))
+
+    @tf.function
+    def step():
+        gradients = []
+        for inputs, kernels in stacks:
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                value = inputs
+                for kernel in kernels:
+                    value = tf.nn.conv2d(value, kernel, 1, "SAME")
+            gradients += tape.gradient(value, [inputs, *kernels], output_gradients=value)
+        return tf.add_n([tf.reshape(g, [-1])[0] for g in gradients])
+
+    kernels = [kernel for _, kernels in stacks for kernel in kernels]
+    return {"train step": lambda: step().numpy()}, _size(kernels)
+
+
+def torch_peer(width, depth, pixels, autocast=False):
+    import torch
+    from bench_glow_torch import TorchGlow
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.manual_seed(0)
     model = TorchGlow(SHAPE, LEVELS, depth, width).to(memory_format=torch.channels_last)
     optimizer = torch.optim.Adam(model.parameters(), 1e-4, fused=True)
-    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
-    model.initialize(pixels)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    model.initialize(images)
 
-    def nats(pixels):
+    def nats():
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-            return -model.log_prob(pixels).mean()
+            return -model.log_prob(images).mean()
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        loss = nats(pixels)
+        loss = nats()
         loss.backward()
         optimizer.step()
         return float(loss.detach())
 
     def log_prob():
         with torch.no_grad():
-            return float(nats(pixels))
+            return float(nats())
 
     parameters = sum(p.numel() for p in model.parameters())
     return {"train step": step, "log_prob": log_prob}, parameters
 
 
-def measure(cases, rounds):
-    """{(peer, figure): seconds in each round}; the first run of each, which traces, is apart."""
-    first, times = {}, {}
-    for peer, (functions, _) in cases.items():
-        for figure, function in functions.items():
-            start = time.perf_counter()
-            function()
-            first[peer, figure] = time.perf_counter() - start
-            times[peer, figure] = []
-    for _ in range(rounds):
-        for peer, (functions, _) in cases.items():
-            for figure, function in functions.items():
-                start = time.perf_counter()
-                function()
-                times[peer, figure].append(time.perf_counter() - start)
-    return first, times
+def torch_bfloat16_peer(width, depth, pixels):
+    return torch_peer(width, depth, pixels, autocast=True)
 
 
-def report(width, cases, first, times):
+PEERS = {
+    OWN: tfgen_peer,
+    "tfgen bfloat16 networks": tfgen_bfloat16_peer,
+    "tfb.Glow": tfb_peer,
+    "convolutions": convolutions_peer,
+    "torch float32": torch_peer,
+    "torch bfloat16 autocast": torch_bfloat16_peer,
+}
+
+
+class Peer:
+    """A peer in a process of its own, which works only while it is asked."""
+
+    def __init__(self, name, *arguments):
+        self._pipe, other = multiprocessing.Pipe()
+        process = multiprocessing.Process(target=_serve, args=(name, arguments, other), daemon=True)
+        process.start()
+        self.figures, self.parameters = self._pipe.recv()
+        self.first = {figure: self.seconds(figure) for figure in self.figures}
+        for figure in self.figures:
+            self.seconds(figure)
+
+    def seconds(self, figure):
+        """How long one call takes."""
+        self._pipe.send(figure)
+        return self._pipe.recv()
+
+    def stop(self):
+        self._pipe.send(None)
+
+
+def _serve(name, arguments, pipe):
+    functions, parameters = PEERS[name](*arguments)
+    pipe.send((list(functions), parameters))
+    while figure := pipe.recv():
+        start = time.perf_counter()
+        functions[figure]()
+        pipe.send(time.perf_counter() - start)
+
+
+def _size(variables):
+    return sum(int(np.prod(v.shape)) for v in variables)
+
+
+def bench(names, width, options):
+    pixels = np.random.default_rng(0).integers(0, 256, (options.batch, *SHAPE), "uint8")
+    peers = {name: Peer(name, width, options.depth, pixels) for name in names}
+    times = {(name, figure): [] for name, peer in peers.items() for figure in peer.figures}
+    for _ in range(options.rounds):
+        for figure in dict.fromkeys(figure for _, figure in times):
+            for name, peer in peers.items():
+                if figure in peer.figures:
+                    times[name, figure].append(peer.seconds(figure))
     print(f"\n**Width {width}**\n")
     print("| peer | parameters | figure | ms | time / tfgen's float32 | first call, s |")
     print("|---|---|---|---|---|---|")
-    for (peer, figure), seconds in times.items():
-        own = times["tfgen float32", figure]
+    for (name, figure), seconds in times.items():
+        own = times.get((OWN, figure), seconds)
         ratio = statistics.median(a / b for a, b in zip(seconds, own, strict=True))
         print(
-            f"| {peer} | {cases[peer][1]:,} | {figure} | {1e3 * statistics.median(seconds):.0f} "
-            f"| {ratio:.2f} | {first[peer, figure]:.1f} |"
+            f"| {name} | {peers[name].parameters:,} | {figure} "
+            f"| {1e3 * statistics.median(seconds):.0f} | {ratio:.2f} "
+            f"| {peers[name].first[figure]:.1f} |"
         )
+    for peer in peers.values():
+        peer.stop()
 
 
 def main():
@@ -153,24 +230,16 @@ def main():
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     options = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(options.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(options.threads)
-    if torch:
-        torch.set_num_threads(options.threads)
-    pixels = np.random.default_rng(0).integers(0, 256, (options.batch, *SHAPE), "uint8")
-    images = tf.constant(pixels)
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ[variable] = str(options.threads)
+    multiprocessing.set_start_method("spawn")
+    with_torch = importlib.util.find_spec("torch") is not None
+    names = [name for name in options.peers if with_torch or not name.startswith("torch")]
     for width in options.widths:
-        same = (width, options.depth, options.batch, images)
-        cases = {
-            "tfgen float32": tfgen_cases(*same),
-            "tfgen bfloat16 networks": tfgen_cases(*same, network_dtype="bfloat16"),
-            "tfb.Glow": tfb_cases(*same),
-        }
-        if torch:
-            cases["torch float32"] = torch_cases(*same)
-            cases["torch bfloat16 autocast"] = torch_cases(*same, autocast=True)
-        report(width, cases, *measure(cases, options.rounds))
+        bench(names, width, options)
 
 
 if __name__ == "__main__":

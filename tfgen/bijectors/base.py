@@ -102,6 +102,27 @@ class FlowBijector(tfb.Bijector):
         """
         return self._any_batch(self._inverse_with_log_det, x, self.data_shape, context)[0]
 
+    def _inverse_gradient(self, z, of_z, of_log_det):
+        """The backward pass of `_inverse_with_log_det` from its result alone.
+
+        Args:
+            z: what `_inverse_with_log_det` gave.
+            of_z, of_log_det: the gradients of its two results, `[N, *latent_shape]` and `[N]`.
+
+        Returns:
+            x; its gradient; a list of the gradients of the trainable weights of `layers`.
+        """
+        x = tf.stop_gradient(self._forward_with_log_det(z)[0])
+        weights = trainable_values(self.layers)
+        with tf.GradientTape() as tape:
+            tape.watch([x, *weights])
+            z, log_det = self._inverse_with_log_det(x)
+            log_det = tf.broadcast_to(log_det, tf.shape(of_log_det))
+        of_x, *of_weights = tape.gradient(
+            [z, log_det], [x, *weights], output_gradients=[of_z, of_log_det]
+        )
+        return x, of_x, of_weights
+
     def _forward_and_attributes(self, z, context=None):
         x, log_det = self._any_batch(self._forward_with_log_det, z, self.latent_shape, context)
         return x, {"ildj": -log_det}
@@ -170,6 +191,11 @@ class FlowBijector(tfb.Bijector):
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
         return {}
+
+
+def trainable_values(layers):
+    """The trainable weights of Keras layers, as tensors."""
+    return [tf.convert_to_tensor(w.value) for layer in layers for w in layer.trainable_weights]
 
 
 class Weights(keras.layers.Layer):

@@ -3,13 +3,14 @@
 import tensorflow as tf
 
 from tfgen import networks
-from tfgen.bijectors.base import FlowBijector, image_or_vector_shape
+from tfgen.bijectors.base import FlowBijector, image_or_vector_shape, trainable_values
 from tfgen.errors import InputError
 from tfgen.numerics import log_sigmoid
 
+# log s as a function of r, and its derivative as a function of (log s, s).
 LOG_SCALES = {
-    "tanh": lambda raw: 2.0 * tf.tanh(0.5 * raw),
-    "sigmoid": lambda raw: log_sigmoid(raw + 2.0),
+    "tanh": (lambda r: 2.0 * tf.tanh(0.5 * r), lambda log_s, s: 1.0 - 0.25 * log_s**2),
+    "sigmoid": (lambda r: log_sigmoid(r + 2.0), lambda log_s, s: 1.0 - s),
 }
 
 
@@ -107,14 +108,36 @@ class AdditiveCoupling(FlowBijector):
         return tf.cast(self._network(conditioner), self.dtype)
 
     def _inverse_with_log_det(self, x, context=None):
-        changed, conditioner = tf.split(x, 2, axis=-1)
+        return self.inverse_of_halves(*tf.split(x, 2, axis=-1), context)
+
+    def inverse_of_halves(self, changed, conditioner, context=None):
+        """`_inverse_with_log_det` of x_a and x_b, for callers that have them apart."""
         z = tf.concat([changed + self._network_of(conditioner, context), conditioner], axis=-1)
-        return z, tf.zeros([], x.dtype)
+        return z, tf.zeros([], z.dtype)
 
     def _forward_with_log_det(self, z, context=None):
         changed, conditioner = tf.split(z, 2, axis=-1)
         x = tf.concat([changed - self._network_of(conditioner, context), conditioner], axis=-1)
         return x, tf.zeros([], z.dtype)
+
+    def _inverse_gradient(self, z, of_z, of_log_det):
+        # The network runs once, for x and for the gradients.
+        changed, conditioner = tf.split(z, 2, axis=-1)
+        weights = trainable_values(self.layers)
+        with tf.GradientTape() as tape:
+            tape.watch([conditioner, *weights])
+            outputs = self._network_of(conditioner, None)
+        of_changed, of_conditioner = tf.split(of_z, 2, axis=-1)
+        changed, of_changed, of_outputs = self._undone(changed, outputs, of_changed, of_log_det)
+        of_input, *of_weights = tape.gradient(
+            outputs, [conditioner, *weights], output_gradients=of_outputs
+        )
+        x = tf.concat([changed, conditioner], axis=-1)
+        return x, tf.concat([of_changed, of_conditioner + of_input], axis=-1), of_weights
+
+    def _undone(self, changed, outputs, of_changed, of_log_det):
+        """x_a from z_a, the gradient of x_a, the gradient of the network's outputs."""
+        return changed - outputs, of_changed, of_changed
 
 
 class AffineCoupling(AdditiveCoupling):
@@ -180,7 +203,7 @@ class AffineCoupling(AdditiveCoupling):
         parameters = dict(locals())
         if scale not in LOG_SCALES:
             raise InputError(f"{name}: scale must be one of {', '.join(LOG_SCALES)}, got {scale!r}")
-        self._log_scale = LOG_SCALES[scale]
+        self._scale = scale
         super().__init__(
             event_shape,
             width=width,
@@ -191,20 +214,58 @@ class AffineCoupling(AdditiveCoupling):
             name=name,
             parameters=parameters,
         )
-        self._event_axes = list(range(1, 1 + len(self.data_shape)))
 
-    def _shift_and_log_scale(self, conditioner, context):
-        shift, raw = tf.split(self._network_of(conditioner, context), 2, axis=-1)
-        return shift, self._log_scale(raw)
-
-    def _inverse_with_log_det(self, x, context=None):
-        changed, conditioner = tf.split(x, 2, axis=-1)
-        shift, log_scale = self._shift_and_log_scale(conditioner, context)
-        z = tf.concat([changed * tf.exp(log_scale) + shift, conditioner], axis=-1)
-        return z, tf.reduce_sum(log_scale, axis=self._event_axes)
+    def inverse_of_halves(self, changed, conditioner, context=None):
+        """`_inverse_with_log_det` of x_a and x_b, for callers that have them apart."""
+        outputs = self._network_of(conditioner, context)
+        changed, log_det = _scaled_and_shifted(changed, outputs, self._scale)
+        return tf.concat([changed, conditioner], axis=-1), log_det
 
     def _forward_with_log_det(self, z, context=None):
         changed, conditioner = tf.split(z, 2, axis=-1)
-        shift, log_scale = self._shift_and_log_scale(conditioner, context)
+        shift, r = tf.split(self._network_of(conditioner, context), 2, axis=-1)
+        log_scale = LOG_SCALES[self._scale][0](r)
         x = tf.concat([(changed - shift) * tf.exp(-log_scale), conditioner], axis=-1)
-        return x, -tf.reduce_sum(log_scale, axis=self._event_axes)
+        return x, -tf.reduce_sum(log_scale, axis=_event_axes(log_scale))
+
+    def _undone(self, changed, outputs, of_changed, of_log_det):
+        shift, r = tf.split(outputs, 2, axis=-1)
+        log_s = LOG_SCALES[self._scale][0](r)
+        s = tf.exp(log_s)
+        x = (changed - shift) / s
+        return x, *_affine_gradient(x, log_s, s, self._scale, of_changed, of_log_det)
+
+
+def _scaled_and_shifted(x, outputs, scale):
+    """s * x + t and sum(log s), of outputs (t, r).
+
+    Differentiated operation by operation, the gradient would take twice the time.
+    """
+
+    @tf.custom_gradient
+    def compute(x, outputs):
+        shift, r = tf.split(outputs, 2, axis=-1)
+        log_s = LOG_SCALES[scale][0](r)
+        s = tf.exp(log_s)
+
+        def gradient(u, v):
+            return _affine_gradient(x, log_s, s, scale, u, v)
+
+        return (x * s + shift, tf.reduce_sum(log_s, axis=_event_axes(log_s))), gradient
+
+    return compute(x, outputs)
+
+
+def _affine_gradient(x, log_s, s, scale, u, v):
+    """The gradients of x and of (t, r), given u of s * x + t and v of sum(log s).
+
+    Equations: s u of x, u of t, (s u x + v) dlog s/dr of r.
+    """
+    of_x = u * s
+    v = tf.reshape(v, [-1] + [1] * (x.shape.rank - 1))
+    of_r = (of_x * x + v) * LOG_SCALES[scale][1](log_s, s)
+    return of_x, tf.concat([u, of_r], axis=-1)
+
+
+def _event_axes(value):
+    return list(range(1, value.shape.rank))

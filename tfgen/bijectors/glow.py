@@ -5,8 +5,8 @@ import math
 import tensorflow as tf
 
 from tfgen.bijectors.base import FlowBijector, image_shape
+from tfgen.bijectors.chain import MEMORY, Chain
 from tfgen.bijectors.glow_step import GlowStep
-from tfgen.bijectors.memory import MEMORY, inverse_chain
 from tfgen.bijectors.split import Split
 from tfgen.bijectors.squeeze import Squeeze
 from tfgen.errors import InputError
@@ -31,7 +31,7 @@ class Glow(FlowBijector):
         scale: of affine couplings, see `AffineCoupling`.
         network_dtype: in which the networks compute, such as "bfloat16".
         memory: what the backward pass keeps of the activations: "plain", "checkpoint" or
-            "reversible", see `tfgen.bijectors.memory.inverse_chain`.
+            "reversible", see `tfgen.bijectors.chain.Chain`.
         dtype: of data and weights.
         name: of the bijector.
 
@@ -70,7 +70,6 @@ class Glow(FlowBijector):
         parameters = dict(locals())
         if memory not in MEMORY:
             raise InputError(f"{name}: memory must be one of {', '.join(MEMORY)}, got {memory!r}")
-        self._memory = memory
         shape = image_shape(event_shape, name)
         for argument, value in (("levels", levels), ("depth", depth), ("width", width)):
             if not isinstance(value, int) or value < 1:
@@ -97,7 +96,7 @@ class Glow(FlowBijector):
             if level < levels - 1:
                 split = Split(shape, dtype=dtype, name=f"{name}_level{level}_split")
                 shape = (*shape[:2], split.staying)
-            self._levels.append(_Level(squeeze, steps, split))
+            self._levels.append(_Level(squeeze, steps, split, memory))
         self.top_shape = shape
         super().__init__(
             event_shape,
@@ -124,7 +123,7 @@ class Glow(FlowBijector):
     def _inverse_with_log_det(self, x):
         flat, total = [], tf.zeros(tf.shape(x)[:1], x.dtype)
         for level in self._levels:
-            x, log_det = inverse_chain(level.bijectors, x, self._memory)
+            x, log_det = level.chain.inverse(x)
             total += log_det
             x, leaving = level.part(x)
             flat = [*leaving, *flat]
@@ -138,19 +137,19 @@ class Glow(FlowBijector):
         for level in reversed(self._levels):
             if level.split:
                 x = tf.concat([x, tf.reshape(leaving.pop(0), [-1, *level.leaving_shape])], axis=-1)
-            for bijector in reversed(level.bijectors):
-                x, log_det = bijector._forward_with_log_det(x)
-                total += log_det
+            x, log_det = level.chain.forward(x)
+            total += log_det
         return x, total
 
 
 class _Level(tf.Module):
     """The bijectors of one resolution, in the order towards the latents."""
 
-    def __init__(self, squeeze, steps, split):
+    def __init__(self, squeeze, steps, split, memory):
         super().__init__()
         self.split = split
         self.bijectors = [squeeze, *steps, *([split] if split else [])]
+        self.chain = Chain(self.bijectors, memory)
 
     @property
     def leaving_shape(self):

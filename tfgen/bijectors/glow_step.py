@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tfgen.bijectors.actnorm import ActNorm
-from tfgen.bijectors.base import FlowBijector
+from tfgen.bijectors.base import FlowBijector, trainable_values
 from tfgen.bijectors.coupling import AdditiveCoupling, AffineCoupling
 from tfgen.bijectors.invertible_conv import InvertibleConv1x1, mix_channels
 from tfgen.bijectors.permutation import Permutation
@@ -105,25 +105,48 @@ class GlowStep(FlowBijector):
         return self.coupling.initialize(x, context)
 
     def _inverse_with_log_det(self, x, context=None):
-        if isinstance(self.mixing, InvertibleConv1x1):
-            scale, shift = self.actnorm.scale_and_shift()
-            matrix = self.mixing.matrix()
-            mixed = mix_channels(x, matrix * scale) + tf.linalg.matvec(matrix, shift)
-            log_det = self.actnorm.log_det() + self.mixing.log_det()
-        else:
-            normalized, log_det = self.actnorm._inverse_with_log_det(x)
-            mixed, _ = self.mixing._inverse_with_log_det(normalized)
-        z, coupling_log_det = self.coupling._inverse_with_log_det(mixed, context)
+        halves, log_det = self._mixed_halves(x)
+        z, coupling_log_det = self.coupling.inverse_of_halves(*halves, context)
         return z, log_det + coupling_log_det
 
     def _forward_with_log_det(self, z, context=None):
         mixed, coupling_log_det = self.coupling._forward_with_log_det(z, context)
-        if isinstance(self.mixing, InvertibleConv1x1):
-            scale, shift = self.actnorm.scale_and_shift()
-            matrix = self.mixing.inverse_matrix() / scale[:, None]
-            x = mix_channels(mixed, matrix) - shift / scale
-            log_det = -self.actnorm.log_det() - self.mixing.log_det()
-        else:
-            normalized, _ = self.mixing._forward_with_log_det(mixed)
-            x, log_det = self.actnorm._forward_with_log_det(normalized)
+        x, log_det = self._unmixed(mixed)
         return x, log_det + coupling_log_det
+
+    def _inverse_gradient(self, z, of_z, of_log_det):
+        mixed, of_mixed, of_coupling = self.coupling._inverse_gradient(z, of_z, of_log_det)
+        x = tf.stop_gradient(self._unmixed(mixed)[0])
+        weights = trainable_values([*self.actnorm.layers, *self.mixing.layers])
+        with tf.GradientTape() as tape:
+            tape.watch([x, *weights])
+            halves, log_det = self._mixed_halves(x)
+        of_x, *of_weights = tape.gradient(
+            [*halves, log_det],
+            [x, *weights],
+            output_gradients=[*tf.split(of_mixed, 2, axis=-1), tf.reduce_sum(of_log_det)],
+        )
+        return x, of_x, [*of_weights, *of_coupling]
+
+    def _mixed_halves(self, x):
+        """The two halves of the channels after actnorm and mixing; their log-determinant."""
+        if not isinstance(self.mixing, InvertibleConv1x1):
+            normalized, log_det = self.actnorm._inverse_with_log_det(x)
+            mixed, _ = self.mixing._inverse_with_log_det(normalized)
+            return tf.split(mixed, 2, axis=-1), log_det
+        scale, shift = self.actnorm.scale_and_shift()
+        matrix = self.mixing.matrix()
+        rows = tf.split(matrix * scale, 2)
+        shifts = tf.split(tf.linalg.matvec(matrix, shift), 2)
+        halves = [mix_channels(x, *half) for half in zip(rows, shifts, strict=True)]
+        return halves, self.actnorm.log_det() + self.mixing.log_det()
+
+    def _unmixed(self, mixed):
+        """What `_mixed_halves` mixed, and the log-determinant of the way back."""
+        if not isinstance(self.mixing, InvertibleConv1x1):
+            normalized, _ = self.mixing._forward_with_log_det(mixed)
+            return self.actnorm._forward_with_log_det(normalized)
+        scale, shift = self.actnorm.scale_and_shift()
+        matrix = self.mixing.inverse_matrix() / scale[:, None]
+        x = mix_channels(mixed, matrix, -shift / scale)
+        return x, -self.actnorm.log_det() - self.mixing.log_det()

@@ -59,8 +59,25 @@ class Permutation(FlowBijector):
         )
 
     def _inverse_with_log_det(self, x):
-        return tf.gather(x, self._order.value, axis=-1), tf.zeros([], x.dtype)
+        return reordered(x, self._order.value, axis=-1), tf.zeros([], x.dtype)
 
     def _forward_with_log_det(self, z):
         order = tf.math.invert_permutation(self._order.value)
-        return tf.gather(z, order, axis=-1), tf.zeros([], z.dtype)
+        return reordered(z, order, axis=-1), tf.zeros([], z.dtype)
+
+
+def reordered(values, order, axis):
+    """The values in another order along an axis.
+
+    Its gradient is the values' gradient in the inverse order: faster than that of `tf.gather`,
+    which must expect an index twice.
+    """
+
+    @tf.custom_gradient
+    def compute(values):
+        def gradient(of_result):
+            return tf.gather(of_result, tf.math.invert_permutation(order), axis=axis)
+
+        return tf.gather(values, order, axis=axis), gradient
+
+    return compute(values)

@@ -53,7 +53,7 @@ class Glow(GenerativeModel):
         num_classes: K, for a class-conditional model.
         network_dtype: in which the networks compute, such as "bfloat16".
         memory: "plain", "checkpoint" or "reversible": what training keeps of the activations, see
-            `tfgen.bijectors.memory.inverse_chain`.
+            `tfgen.bijectors.chain.Chain`.
 
     Raises:
         InputError: sides that are no multiples of 2^levels, num_bits outside 1 to 8, and whatever

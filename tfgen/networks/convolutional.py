@@ -1,6 +1,7 @@
 """The convolutional network inside Glow's couplings."""
 
 import keras
+import tensorflow as tf
 
 from tfgen.networks.precision import policy
 
@@ -32,15 +33,40 @@ def convolutional(input_shape, output_channels, *, width=512, dtype="float32", n
     """
     precision = policy(dtype)
 
-    def convolution(filters, kernel_size, **options):
-        return keras.layers.Conv2D(filters, kernel_size, padding="same", dtype=precision, **options)
+    def convolution(filters, **options):
+        return keras.layers.Conv2D(filters, 3, padding="same", dtype=precision, **options)
 
     return keras.Sequential(
         [
             keras.Input(input_shape, dtype=precision.compute_dtype),
-            convolution(width, 3, activation="relu", kernel_initializer="he_normal"),
-            convolution(width, 1, activation="relu", kernel_initializer="he_normal"),
-            convolution(output_channels, 3, kernel_initializer="zeros"),
+            convolution(width, activation="relu", kernel_initializer="he_normal"),
+            PointwiseConvolution(
+                width, activation="relu", kernel_initializer="he_normal", dtype=precision
+            ),
+            convolution(output_channels, kernel_initializer="zeros"),
         ],
         name=name,
     )
+
+
+class PointwiseConvolution(keras.layers.Conv2D):
+    """A 1x1 convolution computed as one matrix product over all pixels.
+
+    The same numbers and weights as `keras.layers.Conv2D(filters, 1)`, faster on a CPU.
+
+    Shapes: `[N, H, W, C] -> [N, H, W, filters]`.
+
+    Args:
+        filters: channels of the result.
+        options: of `keras.layers.Conv2D`.
+    """
+
+    def __init__(self, filters, **options):
+        super().__init__(filters, 1, **options)
+
+    def call(self, images):
+        channels = images.shape[-1]
+        kernel = tf.reshape(tf.convert_to_tensor(self.kernel), [channels, self.filters])
+        values = tf.matmul(tf.reshape(images, [-1, channels]), kernel)
+        values = self.activation(tf.nn.bias_add(values, tf.convert_to_tensor(self.bias)))
+        return tf.reshape(values, [-1, *images.shape[1:-1], self.filters])

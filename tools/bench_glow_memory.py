@@ -1,0 +1,143 @@
+"""Memory, step time and tracing time of deep Glows, by what the backward pass keeps.
+
+    python tools/bench_glow_memory.py             32x32x3, levels 3, depths 8 and 32
+    python tools/bench_glow_memory.py --large     256x256x3, levels 6, depth 32, width 512, additive
+
+Each model runs in a process of its own. The memory of activations is the peak of resident memory
+during a training step, less that of a step with a batch of 1; the peak of the large model is of all
+its memory. Step times are medians of rounds in which the models take turns. Linux only: the peak is
+read from /proc.
+"""
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import time
+
+import numpy as np
+
+MEGABYTE = 2**20
+
+
+class Process:
+    """A model in a process of its own, which works only while it is asked."""
+
+    def __init__(self, image_shape, **options):
+        self._pipe, other = multiprocessing.Pipe()
+        process = multiprocessing.Process(
+            target=_serve, args=(image_shape, options, other), daemon=True
+        )
+        process.start()
+
+    def ask(self, task, batch):
+        """Seconds that the task took and the peak of resident memory meanwhile, in MB."""
+        self._pipe.send((task, batch))
+        return self._pipe.recv()
+
+
+def _serve(image_shape, options, pipe):
+    import tensorflow as tf
+
+    import tfgen
+
+    model = tfgen.models.Glow(image_shape, **options)
+    model.compile(tfgen.optimizers.Adam(1e-4))
+    step = tf.function(model.train_step)
+    generator = np.random.default_rng(0)
+
+    def batch_of(count):
+        return tf.constant(generator.integers(0, 256, (count, *image_shape), "uint8"))
+
+    tasks = {
+        "initialize": lambda count: model.initialize(batch_of(count)),
+        "train step": lambda count: step(batch_of(count))["bits_per_dim"].numpy(),
+        "sample": lambda count: model.sample(count, seed=0).numpy(),
+    }
+    while True:
+        task, batch = pipe.recv()
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # The peak starts anew.
+        start = time.perf_counter()
+        tasks[task](batch)
+        seconds = time.perf_counter() - start
+        with open("/proc/self/status") as file:
+            peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+        pipe.send((seconds, peak * 1024 / MEGABYTE))
+
+
+def small(options):
+    shape = (32, 32, 3)
+    cases = [(memory, depth) for depth in (8, 32) for memory in options.memory]
+    print(f"32x32x3, levels 3, width {options.width}, batch {options.batch}, affine\n")
+    processes, rows = {}, {}
+    for memory, depth in cases:
+        process = Process(shape, levels=3, depth=depth, width=options.width, memory=memory)
+        process.ask("initialize", options.batch)
+        first, _ = process.ask("train step", options.batch)
+        peak = max(process.ask("train step", options.batch)[1] for _ in range(2))
+        process.ask("train step", 1)
+        base = process.ask("train step", 1)[1]
+        processes[memory, depth] = process
+        rows[memory, depth] = [first, peak - base, []]
+    for _ in range(options.rounds):
+        for case, process in processes.items():
+            rows[case][2].append(process.ask("train step", options.batch)[0])
+    print(
+        "| memory | depth | first step, s | step, ms | step / plain | activations, MB | / depth 8 |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for (memory, depth), (first, activations, seconds) in rows.items():
+        plain = rows.get(("plain", depth), (0, 0, seconds))[2]
+        ratio = statistics.median(a / b for a, b in zip(seconds, plain, strict=True))
+        print(
+            f"| {memory} | {depth} | {first:.1f} | {1e3 * statistics.median(seconds):.0f} "
+            f"| {ratio:.2f} | {activations:.0f} | {activations / rows[memory, 8][1]:.2f} |"
+        )
+
+
+def large(options):
+    print("256x256x3, levels 6, depth 32, width 512, additive, 5 bits\n")
+    print("| memory | batch | first step, s | step, s | peak, MB | sample of 1, s |")
+    print("|---|---|---|---|---|---|")
+    for memory in options.memory:
+        process = Process(
+            (256, 256, 3),
+            levels=6,
+            depth=32,
+            width=512,
+            coupling="additive",
+            num_bits=5,
+            memory=memory,
+        )
+        process.ask("initialize", 1)
+        process.ask("sample", 1)
+        sample = statistics.median(process.ask("sample", 1)[0] for _ in range(3))
+        first, first_peak = process.ask("train step", options.batch)
+        seconds, peak = process.ask("train step", options.batch)
+        print(
+            f"| {memory} | {options.batch} | {first:.0f} | {seconds:.0f} "
+            f"| {max(peak, first_peak):.0f} | {sample:.1f} |",
+            flush=True,
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--large", action="store_true", help="the paper's CelebA-HQ set-up")
+    parser.add_argument("--memory", nargs="+", default=["plain", "checkpoint", "reversible"])
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=None)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ[variable] = str(options.threads)
+    multiprocessing.set_start_method("spawn")
+    options.batch = options.batch or (4 if options.large else 64)
+    (large if options.large else small)(options)
+
+
+if __name__ == "__main__":
+    main()
