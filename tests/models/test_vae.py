@@ -7,7 +7,7 @@ from scipy import integrate, special, stats
 
 import tfgen
 from tfgen.errors import InputError
-from tfgen.models.noise import ImageNoise
+from tfgen.models.noise import ImageNoise, StepNoise
 
 SHAPE = (3, 3, 1)
 
@@ -207,18 +207,66 @@ def test_quantized_logistic_adds_up_to_one_over_the_256_levels():
         np.testing.assert_allclose(total, 1.0, rtol=2e-4)
 
 
+def test_gaussian_is_a_density_of_the_dequantized_pixel():
+    likelihood = tfgen.models.likelihoods.Gaussian((1, 1, 1))
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (50, 1, 1, 1)).astype("uint8")
+    noise = generator.uniform(size=images.shape).astype("float32")
+    outputs = generator.normal(size=(50, 2), scale=2.0)
+    observed = likelihood.observe(images, noise).numpy().reshape(50, 1)
+    found = likelihood.log_prob(observed, tf.constant(outputs, tf.float32))
+    mean, deviation = special.expit(outputs[:, 0]), np.exp(-8 * special.expit(-outputs[:, 1]))
+    values = (images[:, 0, 0, 0] + noise[:, 0, 0, 0].astype("float64")) / 256
+    expected = stats.norm.logpdf(values, mean, deviation) - np.log(256)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_static_binarization_is_one_draw_for_ever_and_dynamic_is_not():
+    images = tfgen.data.load("digits").images("test")[:20]
+    for binarization, same in (("static", True), ("dynamic", False)):
+        model = tfgen.models.VAE((8, 8, 1), latent_dim=2, binarization=binarization)
+        assert model.protocol["dequantization"].startswith(f"{binarization} binarization")
+        first, second = (model.observe(images, StepNoise(0, step, images)) for step in (1, 2))
+        assert bool(tf.reduce_all(first == second)) is same
+        assert bool(tf.reduce_all(first == model.observe(images))) is same
+
+
+def test_bernoulli_log_prob_and_its_gradient_stay_exact_at_the_ends_of_the_range():
+    logits = np.concatenate([np.linspace(-300, 300, 97), [-1e4, 1e4, 0.0]])
+    values = (np.arange(100) % 3 == 0).astype("float64")
+    expected = np.sum(values * logits - np.logaddexp(0, logits))
+    variable = tf.Variable(logits, dtype=tf.float32)
+    with tf.GradientTape() as tape:
+        found = tfgen.numerics.bernoulli_log_prob(values, variable)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    gradient = tape.gradient(found, variable)
+    np.testing.assert_allclose(gradient, values - special.expit(logits), atol=1e-6)
+
+
 def test_bad_arguments_say_what_would_work():
     for options, message in (
-        ({"likelihood": "poisson"}, "bernoulli, quantized_logistic, got 'poisson'"),
-        ({"estimator": "C"}, "one of A, B, got 'C'"),
+        ({"likelihood": "poisson"}, "bernoulli, gaussian, quantized_logistic, got 'poisson'"),
+        ({"binarization": "half"}, "one of dynamic, static, got 'half'"),
+        ({"estimator": "C"}, "one of B, A, got 'C'"),
+        ({"prior": "vamp"}, "prior must be one of normal, flow, got 'vamp'"),
         ({"latent_dim": 0}, "latent_dim must be a positive integer, got 0"),
-        ({"encoder": "transformer"}, "encoder must be one of mlp"),
+        ({"encoder": "transformer"}, "encoder must be one of mlp, conv or a keras.Model"),
         ({"hidden_units": 500}, r"hidden_units must be a list such as \[500\], got 500"),
         ({"hidden_units": [3, 0]}, r"hidden_units\[1\] must be a positive integer, got 0"),
+        ({"beta": -1.0}, "beta must be a number >= 0, got -1.0"),
+        ({"kl_warmup": float("inf")}, "kl_warmup must be a number >= 0, got inf"),
+        ({"latent_dim": 3, "prior": "flow"}, "latent_dim must be even, got 3"),
+        ({"latent_dim": 1, "posterior": "flow"}, "latent_dim must be even, got 1"),
+        ({"free_bits": 0.5, "importance_samples": 5}, "give one of the two"),
+        (
+            {"likelihood": "gaussian", "binarization": "static"},
+            "needs likelihood='bernoulli', got 'gaussian'",
+        ),
+        ({"decoder": "conv", "channels": [4, 4, 4, 4]}, "give fewer channels than"),
     ):
         with pytest.raises(InputError, match=message):
             tfgen.models.VAE((8, 8, 1), **{"latent_dim": 2, **options})
-    with pytest.raises(InputError, match="use likelihood='quantized_logistic'"):
+    with pytest.raises(InputError, match="use likelihood='quantized_logistic' or 'gaussian'"):
         tfgen.models.VAE((8, 8, 3), latent_dim=2)
     model = tfgen.models.VAE((8, 8, 1), latent_dim=2)
     with pytest.raises(InputError, match="importance_samples must be at least 1, got 0"):

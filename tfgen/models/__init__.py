@@ -9,6 +9,16 @@ CLASSES = ("Glow", "VAE")
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["likelihoods", "noise", "preset"],
+    submodules=[
+        "baselines",
+        "hmc",
+        "importance_sampling",
+        "latent_statistics",
+        "likelihoods",
+        "noise",
+        "objectives",
+        "preset",
+        "quadrature",
+    ],
     submod_attrs={"glow": ["Glow"], "vae": ["VAE"]},
 )

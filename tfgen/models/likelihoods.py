@@ -4,14 +4,19 @@ A likelihood maps uint8 images to the numbers that the networks see, and the dec
 each of its parameters the D = H W C numbers of an image, to log-probabilities and to pixels.
 """
 
+import math
+
 import tensorflow as tf
 
 from tfgen.errors import InputError
-from tfgen.numerics import log_sigmoid, softplus
+from tfgen.numerics import bernoulli_log_prob, log_sigmoid
+
+BINARIZATIONS = ("dynamic", "static")
+NOISE_LIMITS = (1e-6, 1.0 - 1e-6)
 
 
 class Bernoulli:
-    """Black and white pixels; grey ones are binarized at random (dynamic binarization).
+    """Black and white pixels; grey ones are binarized at random.
 
     Equations, with l the decoder's output and x a uint8 pixel:
 
@@ -19,20 +24,29 @@ class Bernoulli:
     - log p(b|z) = sum(b l - softplus(l)), in nats
     - the image of a latent is 255 sigmoid(l)
 
+    Dynamic binarization draws the pixels anew at each step of training, static binarization once
+    and for all: two benchmarks, whose figures do not compare.
+
     Source: Kingma and Welling, 2013 (1312.6114), appendix C.1; Burda, Grosse and Salakhutdinov,
-    2015 (1509.00519), section 5.
+    2015 (1509.00519), section 5; Salakhutdinov and Murray, 2008, for the static one.
     """
 
     num_bits = 1
-    quantization = "dynamic binarization, one draw an image"
     parameters_per_pixel = 1
 
-    def __init__(self, image_shape):
+    def __init__(self, image_shape, binarization="dynamic"):
         if image_shape[-1] != 1:
             raise InputError(
                 "a Bernoulli likelihood binarizes grey images, of 1 channel; these have "
-                f"{image_shape[-1]}: use likelihood='quantized_logistic'"
+                f"{image_shape[-1]}: use likelihood='quantized_logistic' or 'gaussian'"
             )
+        if binarization not in BINARIZATIONS:
+            raise InputError(
+                f"binarization must be one of {', '.join(BINARIZATIONS)}, got {binarization!r}"
+            )
+        self.fixed_noise = binarization == "static"
+        fixed = "fixed " if self.fixed_noise else ""
+        self.quantization = f"{binarization} binarization, one {fixed}draw an image"
 
     def observe(self, images, noise):
         """What a training step or a likelihood sees: a binarized image."""
@@ -40,11 +54,64 @@ class Bernoulli:
 
     def log_prob(self, observed, outputs):
         """`[..., D]` twice `-> [...]`."""
-        return tf.reduce_sum(observed * outputs - softplus(outputs), axis=-1)
+        return bernoulli_log_prob(observed, outputs)
 
     def mean(self, outputs):
         """Pixels in [0, 1]: `[..., D] -> [..., D]`."""
         return tf.sigmoid(outputs)
+
+    def draw(self, outputs, noise):
+        """What `observe` gives, from p(x|z) by uniform noise: `[..., D]` twice `-> [..., D]`."""
+        return tf.cast(noise < tf.sigmoid(outputs), tf.float32)
+
+
+class Gaussian:
+    """A Gaussian density of each dequantized pixel, with a mean and a variance of its own.
+
+    Equations, with (r, q) the decoder's outputs, m = sigmoid(r), log s = -8 sigmoid(-q), and
+    y = (x + u) / 256 for a uint8 pixel x and u uniform in [0, 1):
+
+    - log p(x|z) = sum(log N(y; m, s^2) - log 256), in nats, a lower bound of the probability of the
+      level in expectation over u
+    - the image of a latent is 256 m - 1/2
+
+    s lies between exp(-8) and 1: less than a level, and all of the range.
+
+    Source: Kingma and Welling, 2013 (1312.6114), appendix C.2, mean through a sigmoid; Theis, van
+    den Oord and Bethge, A note on the evaluation of generative models, 2015 (1511.01844), section
+    3.1, for the uniform noise.
+    """
+
+    num_bits = 8
+    parameters_per_pixel = 2
+    fixed_noise = False
+    quantization = "uniform dequantization, one draw an image"
+
+    def __init__(self, image_shape):
+        pass
+
+    def observe(self, images, noise):
+        """What a training step or a likelihood sees: dequantized pixels in [0, 1)."""
+        return (tf.cast(images, tf.float32) + noise) / 256.0
+
+    def log_prob(self, observed, outputs):
+        """`[..., D]` and `[..., 2D] -> [...]`."""
+        raw_mean, raw_log_scale = tf.split(outputs, 2, axis=-1)
+        log_scale = bounded_log_scale(raw_log_scale)
+        standardized = (observed - tf.sigmoid(raw_mean)) * tf.exp(-log_scale)
+        constant = 0.5 * math.log(2.0 * math.pi) + math.log(256.0)
+        return -tf.reduce_sum(0.5 * standardized**2 + log_scale + constant, axis=-1)
+
+    def mean(self, outputs):
+        """Pixels in [0, 1]: `[..., 2D] -> [..., D]`."""
+        levels = 256.0 * tf.sigmoid(tf.split(outputs, 2, axis=-1)[0]) - 0.5
+        return tf.clip_by_value(levels / 255.0, 0.0, 1.0)
+
+    def draw(self, outputs, noise):
+        """As `Bernoulli.draw`, `[..., 2D]` and `[..., D] -> [..., D]`."""
+        raw_mean, raw_log_scale = tf.split(outputs, 2, axis=-1)
+        standardized = tf.math.ndtri(tf.clip_by_value(noise, *NOISE_LIMITS))
+        return tf.sigmoid(raw_mean) + tf.exp(bounded_log_scale(raw_log_scale)) * standardized
 
 
 class QuantizedLogistic:
@@ -65,6 +132,7 @@ class QuantizedLogistic:
     num_bits = 8
     quantization = "none: probabilities of the 256 levels"
     parameters_per_pixel = 2
+    fixed_noise = False
 
     def __init__(self, image_shape):
         pass
@@ -94,9 +162,25 @@ class QuantizedLogistic:
         """Pixels in [0, 1]: `[..., 2D] -> [..., D]`."""
         return tf.clip_by_value(self._mean_and_log_scale(outputs)[0], 0.0, 1.0)
 
+    def draw(self, outputs, noise):
+        """As `Bernoulli.draw`, `[..., 2D]` and `[..., D] -> [..., D]`."""
+        mean, log_scale = self._mean_and_log_scale(outputs)
+        noise = tf.clip_by_value(noise, *NOISE_LIMITS)
+        values = mean + tf.exp(log_scale) * (tf.math.log(noise) - tf.math.log(1.0 - noise))
+        return tf.round(255.0 * tf.clip_by_value(values, 0.0, 1.0)) / 255.0
+
     def _mean_and_log_scale(self, outputs):
         raw_mean, raw_log_scale = tf.split(outputs, 2, axis=-1)
-        return raw_mean + 0.5, -8.0 * tf.sigmoid(-raw_log_scale)
+        return raw_mean + 0.5, bounded_log_scale(raw_log_scale)
 
 
-LIKELIHOODS = {"bernoulli": Bernoulli, "quantized_logistic": QuantizedLogistic}
+def bounded_log_scale(raw):
+    """-8 sigmoid(-raw): between -8 and 0."""
+    return -8.0 * tf.sigmoid(-raw)
+
+
+LIKELIHOODS = {
+    "bernoulli": Bernoulli,
+    "gaussian": Gaussian,
+    "quantized_logistic": QuantizedLogistic,
+}

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import tensorflow as tf
 
+PHILOX, PHILOX_BLOCK = 1, 4  # TensorFlow's number of the algorithm; numbers it makes at a time
+
 
 class StepNoise:
     """The noise of one training step, the same whatever the number of replicas.
@@ -37,17 +39,36 @@ class StepNoise:
 
     def uniform(self, shape):
         """Uniform in [0, 1): `[N, *shape]`."""
-        return self._own_rows(tf.random.stateless_uniform, shape)
+        return self._own_rows(tf.raw_ops.StatelessRandomUniformV2, shape)
 
     def normal(self, shape):
         """Standard normal: `[N, *shape]`."""
-        return self._own_rows(tf.random.stateless_normal, shape)
+        return self._own_rows(tf.raw_ops.StatelessRandomNormalV2, shape)
+
+    def mean_over_batch(self, values):
+        """The mean over the images of the global batch: `[N, ...] -> [...]`."""
+        total = tf.reduce_sum(values, axis=0)
+        if self._replicas > 1:
+            replica = tf.distribute.get_replica_context()
+            total = replica.all_reduce(tf.distribute.ReduceOp.SUM, total)
+        return total / self.global_batch_size
 
     def _own_rows(self, draw, shape):
+        # Philox makes four numbers of each value of its counter, so rows of whole blocks let a
+        # replica begin at its own first row, without drawing those of the others.
         seed = tf.random.experimental.stateless_fold_in(self._seed, self._draws)
         self._draws += 1
-        rows = draw([self._rows_each * self._replicas, *shape], seed=seed)
-        return rows[self._first_row :][: self._count]
+        size = math.prod(shape)
+        blocks = -(-size // PHILOX_BLOCK)
+        start = tf.cast(self._first_row, tf.int64) * blocks
+        key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
+        numbers = draw(
+            shape=[self._count, PHILOX_BLOCK * blocks],
+            key=key,
+            counter=tf.concat([tf.bitcast(start, tf.uint64)[None], counter[1:]], axis=0),
+            alg=PHILOX,
+        )
+        return tf.reshape(numbers[:, :size], [-1, *shape])
 
 
 class ImageNoise:

@@ -1,5 +1,6 @@
 """The variational autoencoder."""
 
+import functools
 import math
 import operator
 
@@ -8,47 +9,95 @@ import tensorflow as tf
 
 from tfgen import networks
 from tfgen.errors import InputError
+from tfgen.models import importance_sampling, objectives
 from tfgen.models.base import GenerativeModel, in_chunks
-from tfgen.models.likelihoods import LIKELIHOODS
+from tfgen.models.latent_posterior import FlowPosterior, GaussianPosterior
+from tfgen.models.latent_prior import FlowPrior, NormalPrior
+from tfgen.models.likelihoods import BINARIZATIONS, LIKELIHOODS
 from tfgen.models.noise import ImageNoise
 
 SAMPLES_OF_LOG_PROB = 8
+MOST_SAMPLES_AT_ONCE = 256
+
+_CHOICES = {
+    "likelihood": tuple(LIKELIHOODS),
+    "binarization": BINARIZATIONS,
+    "estimator": ("B", "A"),
+    "prior": ("normal", "flow"),
+    "posterior": ("gaussian", "flow"),
+}
+_SIZES = ("latent_dim", "samples", "importance_samples", "blocks", "flow_steps", "flow_width")
+_AMOUNTS = ("importance_after", "beta", "kl_warmup", "free_bits", "weight_prior")
+_NETWORKS = ("mlp", "conv")
+_GIVEN = "given"  # in `settings`, in place of a network of the caller's
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
 class VAE(GenerativeModel):
-    """Images as what a decoder says of standard normal latents; an encoder guesses the latents.
+    """Images as what a decoder says of latents; an encoder guesses the latents.
 
-    Equations, with q(z|x) = N(mu(x), sigma(x)^2), p(z) = N(0, I), z = mu + sigma * eps:
+    Equations, with z = mu(x) + sigma(x) e, e standard normal:
 
-    - estimator "B": -KL(q(z|x) || p(z)) + mean over L samples of log p(x|z), where
-      -KL = 1/2 sum(1 + log sigma^2 - mu^2 - sigma^2)
+    - estimator "B": mean over L samples of log p(x|z), minus what of KL(q(z|x) || p(z)) has a
+      closed form, minus the mean over the samples of the rest. With q Gaussian and p(z) = N(0, I)
+      that is all of it, 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2)
     - estimator "A": mean over L samples of log p(x, z) - log q(z|x)
     - with k = importance_samples > 1: mean over L of log(1/k sum_i p(x, z_i) / q(z_i|x)), whatever
       the estimator
-    - encode(x) = mu(x), decode(z) = the mean of p(x|z)
 
     Each is a lower bound of log p(x) in expectation. `log_prob` takes the bound at samples whose
     noise comes from the image itself (`tfgen.models.noise.ImageNoise`), so that it is a function of
     the image alone.
 
+    - prior "flow": p(z) is a flow f of standard normal noise, `tfgen.models.latent_prior`
+    - posterior "flow": z = g(mu + sigma e) with steps of flow g that see features of the image,
+      `tfgen.models.latent_posterior`
+    - encode(x) = f^-1(g(mu(x))), decode(e) = the mean of p(x|z = f(e))
+
+    Training maximizes the bound with the KL term times beta, which rises from 0 during the first
+    `kl_warmup` steps; with `free_bits`, KL below so many nats for each latent costs nothing (for
+    each latent by itself where q is Gaussian and p(z) normal, for their sum otherwise); with
+    `weight_prior` N, the number of training images, it is maximum a posteriori: the log of a N(0,
+    I) prior on the weights of the decoder and the flow prior is added, divided by N.
+
     Shapes: images uint8 `[N, H, W, C]`, latents float32 `[N, latent_dim]`.
 
     Args:
         image_shape: (H, W, C).
-        latent_dim: numbers in a latent.
-        encoder: "mlp".
-        decoder: "mlp".
-        likelihood: "bernoulli" (grey images, binarized at random) or "quantized_logistic" (8 bits).
+        latent_dim: numbers in a latent; even for a flow.
+        encoder: "mlp"; "conv", see `tfgen.networks.residual_encoder`; or a `keras.Model` from
+            images `[N, H, W, C]` in [0, 1] to `[N, 2 latent_dim]`, mu and log sigma^2 (and
+            `flow_width` numbers more for a flow posterior).
+        decoder: "mlp"; "conv"; or a `keras.Model` from latents to `[N, H, W, C P]`, P the
+            likelihood's parameters of a pixel.
+        likelihood: "bernoulli" (grey images, binarized at random), "gaussian" or
+            "quantized_logistic" (8 bits).
+        binarization: "dynamic" or "static", for a Bernoulli likelihood.
         estimator: "B" or "A", for training.
         samples: L, for training.
         importance_samples: k, for training and by default for `log_prob`.
-        hidden_units: units of the hidden layers of the encoder; the decoder has them in reverse.
+        importance_after: steps of training with k = 1 that come first.
+        beta: weight of the KL term in training.
+        kl_warmup: steps during which it rises.
+        free_bits: nats for each latent.
+        weight_prior: N, or 0 for maximum likelihood.
+        prior: "normal" or "flow".
+        posterior: "gaussian" or "flow".
+        hidden_units: units of the hidden dense layers of the encoder; the decoder has them in
+            reverse.
         activation: of the hidden layers, by its Keras name.
+        channels: of the encoder's feature maps at H/2, H/4 and so on; the decoder has them in
+            reverse. For "conv".
+        blocks: residual blocks at each resolution. For "conv".
+        flow_steps: steps of each flow.
+        flow_width: hidden units of their couplings, and numbers of the features that the
+            posterior's see.
+        network_dtype: in which "mlp", "conv" and the couplings compute, such as "bfloat16".
 
     Raises:
-        InputError: an unknown encoder, decoder, likelihood or estimator, sizes below 1, a Bernoulli
-            likelihood for images of several channels.
+        InputError: unknown choices, sizes below 1, a Bernoulli likelihood for images of several
+            channels, flows of an odd number of latents, networks of other shapes, free bits
+            together with importance samples.
 
     Source: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), sections 2 and
     3, appendices B and C; Burda, Grosse and Salakhutdinov, 2015 (1509.00519), equation 8.
@@ -69,70 +118,66 @@ class VAE(GenerativeModel):
         encoder="mlp",
         decoder="mlp",
         likelihood="bernoulli",
+        binarization="dynamic",
         estimator="B",
         samples=1,
         importance_samples=1,
+        importance_after=0,
+        beta=1.0,
+        kl_warmup=0,
+        free_bits=0.0,
+        weight_prior=0,
+        prior="normal",
+        posterior="gaussian",
         hidden_units=(500,),
         activation="tanh",
+        channels=(32, 64),
+        blocks=1,
+        flow_steps=4,
+        flow_width=128,
+        network_dtype=None,
         name="vae",
     ):
-        hidden_units = _listed(hidden_units, name)
-        sizes = {
-            "latent_dim": latent_dim,
-            "samples": samples,
-            "importance_samples": importance_samples,
-            **{f"hidden_units[{i}]": units for i, units in enumerate(hidden_units)},
-        }
-        for argument, value in sizes.items():
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name}: {argument} must be a positive integer, got {value!r}")
-        choices = {
-            "encoder": (encoder, ["mlp"]),
-            "decoder": (decoder, ["mlp"]),
-            "likelihood": (likelihood, list(LIKELIHOODS)),
-            "estimator": (estimator, ["A", "B"]),
-        }
-        for argument, (value, possible) in choices.items():
-            if value not in possible:
-                raise InputError(
-                    f"{name}: {argument} must be one of {', '.join(possible)}, got {value!r}"
-                )
+        settings = dict(locals())
+        for key in ("self", "__class__", "image_shape", "name"):
+            del settings[key]
+        settings["hidden_units"] = _listed("hidden_units", hidden_units, name)
+        settings["channels"] = _listed("channels", channels, name)
+        _check(settings, name)
+        for role in ("encoder", "decoder"):
+            if settings[role] not in _NETWORKS:
+                settings[role] = _GIVEN
         super().__init__(image_shape, latent_dim, name=name)
-        self._config = {
-            "latent_dim": latent_dim,
-            "encoder": encoder,
-            "decoder": decoder,
-            "likelihood": likelihood,
-            "estimator": estimator,
-            "samples": samples,
-            "importance_samples": importance_samples,
-            "hidden_units": hidden_units,
-            "activation": activation,
-        }
+        self.settings = settings
         self.estimator = estimator
         self.samples = samples
         self.importance_samples = importance_samples
-        self._likelihood = LIKELIHOODS[likelihood](self.image_shape)
+        options = {"binarization": binarization} if likelihood == "bernoulli" else {}
+        self._likelihood = LIKELIHOODS[likelihood](self.image_shape, **options)
         self.num_bits = self._likelihood.num_bits
-        self.encoder = networks.dense(
-            self.num_dims,
-            2 * latent_dim,
-            widths=hidden_units,
-            activation=activation,
-            name=f"{name}_encoder",
-        )
-        self.decoder = networks.dense(
-            latent_dim,
-            self.num_dims * self._likelihood.parameters_per_pixel,
-            widths=hidden_units[::-1],
-            activation=activation,
-            name=f"{name}_decoder",
-        )
+        flow = {"steps": flow_steps, "width": flow_width, "network_dtype": network_dtype}
+        self.prior, self.posterior = NormalPrior(), GaussianPosterior(latent_dim)
+        if prior == "flow":
+            self.prior = FlowPrior(latent_dim, name=f"{name}_prior", **flow)
+            self._prior_layers = self.prior.layers
+        if posterior == "flow":
+            self.posterior = FlowPosterior(
+                latent_dim, context_channels=flow_width, name=f"{name}_posterior", **flow
+            )
+            self._posterior_layers = self.posterior.layers
+        self._closed_form = prior == "normal" and posterior == "gaussian"
+        self.encoder = self._network("encoder", encoder)
+        self.decoder = self._network("decoder", decoder)
         self._image_noise = ImageNoise(self.image_shape)
         self.built = True
 
     def get_config(self):
-        return {"image_shape": self.image_shape, "name": self.name, **self._config}
+        given = {
+            role: keras.saving.serialize_keras_object(getattr(self, role))
+            for role in ("encoder", "decoder")
+            if self.settings[role] == _GIVEN
+        }
+        return {"image_shape": self.image_shape, "name": self.name, **self.settings, **given}
 
     @property
     def bound(self):
@@ -164,7 +209,8 @@ class VAE(GenerativeModel):
         Args:
             images: a Bernoulli likelihood binarizes grey ones by noise that comes from the image
                 itself, see `tfgen.models.noise.ImageNoise`.
-            importance_samples: k; by default the model's.
+            importance_samples: k; by default the model's. More than 256 are drawn as
+                `tfgen.models.importance_sampling` says, in bounded memory.
 
         Raises:
             InputError: images of another shape or dtype, k below 1.
@@ -175,69 +221,269 @@ class VAE(GenerativeModel):
         if k == self.importance_samples:
             return super().log_prob(images)
         images = self._checked_images(images)
-
-        def bound(part):
-            return self._image_bound(part, operator.index(k))
-
         if not tf.executing_eagerly():
-            return bound(images)
-        return in_chunks(bound, [images], self.num_dims * max(k, SAMPLES_OF_LOG_PROB))
+            return self._image_bound(images, operator.index(k))
+        return in_chunks(self._bounds[operator.index(k)], [images], self._numbers(k))
+
+    def elbo(self, images):
+        """The evidence lower bound in nats: `log_prob` with one importance sample.
+
+        Shapes: uint8 `[N, H, W, C] -> float32 [N]`.
+
+        Raises:
+            InputError: images of another shape or dtype.
+        """
+        return self.log_prob(images, importance_samples=1)
+
+    @functools.cached_property
+    def _bounds(self):
+        images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
+        return _Cache(
+            lambda k: tf.function(lambda x: self._image_bound(x, k), input_signature=[images])
+        )
+
+    def _numbers(self, k):
+        return self.num_dims * (1 if k > MOST_SAMPLES_AT_ONCE else max(k, SAMPLES_OF_LOG_PROB))
 
     @property
     def _numbers_per_image(self):
-        return self.num_dims * max(self.importance_samples, SAMPLES_OF_LOG_PROB)
+        return self._numbers(self.importance_samples)
 
     def _log_prob(self, images):
         return self._image_bound(images, self.importance_samples)
 
     def _image_bound(self, images, k):
-        threshold = self._image_noise.uniform(images, self.image_shape)
+        if k > MOST_SAMPLES_AT_ONCE:
+            return importance_sampling.log_likelihood(self, images, k)
         shape = (SAMPLES_OF_LOG_PROB if k == 1 else 1, k, self.latent_dim)
         noise = self._image_noise.normal(images, shape)
-        return self._bound_of(self._likelihood.observe(images, threshold), noise, "B")
+        return self._bound_of(self.observe(images), noise, "B")
+
+    def observe(self, images, step_noise=None):
+        """What the networks see, with the noise of a training step or of the images themselves."""
+        if step_noise is None or self._likelihood.fixed_noise:
+            noise = self._image_noise.uniform(images, self.image_shape)
+        else:
+            noise = step_noise.uniform(self.image_shape)
+        return self._likelihood.observe(images, noise)
 
     def _training_loss(self, images, labels, noise):
-        observed = self._likelihood.observe(images, noise.uniform(self.image_shape))
+        observed = self.observe(images, noise)
         shape = (self.samples, self.importance_samples, self.latent_dim)
-        nats = -self._bound_of(observed, noise.normal(shape), self.estimator)
-        return nats, nats
+        noise_of_latents = noise.normal(shape)
+        after = self.settings["importance_after"]
+        if not after:
+            return self._negative_bounds(observed, noise_of_latents, noise)
+        return tf.cond(
+            tf.convert_to_tensor(self.optimizer.iterations) < after,
+            lambda: self._negative_bounds(observed, noise_of_latents[:, :, :1], noise),
+            lambda: self._negative_bounds(observed, noise_of_latents, noise),
+        )
+
+    def _negative_bounds(self, observed, noise_of_latents, step_noise):
+        reconstruction, divergence, parameters = self._terms(
+            observed, noise_of_latents, self.estimator
+        )
+        nats = -objectives.weighted_bound(reconstruction, divergence)
+        settings = self.settings
+        if settings["free_bits"]:
+            divergence = self._with_free_bits(divergence, parameters, step_noise)
+        beta = settings["beta"]
+        if settings["kl_warmup"]:
+            beta = objectives.annealed(beta, settings["kl_warmup"], self.optimizer.iterations)
+        losses = -objectives.weighted_bound(reconstruction, divergence, beta)
+        if settings["weight_prior"]:
+            weights = [*self.decoder.trainable_weights]
+            weights += [w for layer in self.prior.layers for w in layer.trainable_weights]
+            squares = tf.add_n([tf.reduce_sum(w.value**2) for w in weights])
+            losses += 0.5 * squares / settings["weight_prior"]
+        return nats, losses
+
+    def _with_free_bits(self, divergence, parameters, noise):
+        minimum = self.settings["free_bits"]
+        if self._closed_form:
+            groups = objectives.gaussian_divergences(*parameters[:2])
+        else:
+            groups = tf.reduce_mean(divergence, axis=[1, 2])[:, None]
+            minimum *= self.latent_dim
+        kept = objectives.with_free_bits(groups, minimum, noise.mean_over_batch)
+        return kept[:, None, None]
 
     def _encode(self, images):
-        grey = tf.cast(images, tf.float32) / 255.0
-        return self._posterior(tf.reshape(grey, [-1, self.num_dims]))[0]
+        observed = tf.cast(images, tf.float32) / 255.0
+        return self.prior.to_noise(self.posterior.center(self.encoder_outputs(observed)))
 
-    def _decode(self, latents):
-        pixels = self._likelihood.mean(self.decoder(latents))
-        images = tf.reshape(pixels, [-1, *self.image_shape])
+    def _decode(self, noise):
+        outputs = self.decoder_outputs(self.prior.from_noise(noise))
+        images = tf.reshape(self._likelihood.mean(outputs), [-1, *self.image_shape])
         return tf.cast(tf.round(255.0 * images), tf.uint8)
 
     def _bound_of(self, observed, noise, estimator):
         """The bound, `[N]`, of observed images `[N, H, W, C]` at noise `[N, L, k, latent_dim]`."""
-        flat = tf.reshape(observed, [-1, self.num_dims])
-        mean, log_variance = self._posterior(flat)
-        mean, log_variance = mean[:, None, None], log_variance[:, None, None]
-        latents = mean + tf.exp(0.5 * log_variance) * noise
-        outputs = self.decoder(tf.reshape(latents, [-1, self.latent_dim]))
-        outputs = tf.reshape(
-            outputs, tf.concat([tf.shape(latents)[:3], tf.shape(outputs)[1:]], axis=0)
-        )
-        reconstruction = self._likelihood.log_prob(flat[:, None, None], outputs)
-        if estimator == "B" and noise.shape[2] == 1:
-            negative_kl = 0.5 * tf.reduce_sum(
-                1.0 + log_variance - mean**2 - tf.exp(log_variance), axis=-1
+        reconstruction, divergence, _ = self._terms(observed, noise, estimator)
+        return objectives.weighted_bound(reconstruction, divergence)
+
+    def _terms(self, observed, noise, estimator):
+        """Of the bound at noise `[N, L, k, latent_dim]`.
+
+        Returns:
+            log p(x|z) `[N, L, k]`; log q(z|x) - log p(z), which broadcasts with it; the posterior's
+            parameters.
+        """
+        encoded = self.encoder_outputs(observed)
+        return *self.terms(encoded, observed, noise, estimator), self.posterior.parameters(encoded)
+
+    def terms(self, encoded, observed, noise, estimator="A"):
+        """log p(x|z) and log q(z|x) - log p(z) at the latents that noise gives.
+
+        Shapes: `[N, E]`, `[N, H, W, C]`, `[N, L, k, D] -> [N, L, k]` and what broadcasts with it.
+
+        Args:
+            encoded: the encoder's outputs for the observed images.
+            observed: binarized or otherwise prepared images, as `observe` gives them.
+            noise: standard normal.
+            estimator: "B" puts closed forms in place of samples where there are any and k is 1.
+        """
+        latents, log_q, expected_log_q = self.posterior.sample(encoded, noise)
+        reconstruction, log_p = self.log_joint_parts(observed, latents)
+        if estimator == "A" or noise.shape[2] > 1:
+            return reconstruction, log_q - log_p
+        if not self._closed_form:
+            return reconstruction, expected_log_q - log_p
+        divergences = objectives.gaussian_divergences(*self.posterior.parameters(encoded)[:2])
+        return reconstruction, tf.reduce_sum(divergences, axis=-1)[:, None, None]
+
+    def log_likelihood_of_image(self, observed):
+        """log p(x|z) of one image as a function of latents.
+
+        Shapes: `[H, W, C]`, then `[S, D] -> [S]`, nats.
+        """
+        flat = tf.reshape(observed, [self.num_dims])
+        return lambda latents: self._likelihood.log_prob(flat, self.decoder_outputs(latents))
+
+    def log_joint_parts(self, observed, latents):
+        """log p(x|z) and log p(z).
+
+        Shapes: `[N, H, W, C]`, `[N, L, k, D] -> [N, L, k]` twice, nats.
+        """
+        samples = tf.shape(latents)[:3]
+        flat_latents = tf.reshape(latents, [-1, self.latent_dim])
+        outputs = self.decoder_outputs(flat_latents)
+        outputs = tf.reshape(outputs, tf.concat([samples, tf.shape(outputs)[1:]], axis=0))
+        flat = tf.reshape(observed, [-1, 1, 1, self.num_dims])
+        log_p = tf.reshape(self.prior.log_prob(flat_latents), samples)
+        return self._likelihood.log_prob(flat, outputs), log_p
+
+    def encoder_outputs(self, observed):
+        """What the encoder says of prepared images: `[N, H, W, C] -> [N, E]`."""
+        if self.settings["encoder"] == "mlp":
+            observed = tf.reshape(observed, [-1, self.num_dims])
+        return tf.cast(self.encoder(observed), tf.float32)
+
+    def decoder_outputs(self, latents):
+        """`[N, D] -> [N, P H W C]`: one parameter of all pixels after the other."""
+        outputs = tf.cast(self.decoder(latents), tf.float32)
+        parameters = self._likelihood.parameters_per_pixel
+        if outputs.shape.rank == 4 and parameters > 1:
+            outputs = tf.reshape(outputs, [-1, *self.image_shape[:2], parameters, self._channels])
+            outputs = tf.transpose(outputs, [0, 3, 1, 2, 4])
+        return tf.reshape(outputs, [-1, parameters * self.num_dims])
+
+    @property
+    def _channels(self):
+        return self.image_shape[-1]
+
+    def _network(self, role, kind):
+        settings, encodes = self.settings, role == "encoder"
+        inputs = self.num_dims if encodes else self.latent_dim
+        parameters = self._likelihood.parameters_per_pixel
+        outputs = self.posterior.encoder_outputs if encodes else parameters * self.num_dims
+        picture = (*self.image_shape[:2], parameters * self._channels)
+        if kind not in _NETWORKS:
+            shapes = (self.image_shape, (outputs,)) if encodes else ((self.latent_dim,), picture)
+            return _checked_network(kind, f"{self.name}: {role}", *shapes)
+        options = {
+            "activation": settings["activation"],
+            "dtype": settings["network_dtype"] or "float32",
+            "name": f"{self.name}_{role}",
+        }
+        order = slice(None) if encodes else slice(None, None, -1)
+        hidden = settings["hidden_units"][order]
+        if kind == "mlp":
+            return networks.dense(inputs, outputs, widths=hidden, **options)
+        options |= {"channels": settings["channels"][order], "hidden_units": hidden}
+        options["blocks"] = settings["blocks"]
+        if encodes:
+            return networks.residual_encoder(self.image_shape, outputs, **options)
+        return networks.residual_decoder(self.latent_dim, picture, **options)
+
+
+class _Cache(dict):
+    """A dict that makes what is missing."""
+
+    def __init__(self, make):
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key):
+        return self.setdefault(key, self._make(key))
+
+
+def _check(settings, name):
+    for argument, possible in _CHOICES.items():
+        if settings[argument] not in possible:
+            raise InputError(
+                f"{name}: {argument} must be one of {', '.join(possible)}, "
+                f"got {settings[argument]!r}"
             )
-            return tf.reduce_mean(negative_kl + reconstruction, axis=[1, 2])
-        # log p(z) - log q(z|x): the constants of the two Gaussians cancel.
-        prior_to_posterior = 0.5 * tf.reduce_sum(log_variance + noise**2 - latents**2, axis=-1)
-        log_weights = reconstruction + prior_to_posterior
-        log_mean_weight = tf.reduce_logsumexp(log_weights, axis=2) - math.log(noise.shape[2])
-        return tf.reduce_mean(log_mean_weight, axis=1)
+    sizes = {argument: settings[argument] for argument in _SIZES}
+    for argument in ("hidden_units", "channels"):
+        sizes |= {f"{argument}[{i}]": size for i, size in enumerate(settings[argument])}
+    for argument, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"{name}: {argument} must be a positive integer, got {value!r}")
+    for argument in _AMOUNTS:
+        value = settings[argument]
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not 0 <= value < math.inf:
+            raise InputError(f"{name}: {argument} must be a number >= 0, got {value!r}")
+    for argument in ("encoder", "decoder"):
+        value = settings[argument]
+        if value not in _NETWORKS and not isinstance(value, (keras.Model, dict)):
+            raise InputError(
+                f"{name}: {argument} must be one of {', '.join(_NETWORKS)} or a keras.Model, "
+                f"got {value!r}"
+            )
+    if settings["free_bits"] and settings["importance_samples"] > 1:
+        raise InputError(
+            f"{name}: free_bits keep a KL term up, and the bound of importance_samples > 1 has "
+            "none; give one of the two"
+        )
+    if settings["binarization"] != "dynamic" and settings["likelihood"] != "bernoulli":
+        raise InputError(
+            f"{name}: binarization={settings['binarization']!r} needs likelihood='bernoulli', got "
+            f"{settings['likelihood']!r}"
+        )
 
-    def _posterior(self, flat):
-        return tf.split(self.encoder(flat), 2, axis=-1)
+
+def _checked_network(network, owner, inputs, outputs):
+    """The caller's network, or the one that a configuration describes."""
+    if isinstance(network, dict):
+        network = keras.saving.deserialize_keras_object(network)
+    needed = (
+        f"{owner} must map [N, {', '.join(map(str, inputs))}] to "
+        f"[N, {', '.join(map(str, outputs))}]"
+    )
+    try:
+        found = network(tf.zeros([1, *inputs])).shape[1:]
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        raise InputError(f"{needed}, it refuses such inputs") from error
+    if found != outputs:
+        raise InputError(f"{needed}, it gives [N, {', '.join(map(str, found))}]")
+    return network
 
 
-def _listed(hidden_units, name):
-    if not isinstance(hidden_units, (list, tuple)):
-        raise InputError(f"{name}: hidden_units must be a list such as [500], got {hidden_units!r}")
-    return list(hidden_units)
+def _listed(argument, value, name):
+    if not isinstance(value, (list, tuple)):
+        raise InputError(f"{name}: {argument} must be a list such as [500], got {value!r}")
+    return list(value)

@@ -2,8 +2,12 @@
 
 import keras
 
+from tfgen.networks.precision import policy
 
-def dense(input_size, output_size, *, widths=(500,), activation="tanh", name="network"):
+
+def dense(
+    input_size, output_size, *, widths=(500,), activation="tanh", dtype="float32", name="network"
+):
     """A multilayer perceptron with a linear last layer.
 
     Shapes: `[N, input_size] -> [N, output_size]`.
@@ -13,6 +17,7 @@ def dense(input_size, output_size, *, widths=(500,), activation="tanh", name="ne
         output_size: numbers out.
         widths: units of each hidden layer.
         activation: of the hidden layers, by its Keras name.
+        dtype: in which the layers compute; weights are kept in float32 at least.
         name: of the network.
 
     Source: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), appendix C:
@@ -24,7 +29,13 @@ def dense(input_size, output_size, *, widths=(500,), activation="tanh", name="ne
     >>> dense(64, 10, widths=(32,)).count_params()
     2410
     """
-    hidden = [keras.layers.Dense(width, activation=activation) for width in widths]
+    precision = policy(dtype)
+    hidden = [keras.layers.Dense(width, activation=activation, dtype=precision) for width in widths]
     return keras.Sequential(
-        [keras.Input((input_size,)), *hidden, keras.layers.Dense(output_size)], name=name
+        [
+            keras.Input((input_size,), dtype=precision.compute_dtype),
+            *hidden,
+            keras.layers.Dense(output_size, dtype=precision),
+        ],
+        name=name,
     )

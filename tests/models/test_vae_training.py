@@ -1,0 +1,165 @@
+"""What training a VAE minimizes: annealing, free bits, priors on weights, replicas."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfgen
+from tfgen.models.noise import StepNoise
+from tfgen.models.objectives import with_free_bits
+from tfgen.training import strategy
+
+SHAPE = (8, 8, 1)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return tfgen.data.load("digits").images("train")[:32]
+
+
+def compiled(optimizer=None, **options):
+    keras.utils.set_random_seed(0)
+    model = tfgen.models.VAE(SHAPE, latent_dim=4, hidden_units=[16], **options)
+    model.compile(optimizer or keras.optimizers.SGD(1e-3), seed=3)
+    return model
+
+
+def losses(model, images):
+    noise = StepNoise(3, model.optimizer.iterations, images)
+    nats, minimized = model._training_loss(tf.constant(images), None, noise)
+    return nats.numpy(), minimized.numpy()
+
+
+def divergences(model, images):
+    """KL of each image and latent at the first step, from the equations."""
+    noise = StepNoise(3, 0, images)
+    observed = model.observe(tf.constant(images), noise)
+    mean, log_variance, _ = model.posterior.parameters(model.encoder_outputs(observed))
+    mean, log_variance = mean.numpy().astype("float64"), log_variance.numpy().astype("float64")
+    return 0.5 * (mean**2 + np.exp(log_variance) - 1 - log_variance)
+
+
+def test_beta_weighs_the_divergence_and_warm_up_raises_it(images):
+    plain, minimized = losses(compiled(), images)
+    np.testing.assert_array_equal(plain, minimized)
+    total = divergences(compiled(), images).sum(-1)
+    heavy = compiled(beta=4.0)
+    nats, minimized = losses(heavy, images)
+    np.testing.assert_allclose(nats, plain, rtol=1e-6)
+    np.testing.assert_allclose(minimized - nats, 3 * total, rtol=1e-3, atol=1e-3)
+    model = compiled(kl_warmup=10)
+    for step, factor in ((0, 0.0), (4, 0.4), (10, 1.0), (25, 1.0)):
+        model.optimizer.iterations.assign(step)
+        nats, minimized = losses(model, images)
+        noise = StepNoise(3, step, images)
+        observed = model.observe(tf.constant(images), noise)
+        mean, log_variance, _ = model.posterior.parameters(model.encoder_outputs(observed))
+        kl = tfgen.models.objectives.gaussian_divergences(mean, log_variance).numpy().sum(-1)
+        np.testing.assert_allclose(nats - minimized, (1 - factor) * kl, rtol=1e-3, atol=1e-3)
+
+
+def test_free_bits_keep_each_latent_s_mean_divergence_up(images):
+    of_latents = divergences(compiled(), images)
+    minimum = float(np.median(of_latents.mean(0)))
+    nats, minimized = losses(compiled(free_bits=minimum), images)
+    expected = np.maximum(of_latents.mean(0), minimum).sum() - of_latents.mean(0).sum()
+    np.testing.assert_allclose(np.mean(minimized - nats), expected, rtol=1e-3)
+    values = tf.Variable(of_latents)
+    with tf.GradientTape(persistent=True) as tape:
+        found = tf.reduce_mean(with_free_bits(values, minimum, lambda x: tf.reduce_mean(x, axis=0)))
+        reference = tf.reduce_sum(tf.maximum(tf.reduce_mean(values, axis=0), minimum))
+    np.testing.assert_allclose(found, reference, rtol=1e-12)
+    np.testing.assert_allclose(
+        tape.gradient(found, values), tape.gradient(reference, values), atol=1e-15
+    )
+
+
+def test_free_bits_of_a_flow_count_for_all_latents_together(images):
+    model = compiled(free_bits=100.0, prior="flow", flow_steps=1, flow_width=4)
+    _, minimized = losses(model, images)
+    _, unweighted = losses(compiled(beta=0.0, prior="flow", flow_steps=1, flow_width=4), images)
+    np.testing.assert_allclose(minimized - unweighted, 400.0, rtol=1e-4)
+
+
+def test_a_prior_on_the_weights_pulls_the_decoder_s_alone(images):
+    plain, ours = compiled(), compiled(weight_prior=50)
+    gradients = []
+    for model in (plain, ours):
+        with tf.GradientTape() as tape:
+            noise = StepNoise(3, 0, images)
+            loss = tf.reduce_mean(model._training_loss(tf.constant(images), None, noise)[1])
+        gradients.append(tape.gradient(loss, [w.value for w in model.trainable_weights]))
+    decoder = {id(w) for w in ours.decoder.trainable_weights}
+    for weight, before, after in zip(ours.trainable_weights, *gradients, strict=True):
+        pull = weight.numpy() / 50 if id(weight) in decoder else 0.0
+        np.testing.assert_allclose(after - before, pull * np.ones(weight.shape), atol=1e-5)
+
+
+def test_importance_samples_may_come_after_some_steps(images):
+    later = compiled(importance_samples=5, importance_after=2)
+    for step, same_as in ((1, {}), (2, {"importance_samples": 5})):
+        other = compiled(**same_as)
+        for model in (later, other):
+            model.optimizer.iterations.assign(step)
+        noise = np.random.default_rng(0).normal(size=(32, 1, 5, 4)).astype("float32")
+        observed = tf.constant(images / 255.0, tf.float32)
+        k = other.importance_samples
+        expected = -other._bound_of(observed, tf.constant(noise[:, :, :k]), "B").numpy()
+
+        class Noise:
+            uniform = staticmethod(lambda shape: tf.fill([32, *shape], 0.5))
+            normal = staticmethod(lambda shape, noise=noise: tf.constant(noise))
+
+        observed = tf.cast(images / 255.0 > 0.5, tf.float32)
+        expected = -other._bound_of(observed, tf.constant(noise[:, :, :k]), "B").numpy()
+        found, _ = later._training_loss(tf.constant(images), None, Noise)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    later.fit(images, batch_size=8, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"free_bits": 0.3}, {"prior": "flow", "posterior": "flow", "flow_steps": 1, "flow_width": 8}],
+    ids=["free_bits", "flows"],
+)
+def test_two_devices_train_as_one_does(images, options):
+    weights = []
+    for chosen in (strategy.choose("single", "cpu:1"), strategy.choose("mirrored", "cpu:2")):
+        with chosen.scope():
+            model = compiled(keras.optimizers.SGD(1e-3), **options)
+        model.fit(images, batch_size=16, epochs=2, shuffle=False, verbose=0)
+        weights.append([weight.numpy() for weight in model.trainable_weights])
+    for one, two in zip(*weights, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_gradients_of_every_bound_equal_finite_differences():
+    """In float64, of the whole chain from the encoder's outputs to the bound."""
+    from tfgen.models import objectives
+    from tfgen.models.latent_posterior import GaussianPosterior
+    from tfgen.models.latent_prior import NormalPrior
+    from tfgen.numerics import bernoulli_log_prob
+
+    generator = np.random.default_rng(0)
+    noise = tf.constant(generator.normal(size=(2, 3, 4, 2)))
+    matrix = tf.constant(generator.normal(size=(2, 6)))
+    values = tf.constant((generator.uniform(size=(2, 1, 1, 6)) > 0.5).astype("float64"))
+    posterior, prior = GaussianPosterior(2), NormalPrior()
+
+    def bound(outputs):
+        latents, log_q, _ = posterior.sample(outputs, noise)
+        reconstruction = bernoulli_log_prob(values, tf.tensordot(latents, matrix, 1))
+        divergence = log_q - prior.log_prob(latents)
+        return tf.reduce_sum(objectives.weighted_bound(reconstruction, divergence))
+
+    outputs = generator.normal(size=(2, 4))
+    variable = tf.Variable(outputs)
+    with tf.GradientTape() as tape:
+        value = bound(variable)
+    gradient = tape.gradient(value, variable).numpy()
+    for index in np.ndindex(*outputs.shape):
+        shift = np.zeros(outputs.shape)
+        shift[index] = 1e-6
+        difference = (bound(outputs + shift) - bound(outputs - shift)) / 2e-6
+        np.testing.assert_allclose(gradient[index], difference, rtol=1e-6, atol=1e-8)

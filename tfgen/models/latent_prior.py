@@ -1,0 +1,103 @@
+"""A VAE's prior over latents: p(z)."""
+
+import math
+
+import tensorflow as tf
+
+from tfgen.bijectors import GlowStep
+from tfgen.errors import InputError
+
+
+class NormalPrior:
+    """p(z) = N(0, I).
+
+    A prior has a `log_prob`, and maps standard normal noise e to latents and back: what callers of
+    a model's `encode`, `decode` and `sample` see is e.
+    """
+
+    def __init__(self):
+        self.layers = []
+
+    def log_prob(self, latents):
+        """Nats: `[N, D] -> [N]`."""
+        return log_normal(latents)
+
+    def from_noise(self, noise):
+        return noise
+
+    def to_noise(self, latents):
+        return latents
+
+
+class FlowPrior:
+    """p(z): standard normal noise made latents by steps of flow on vectors.
+
+    Equations, with f the steps and e standard normal: z = f(e),
+    log p(z) = log N(f^-1(z); 0, I) + log |det df^-1/dz|.
+
+    Before training f is a rotation, so that p(z) = N(0, I). Actnorm is not set from data: the
+    latents of a fresh encoder are about standard normal already.
+
+    Args:
+        latent_dim: D, even.
+        steps: of `tfgen.bijectors.GlowStep`.
+        width: hidden units of the couplings.
+        network_dtype: in which the couplings' networks compute.
+        name: of the layers.
+
+    Source: Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2016 (1605.08803);
+    Chen et al., Variational lossy autoencoder, 2016 (1611.02731), section 3.2: a learned prior is
+    an inverse flow in the posterior.
+    """
+
+    def __init__(self, latent_dim, *, steps, width, network_dtype, name):
+        self._steps = glow_steps(
+            latent_dim, steps=steps, width=width, network_dtype=network_dtype, name=name
+        )
+        self.layers = [layer for step in self._steps for layer in step.layers]
+
+    def log_prob(self, latents):
+        """Nats: `[N, D] -> [N]`."""
+        noise, log_det = run_inverse(self._steps, latents)
+        return log_normal(noise) + log_det
+
+    def from_noise(self, noise):
+        for step in reversed(self._steps):
+            noise = step.forward_and_log_det(noise)[0]
+        return noise
+
+    def to_noise(self, latents):
+        return run_inverse(self._steps, latents)[0]
+
+
+def glow_steps(latent_dim, *, steps, width, name, network_dtype=None, context_channels=0):
+    """A list of steps of flow on vectors, which need an even number of latents."""
+    if latent_dim % 2:
+        raise InputError(
+            f"{name}: a flow halves the latents, so latent_dim must be even, got {latent_dim}"
+        )
+    return [
+        GlowStep(
+            (latent_dim,),
+            width=width,
+            context_channels=context_channels,
+            network_dtype=network_dtype,
+            name=f"{name}_step_{i}",
+        )
+        for i in range(steps)
+    ]
+
+
+def run_inverse(steps, values, context=None):
+    """The inverses of the steps in turn: values `[N, D]` and summed log-determinants `[N]`."""
+    total = tf.zeros(tf.shape(values)[:1], values.dtype)
+    for step in steps:
+        values, log_det = step.inverse_and_log_det(values, context)
+        total += log_det
+    return values, total
+
+
+def log_normal(values):
+    """log N(values; 0, I) in nats: `[..., D] -> [...]`."""
+    constant = 0.5 * values.shape[-1] * math.log(2.0 * math.pi)
+    return -0.5 * tf.reduce_sum(values**2, axis=-1) - constant

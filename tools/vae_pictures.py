@@ -1,0 +1,42 @@
+"""Pictures of a VAE: manifold, reconstructions, interpolation, samples at several temperatures.
+
+    python tools/vae_pictures.py MODEL --out DIR [--data mnist] [--data-dir DIR]
+
+MODEL is a name of the zoo or a run directory. The manifold is left out unless it has two latents.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import tfgen
+from tfgen.training import latent_pictures, pictures
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("--data", help="a data set of tfgen.data; by default that of the card")
+    parser.add_argument("--data-dir", help="where local data sets lie")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    model = tfgen.zoo.load(options.model)
+    source = options.data or tfgen.zoo.card(options.model)["data"]["name"]
+    images = tfgen.data.load(source, data_dir=options.data_dir).images("test")[:32]
+    options.out.mkdir(parents=True, exist_ok=True)
+    made = {
+        "reconstructions": pictures.reconstructions(model, images),
+        "interpolation": pictures.interpolation(model, images),
+        "temperatures": latent_pictures.temperatures(model),
+    }
+    if model.latent_dim == 2:
+        made["manifold"] = latent_pictures.manifold(model)
+    for name, picture in made.items():
+        picture.save(options.out / f"{name}.png")
+        print(options.out / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()
