@@ -1,5 +1,8 @@
 """What holds for every bijector: shapes, inverse, log-determinant, gradients, weights."""
 
+import json
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,7 +10,9 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfgen import bijectors
+from tfgen.bijectors.shared_trace import weights_of
 from tfgen.errors import InputError
+from tfgen.training.strategy import choose
 
 SHAPE = (4, 4, 4)
 CASES = {
@@ -37,6 +42,9 @@ CASES = {
         (6,), permutation="shuffle", width=6, dtype=dtype
     ),
     "glow": lambda dtype: bijectors.Glow((4, 4, 2), levels=2, depth=2, width=6, dtype=dtype),
+    "glow_learned_prior": lambda dtype: bijectors.Glow(
+        (4, 4, 2), levels=2, depth=1, width=6, learned_prior=True, dtype=dtype
+    ),
     "glow_one_level": lambda dtype: bijectors.Glow(
         (4, 4, 1), levels=1, depth=3, width=6, dtype=dtype
     ),
@@ -159,6 +167,57 @@ def test_checkpoints_restore_the_weights(case, tmp_path):
     tf.train.Checkpoint(other).read(str(tmp_path / "checkpoint")).expect_partial()
     x = batch(bijector.data_shape)
     np.testing.assert_array_equal(other.inverse(x), bijector.inverse(x))
+
+
+@EVERY
+def test_config_and_weights_build_the_same_bijector(case, tmp_path):
+    bijector = trained(case)
+    config = json.loads(json.dumps(dict(bijector.parameters)))
+    other = type(bijector)(**config)
+    x = batch(bijector.data_shape)
+    ours, theirs = (keras.Sequential([bijectors.FlowLayer(b)]) for b in (bijector, other))
+    ours(x), theirs(x)
+    ours.save_weights(str(tmp_path / "flow.weights.h5"))
+    theirs.load_weights(str(tmp_path / "flow.weights.h5"))
+    for found, expected in zip(
+        other.inverse_and_log_det(x), bijector.inverse_and_log_det(x), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+@EVERY
+def test_two_replicas_compute_what_one_device_does(case):
+    strategy = choose("mirrored", "cpu:2")
+    with strategy.scope():
+        bijector = trained(case)
+    x = batch(bijector.data_shape, count=4)
+
+    @tf.function
+    def replicas():
+        def replica():
+            # In replica order: the first half of the batch and the second.
+            number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            with tf.GradientTape() as tape:
+                z, log_det = bijector.inverse_and_log_det(x[2 * number : 2 * number + 2])
+                loss = tf.reduce_sum(z**2) - tf.reduce_sum(log_det)
+            of_weights = tape.gradient(loss, bijector.trainable_variables)
+            return bijector.forward_and_log_det(z)[0], z, of_weights
+
+        return strategy.run(replica)
+
+    found, z, of_weights = replicas()
+    np.testing.assert_allclose(tf.concat(found.values, 0), x, atol=1e-9)
+    one = trained(case)
+    for weight, value in zip(weights_of(one), weights_of(bijector), strict=True):
+        weight.assign(value.value.values[0])
+    with tf.GradientTape() as tape:
+        expected, log_det = one.inverse_and_log_det(x)
+        loss = tf.reduce_sum(expected**2) - tf.reduce_sum(log_det)
+    np.testing.assert_allclose(tf.concat(z.values, 0), expected, atol=1e-9)
+    for parts, gradient in zip(
+        of_weights, tape.gradient(loss, one.trainable_variables), strict=True
+    ):
+        np.testing.assert_allclose(tf.add_n(parts.values), gradient, rtol=1e-6, atol=1e-9)
 
 
 @EVERY

@@ -4,8 +4,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+import tfgen
 from tfgen import bijectors
 from tfgen.errors import InputError
 
@@ -138,6 +140,93 @@ def test_split_standardizes_what_leaves_by_what_stays():
         prior.log_prob(x[..., 3:]) - tfd.Normal(0.0, 1.0).log_prob(z[..., 3:]), (1, 2, 3)
     )
     np.testing.assert_allclose(split.inverse_and_log_det(x)[1], expected, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_round_trips_at_depth_32_in_float32():
+    images = tfgen.data.load("digits").images("train")
+    model = tfgen.models.Glow((8, 8, 1), levels=2, depth=32, width=16)
+    model.compile(tfgen.optimizers.Adam(1e-3))
+    model.fit(images[:512], batch_size=64, epochs=4, verbose=0)
+    x = tf.cast(images[512:640], tf.float32) / 256.0 - 0.5
+    z = model.flow.inverse_and_log_det(x)[0]
+    np.testing.assert_allclose(model.flow.forward_and_log_det(z)[0], x, rtol=0, atol=1e-4)
+    z = tf.random.stateless_normal([128, 64], [0, 2])
+    x = model.flow.forward_and_log_det(z)[0]
+    np.testing.assert_allclose(model.flow.inverse_and_log_det(x)[0], z, rtol=0, atol=1e-4)
+
+
+def test_a_second_derivative_is_that_of_the_equations():
+    coupling = bijectors.AffineCoupling((2,), width=4, dtype="float64")
+    for variable in coupling.trainable_variables:
+        variable.assign_add(
+            0.5 * tf.random.stateless_normal(variable.shape, [0, 1], dtype="float64")
+        )
+    x = tf.constant([[0.3, 0.7]], tf.float64)
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            z, log_det = coupling.inverse_and_log_det(x)
+            loss = tf.reduce_sum(z**3) + tf.reduce_sum(log_det**2)
+        return tape.gradient(loss, x)
+
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        first = gradient(x)
+    second = tape.jacobian(first, x)[0, :, 0]
+    step = 1e-6
+    for column in range(2):
+        shift = step * np.eye(2)[column]
+        difference = (gradient(x + shift) - gradient(x - shift))[0] / (2 * step)
+        np.testing.assert_allclose(second[:, column], difference, rtol=1e-5)
+
+
+def test_densities_of_a_plane_integrate_to_one():
+    steps = [bijectors.GlowStep((2,), width=8, dtype="float64") for _ in range(2)]
+    for variable in (v for step in steps for v in step.trainable_variables):
+        noise = tf.random.stateless_normal(variable.shape, [0, 3], dtype="float64")
+        variable.assign_add(0.25 * noise)
+    base = tfd.Sample(tfd.Normal(tf.zeros([], "float64"), 1.0), [2])
+    density = tfd.TransformedDistribution(base, tfb.Chain(steps))
+    far = np.abs(density.sample(100_000, seed=0)).max()
+    axis = np.linspace(-2 * far, 2 * far, 2001)
+    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
+    total = np.exp(density.log_prob(grid).numpy()).sum() * (axis[1] - axis[0]) ** 2
+    assert abs(total - 1.0) < 1e-4
+    assert np.any(density.bijector.inverse_log_det_jacobian(grid[:9], 1) != 0.0)
+
+
+def test_a_fitted_toy_has_the_moments_of_its_data():
+    """x_1 normal, x_2 = x_1^2 / 2 + noise: moments known in closed form."""
+    generator = np.random.default_rng(0)
+    first = generator.normal(size=20_000)
+    data = np.stack([first, 0.5 * first**2 + 0.5 * generator.normal(size=len(first))], -1)
+    data = tf.constant(data, tf.float32)
+    steps = [bijectors.GlowStep((2,), width=32, name=f"step{i}") for i in range(6)]
+    x = data
+    for step in steps:
+        x = step.initialize(x)
+    flow = tfd.TransformedDistribution(
+        tfd.Sample(tfd.Normal(0.0, 1.0), [2]), tfb.Chain(list(steps))
+    )
+    variables = [v for step in steps for v in step.trainable_variables]
+    optimizer = tfgen.optimizers.Adam(3e-3)
+    optimizer.build(variables)
+
+    @tf.function
+    def train(count):
+        for i in tf.range(count):
+            batch = tf.gather(data, tf.random.stateless_uniform([512], [i, 0], 0, 20_000, tf.int32))
+            with tf.GradientTape() as tape:
+                loss = -tf.reduce_mean(flow.log_prob(batch))
+            optimizer.apply(tape.gradient(loss, variables), variables)
+
+    train(400)
+    samples = flow.sample(50_000, seed=1).numpy()
+    np.testing.assert_allclose(samples.mean(0), [0.0, 0.5], atol=0.06)
+    np.testing.assert_allclose(np.cov(samples.T), [[1.0, 0.0], [0.0, 0.75]], atol=0.1)
+    assert abs(np.mean(samples[:, 0] ** 2 * samples[:, 1]) - 1.5) < 0.25
 
 
 def test_no_network_runs_twice():

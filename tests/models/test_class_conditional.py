@@ -29,7 +29,7 @@ def images():
 
 def reference(model, images):
     """log p(x|y), `[N, K]`, and the classifier's logits, from the flow's latents in float64."""
-    values = model._dequantized_by_itself(tf.constant(images))
+    values, _ = model._dequantized_by_itself(tf.constant(images))
     latents, log_det = (v.numpy().astype("float64") for v in model.flow.inverse_and_log_det(values))
     mean, log_scale, kernel, bias = (
         weight.numpy().astype("float64") for weight in model._class_prior.weights
@@ -66,9 +66,7 @@ def test_the_training_loss_adds_the_classification_loss(model, images):
     nats, losses = model._training_loss(tf.constant(images), tf.constant(labels), noise)
     logits = (losses - nats).numpy() / (0.01 * model.num_dims)
     assert np.all(logits > 0)
-    values = model._dequantize(
-        images, tfgen.models.noise.StepNoise(0, 0, images).uniform((4, 4, 2))
-    )
+    values = model._at(images, tfgen.models.noise.StepNoise(0, 0, images).uniform((4, 4, 2)))
     _, ratios, found_logits = model._log_density(values)
     expected = special.log_softmax(found_logits.numpy().astype("float64"), axis=1)
     np.testing.assert_allclose(logits, -expected[np.arange(6), labels], rtol=1e-3)
@@ -78,7 +76,7 @@ def test_the_training_loss_adds_the_classification_loss(model, images):
 
 def test_the_logits_are_those_of_a_linear_classifier(model, images):
     _, expected = reference(model, images)
-    values = model._dequantized_by_itself(tf.constant(images))
+    values, _ = model._dequantized_by_itself(tf.constant(images))
     np.testing.assert_allclose(model._log_density(values)[2], expected, rtol=1e-3, atol=1e-5)
 
 

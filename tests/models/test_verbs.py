@@ -17,7 +17,25 @@ CASES = {
     "vae_importance": lambda: tfgen.models.VAE(
         (8, 8, 1), latent_dim=3, hidden_units=[16], importance_samples=4, samples=2
     ),
+    "vae_flows": lambda: tfgen.models.VAE(
+        (8, 8, 1),
+        latent_dim=4,
+        encoder="conv",
+        decoder="conv",
+        channels=[4, 8],
+        hidden_units=[16],
+        prior="flow",
+        posterior="flow",
+        flow_steps=1,
+        flow_width=8,
+    ),
+    "vae_gaussian": lambda: tfgen.models.VAE(
+        (8, 8, 3), latent_dim=3, hidden_units=[16], likelihood="gaussian"
+    ),
     "glow": lambda: tfgen.models.Glow((8, 8, 3), levels=2, depth=2, width=8),
+    "glow_variational": lambda: tfgen.models.Glow(
+        (8, 8, 1), levels=2, depth=1, width=8, dequantization="variational", memory="reversible"
+    ),
     "glow_additive": lambda: tfgen.models.Glow(
         (8, 4, 1),
         levels=1,

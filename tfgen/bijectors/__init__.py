@@ -2,6 +2,7 @@
 
 from tfgen.bijectors.actnorm import ActNorm
 from tfgen.bijectors.coupling import AdditiveCoupling, AffineCoupling
+from tfgen.bijectors.flow_layer import FlowLayer
 from tfgen.bijectors.glow import Glow
 from tfgen.bijectors.glow_step import GlowStep
 from tfgen.bijectors.invertible_conv import InvertibleConv1x1
@@ -13,6 +14,7 @@ __all__ = [
     "ActNorm",
     "AdditiveCoupling",
     "AffineCoupling",
+    "FlowLayer",
     "Glow",
     "GlowStep",
     "InvertibleConv1x1",

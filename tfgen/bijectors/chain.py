@@ -34,12 +34,14 @@ class Chain:
 
     def inverse(self, x):
         """z and log |det dz/dx|: `[N, *data_shape] -> [N, *latent_shape], [N]`."""
-        values = [values_of(bijector) for bijector in self.bijectors]
         if self._memory != "plain":
-            return self._frugal_inverse(x, values)
+            return self._frugal_inverse(x, [values_of(bijector) for bijector in self.bijectors])
         total = 0.0
-        for trace, own in zip(self._traces, values, strict=True):
-            x, log_det = trace.inverse(x, own)
+        for trace, bijector in zip(self._traces, self.bijectors, strict=True):
+            if tf.executing_eagerly():
+                x, log_det = bijector._inverse_with_log_det(x)
+            else:
+                x, log_det = trace.inverse(x, values_of(bijector))
             total += log_det
         return x, total
 
@@ -47,7 +49,10 @@ class Chain:
         """x and log |det dx/dz|: `[N, *latent_shape] -> [N, *data_shape], [N]`."""
         total = 0.0
         for trace, bijector in zip(reversed(self._traces), reversed(self.bijectors), strict=True):
-            z, log_det = trace.forward(z, values_of(bijector))
+            if tf.executing_eagerly():
+                z, log_det = bijector._forward_with_log_det(z)
+            else:
+                z, log_det = trace.forward(z, values_of(bijector))
             total += log_det
         return z, total
 

@@ -4,6 +4,7 @@ import math
 
 import tensorflow as tf
 
+from tfgen.bijectors.actnorm import ActNorm
 from tfgen.bijectors.base import FlowBijector, image_shape
 from tfgen.bijectors.chain import MEMORY, Chain
 from tfgen.bijectors.glow_step import GlowStep
@@ -32,6 +33,9 @@ class Glow(FlowBijector):
         network_dtype: in which the networks compute, such as "bfloat16".
         memory: what the backward pass keeps of the activations: "plain", "checkpoint" or
             "reversible", see `tfgen.bijectors.chain.Chain`.
+        learned_prior: whether the latents of the last level are scaled and shifted by a learned
+            factor and term for each channel: then x has, in place of N(0, 1), a prior with a
+            learned mean and scale.
         dtype: of data and weights.
         name: of the bijector.
 
@@ -64,6 +68,7 @@ class Glow(FlowBijector):
         scale="tanh",
         network_dtype=None,
         memory="plain",
+        learned_prior=False,
         dtype="float32",
         name="glow",
     ):
@@ -92,6 +97,8 @@ class Glow(FlowBijector):
                 )
                 for number in range(depth)
             ]
+            if learned_prior and level == levels - 1:
+                steps.append(ActNorm(shape, dtype=dtype, name=f"{name}_prior"))
             split = None
             if level < levels - 1:
                 split = Split(shape, dtype=dtype, name=f"{name}_level{level}_split")

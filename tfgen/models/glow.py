@@ -11,9 +11,11 @@ from tfgen import bijectors
 from tfgen.errors import InputError
 from tfgen.models.base import GenerativeModel, in_chunks
 from tfgen.models.class_prior import ClassPrior
+from tfgen.models.dequantization import UniformDequantization, VariationalDequantization
 from tfgen.models.noise import ImageNoise
 
 CLASSIFICATION_WEIGHT = 0.01
+DEQUANTIZATIONS = ("uniform", "variational")
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
@@ -22,15 +24,20 @@ class Glow(GenerativeModel):
 
     Equations, with f the flow `tfgen.bijectors.Glow`, D = H W C and n = num_bits:
 
-    - an image x becomes levels l = floor(x / 2^(8-n)) and y = (l + u) / 2^n - 1/2, 0 <= u < 1
-    - log_prob(x) = log N(f^-1(y); 0, I) + log |det df^-1/dy| - n D log 2, in nats
-    - encode(x) = f^-1(y) at u = 1/2
+    - an image x becomes levels l = floor(x / 2^(8-n)) and y = (l + u) / 2^n - 1/2, with an offset
+      0 <= u < 1 of density q(u|x): 1 with dequantization="uniform", that of a conditional flow with
+      "variational" (`tfgen.models.dequantization`)
+    - log_prob(x) = log N(f^-1(y); 0, I) + log |det df^-1/dy| - n D log 2 - log q(u|x), in nats
+    - encode(x) = f^-1(y) at u = 1/2, or at the offset of the conditional flow's noise 0
     - decode(z): the level that f(z) falls in, or the nearest, as the uint8 value 255 l / (2^n - 1)
 
-    `log_prob` is the exact log-density of the flow at the dequantized image. Its u comes from the
-    image itself (`tfgen.models.noise.ImageNoise`), so that it is a function of the image alone;
-    training draws u anew at each step. Averaged over u it is a lower bound of log P(x), which is
-    what bits/dim of flows report everywhere.
+    With uniform offsets `log_prob` is the exact log-density of the flow at the dequantized image.
+    The noise of u comes from the image itself (`tfgen.models.noise.ImageNoise`), so that `log_prob`
+    is a function of the image alone; training draws it anew at each step. Averaged over u it is a
+    lower bound of log P(x), which is what bits/dim of flows report everywhere.
+
+    The prior of the latents of the last level has a learned mean and scale for each channel, as
+    part of f: latents are standard normal.
 
     With 8 bits decode(encode(x)) = x, up to float32 rounding.
 
@@ -51,13 +58,15 @@ class Glow(GenerativeModel):
         scale: of affine couplings, see `tfgen.bijectors.AffineCoupling`.
         num_bits: 1 to 8, bits of a channel that the model sees; the lower ones are dropped.
         num_classes: K, for a class-conditional model.
+        dequantization: "uniform" or "variational".
+        dequantization_depth: steps of the conditional flow of variational dequantization.
         network_dtype: in which the networks compute, such as "bfloat16".
         memory: "plain", "checkpoint" or "reversible": what training keeps of the activations, see
             `tfgen.bijectors.chain.Chain`.
 
     Raises:
-        InputError: sides that are no multiples of 2^levels, num_bits outside 1 to 8, and whatever
-            the bijectors refuse.
+        InputError: sides that are no multiples of 2^levels, num_bits outside 1 to 8, an unknown
+            dequantization, and whatever the bijectors refuse.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039).
 
@@ -71,8 +80,6 @@ class Glow(GenerativeModel):
     >>> bool(np.all(model.decode(model.encode(images)) == images))
     True
     """
-
-    bound = "exact"
 
     def __init__(
         self,
@@ -88,6 +95,8 @@ class Glow(GenerativeModel):
         num_classes=None,
         network_dtype=None,
         memory="plain",
+        dequantization="uniform",
+        dequantization_depth=4,
         name="glow",
     ):
         super().__init__(image_shape, None, name=name)
@@ -95,8 +104,22 @@ class Glow(GenerativeModel):
             raise InputError(f"{name}: num_bits must be an integer from 1 to 8, got {num_bits!r}")
         if num_classes is not None and not (isinstance(num_classes, int) and num_classes > 1):
             raise InputError(f"{name}: num_classes must be at least 2, got {num_classes!r}")
+        if dequantization not in DEQUANTIZATIONS:
+            raise InputError(
+                f"{name}: dequantization must be one of {', '.join(DEQUANTIZATIONS)}, "
+                f"got {dequantization!r}"
+            )
+        if not isinstance(dequantization_depth, int) or dequantization_depth < 1:
+            raise InputError(
+                f"{name}: dequantization_depth must be a positive integer, "
+                f"got {dequantization_depth!r}"
+            )
         self.num_bits = num_bits
         self.num_classes = num_classes
+        self._dequantization_config = {
+            "dequantization": dequantization,
+            "dequantization_depth": dequantization_depth,
+        }
         self._flow_config = {
             "levels": levels,
             "depth": depth,
@@ -107,12 +130,26 @@ class Glow(GenerativeModel):
             "network_dtype": network_dtype,
             "memory": memory,
         }
-        self.flow = bijectors.Glow(self.image_shape, name=f"{name}_flow", **self._flow_config)
+        self.flow = bijectors.Glow(
+            self.image_shape,
+            learned_prior=num_classes is None,
+            name=f"{name}_flow",
+            **self._flow_config,
+        )
         self._flow_layers = self.flow.layers
         self._top_size = math.prod(self.flow.top_shape)
         self._class_prior = None
         if num_classes:
             self._class_prior = ClassPrior(num_classes, self.flow.top_shape, name=f"{name}_prior")
+        self._dequantization = UniformDequantization()
+        if dequantization == "variational":
+            self._dequantization = VariationalDequantization(
+                self.image_shape,
+                depth=dequantization_depth,
+                width=width,
+                network_dtype=network_dtype,
+                name=f"{name}_dequantization",
+            )
         self._image_noise = ImageNoise(self.image_shape)
         self.built = True
 
@@ -123,7 +160,15 @@ class Glow(GenerativeModel):
             "num_classes": self.num_classes,
             "name": self.name,
             **self._flow_config,
+            **self._dequantization_config,
         }
+
+    @property
+    def bound(self):
+        """ "exact", or what kind of lower bound `log_prob` is."""
+        if self._dequantization.protocol.startswith("uniform"):
+            return "exact"
+        return "lower bound, 1 dequantization sample"
 
     @property
     def protocol(self):
@@ -133,7 +178,7 @@ class Glow(GenerativeModel):
             "dims": self.num_dims,
             "bits": self.num_bits,
             "padding": "none",
-            "dequantization": "uniform, one draw an image",
+            "dequantization": self._dequantization.protocol,
             "samples": 1,
             **({"labels": "not given"} if self.num_classes else {}),
         }
@@ -147,7 +192,7 @@ class Glow(GenerativeModel):
         """Set every actnorm from a batch of images; `fit` does it with one of its data."""
         images = self._checked_images(images)
         noise = tf.random.stateless_uniform(tf.shape(images), seed=[self._seed, 0])
-        self.flow.initialize(self._dequantize(images, noise))
+        self.flow.initialize(self._at(images, noise))
 
     def fit(self, x=None, *args, **options):
         if not self.initialized:
@@ -170,7 +215,7 @@ class Glow(GenerativeModel):
         if y is None:
             return super().log_prob(images)
         images = self._checked_images(images)
-        labels = self._checked_labels(y, len(images))
+        labels = self._checked_labels(y, images.shape[0])
         if not tf.executing_eagerly():
             return self._log_prob_given(images, labels)
         return in_chunks(self._compiled_given, [images, labels], self._numbers_per_image)
@@ -214,23 +259,32 @@ class Glow(GenerativeModel):
         )
 
     def _log_prob(self, images):
-        log_density, ratios, _ = self._log_density(self._dequantized_by_itself(images))
+        values, log_q = self._dequantized_by_itself(images)
+        log_density, ratios, _ = self._log_density(values, log_q)
         if ratios is None:
             return log_density
         return log_density + tf.reduce_logsumexp(ratios, axis=-1) - math.log(self.num_classes)
 
     def _log_prob_given(self, images, labels):
-        log_density, ratios, _ = self._log_density(self._dequantized_by_itself(images))
+        values, log_q = self._dequantized_by_itself(images)
+        log_density, ratios, _ = self._log_density(values, log_q)
         return log_density + tf.gather(ratios, labels, batch_dims=1)
 
     def _dequantized_by_itself(self, images):
         # From what the model sees of the image: the bits that it drops must not matter.
         seen = tf.bitwise.right_shift(images, tf.constant(8 - self.num_bits, tf.uint8))
-        return self._dequantize(images, self._image_noise.uniform(seen, self.image_shape))
+        draw = getattr(self._image_noise, self._dequantization.noise)
+        return self._dequantized(images, draw(seen, self.image_shape))
+
+    def _dequantized(self, images, noise):
+        """What the flow sees of images, and log q(u|x)."""
+        offsets, log_q = self._dequantization.offsets(self._at(images, 0.5), noise)
+        return self._at(images, offsets), log_q
 
     def _training_loss(self, images, labels, noise):
-        values = self._dequantize(images, noise.uniform(self.image_shape))
-        log_density, ratios, logits = self._log_density(values)
+        draw = getattr(noise, self._dequantization.noise)
+        values, log_q = self._dequantized(images, draw(self.image_shape))
+        log_density, ratios, logits = self._log_density(values, log_q)
         if ratios is None:
             return -log_density, -log_density
         if labels is None:
@@ -241,14 +295,16 @@ class Glow(GenerativeModel):
         return nats, nats + CLASSIFICATION_WEIGHT * self.num_dims * errors
 
     def _encode(self, images):
-        return self.flow.inverse_and_log_det(self._dequantize(images, 0.5))[0]
+        middle = self._dequantization.middle(self._at(images, 0.5))
+        return self.flow.inverse_and_log_det(self._at(images, middle))[0]
 
     def _decode(self, latents):
         return self._quantize(self.flow.forward_and_log_det(latents)[0])
 
-    def _log_density(self, values):
+    def _log_density(self, values, log_q=0.0):
         """With a standard normal prior; what each class adds to it; the classifier's logits."""
         latents, log_det = self.flow.inverse_and_log_det(values)
+        log_det -= log_q
         normalizer = self.num_dims * (0.5 * math.log(2 * math.pi) + self.num_bits * math.log(2.0))
         log_density = log_det - 0.5 * tf.reduce_sum(latents**2, axis=-1) - normalizer
         if self._class_prior is None:
@@ -260,10 +316,10 @@ class Glow(GenerativeModel):
         if not self.num_classes:
             raise InputError(f"{self.name}: this model has no classes, so it takes no labels")
         labels = tf.convert_to_tensor(labels)
-        if not labels.dtype.is_integer or labels.shape != (count,):
+        if not labels.dtype.is_integer or not labels.shape.is_compatible_with([count]):
             raise InputError(
-                f"{self.name}: labels must be integers [{count}], got {labels.dtype.name} "
-                f"{labels.shape}"
+                f"{self.name}: labels must be integers [{'N' if count is None else count}], "
+                f"got {labels.dtype.name} {labels.shape}"
             )
         labels = tf.cast(labels, tf.int32)
         if tf.executing_eagerly() and count:
@@ -275,9 +331,10 @@ class Glow(GenerativeModel):
                 )
         return labels
 
-    def _dequantize(self, images, noise):
+    def _at(self, images, offsets):
+        """y of images at offsets u."""
         levels = tf.floor(tf.cast(images, tf.float32) / 2.0 ** (8 - self.num_bits))
-        return (levels + noise) / 2.0**self.num_bits - 0.5
+        return (levels + offsets) / 2.0**self.num_bits - 0.5
 
     def _quantize(self, values):
         values = tf.where(values == values, values, 0.0)  # NaN, where float32 overflowed
