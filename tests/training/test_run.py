@@ -1,18 +1,22 @@
 """A run directory: what it holds, and that a failed run leaves none."""
 
+import io
 import json
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
+from tensorflow.core.util import event_pb2
 
 import tfgen
 from tfgen.errors import InputError
 from tfgen.models import preset
-from tfgen.training import pictures, recipe, run
+from tfgen.training import loop, pictures, recipe, run
 from tfgen.training.evaluation import evaluate
 from tfgen.training.run_directory import claimed
+from tfgen.training.tensorboard import read_history
 
 
 def short(name, *settings):
@@ -43,7 +47,9 @@ def test_a_run_directory_is_a_zoo_model(finished):
 def test_the_card_tells_everything(finished):
     card = json.loads((finished / "card.json").read_text())
     assert card["command"] == f"tfgen-train {finished.name}"
-    assert card["recipe"]["training"] == {"epochs": 2, "batch_size": 64, "seed": 0}
+    chosen = {"epochs": 2, "steps": None, "hours": None, "batch_size": 64, "seed": 0}
+    assert card["recipe"]["training"] == {**chosen, "weights": "last"}
+    assert card["training"]["steps"] == 2 * 21
     assert card["data"]["splits"] == {"train": 1293, "validation": 144, "test": 360}
     assert card["training"]["images_seen"] == 2 * 1293
     assert {"tensorflow", "keras", "python", "tfgen", "devices"} <= set(card["environment"])
@@ -84,7 +90,7 @@ def test_a_failed_run_leaves_nothing(failure, existing, tmp_path, monkeypatch):
     def fail(self, *args, **options):
         raise failure
 
-    monkeypatch.setattr(keras.Model, "fit", fail)
+    monkeypatch.setattr(loop.Loop, "run", fail)
     out = tmp_path / "run"
     if existing:
         out.mkdir()
@@ -122,10 +128,117 @@ def test_a_failed_run_takes_away_the_parents_that_it_made(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_diverged_training_says_so_and_leaves_nothing(tmp_path):
-    chosen = short("glow-digits", "learning_rate=1e12")
-    with pytest.raises(InputError, match=r"diverged.*smaller optimizer.learning_rate"):
-        run.run(chosen, tmp_path / "out")
+def test_what_the_log_holds(finished):
+    """TensorBoard's scalars are those of the history; the curve is drawn from the same."""
+    history = read_history(finished / "logs" / "history.csv")
+    assert [record["step"] for record in history] == [21, 42]
+    for split, key in (("train", "bits_per_dim"), ("validation", "val_bits_per_dim")):
+        written = scalars(finished / "logs" / split, "bits_per_dim")
+        assert written == {r["step"]: pytest.approx(r[key], rel=1e-6) for r in history}
+    rates = scalars(finished / "logs" / "train", "learning_rate")
+    assert list(rates.values()) == pytest.approx([1e-3, 1e-3])
+    texts = tensors(finished / "logs" / "train", "recipe")
+    chosen = recipe.Recipe.model_validate(tfgen.zoo.card(finished)["recipe"])
+    assert recipe.to_yaml(chosen) in texts[0].decode()
+    width, height, png = tensors(finished / "logs" / "train", "samples", 42)[:3]
+    assert (int(width), int(height)) == Image.open(finished / "samples.png").size
+    np.testing.assert_array_equal(
+        np.asarray(Image.open(io.BytesIO(png))), np.asarray(Image.open(finished / "samples.png"))
+    )
+    drawn = pictures.curve(history).axes[0].lines
+    for line, key in zip(drawn, ("bits_per_dim", "val_bits_per_dim"), strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), [1, 2])
+        np.testing.assert_array_equal(line.get_ydata(), [record[key] for record in history])
+
+
+def events(folder):
+    for path in sorted(folder.glob("events*")):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = event_pb2.Event.FromString(record.numpy())
+            yield from ((event.step, value) for value in event.summary.value)
+
+
+def scalars(folder, tag):
+    return {
+        step: float(tf.make_ndarray(value.tensor))
+        for step, value in events(folder)
+        if value.tag == tag
+    }
+
+
+def tensors(folder, tag, at=0):
+    return next(
+        tf.make_ndarray(value.tensor).ravel()
+        for step, value in events(folder)
+        if value.tag == tag and step == at
+    )
+
+
+def test_the_validation_figure_is_that_of_all_images(finished):
+    model = tfgen.zoo.load(finished)
+    images = tfgen.data.load("digits").holding_out(0.1).images("validation")
+    last = read_history(finished / "logs" / "history.csv")[-1]
+    assert last["val_bits_per_dim"] == pytest.approx(np.mean(model.bits_per_dim(images)), rel=1e-5)
+
+
+def test_averaged_weights_are_what_is_validated_and_saved(tmp_path):
+    plain = run.run(short("vae-digits"), tmp_path / "plain")
+    averaged = run.run(short("vae-digits", "temporal_averaging=true"), tmp_path / "averaged")
+    read = [read_history(out / "logs" / "history.csv") for out in (plain, averaged)]
+    for one, other in zip(*read, strict=True):  # the training itself is the same
+        assert one["bits_per_dim"] == other["bits_per_dim"]
+        assert one["val_bits_per_dim"] != other["val_bits_per_dim"]
+    # The average of section 7.2 again, from the weights after each step.
+    chosen = short("vae-digits")
+    data = tfgen.data.load("digits").holding_out(0.1)
+    keras.utils.set_random_seed(0)
+    model = recipe.build(tfgen.models, chosen.model, data.image_shape)
+    model.compile(tfgen.optimizers.Adam(1e-3), seed=0)
+    stream = data.stream("train", batch_size=64)
+    step = tf.function(model.gradient_step)
+    total = [np.zeros(weight.shape) for weight in model.weights]
+    for images in stream.from_step().take(42):
+        step(images)
+        total = [0.999 * t + 0.001 * w for t, w in zip(total, model.get_weights(), strict=True)]
+    expected = [t / (1 - 0.999**42) for t in total]
+    for found, value in zip(tfgen.zoo.load(averaged).get_weights(), expected, strict=True):
+        np.testing.assert_allclose(found, value, atol=2e-6)
+    for found, value in zip(tfgen.zoo.load(plain).get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(found, value, atol=1e-7)
+
+
+def test_the_best_weights_are_those_of_the_best_validation(tmp_path):
+    """A learning rate that rises for too long: the last validation is not the best."""
+    settings = ("epochs=6", "warmup_steps=126", "optimizer.learning_rate=1.0")
+    outs = {
+        kind: run.run(short("vae-digits", f"weights={kind}", *settings), tmp_path / kind)
+        for kind in ("best", "last")
+    }
+    images = tfgen.data.load("digits").holding_out(0.1).images("validation")
+    history = read_history(outs["best"] / "logs" / "history.csv")
+    bits = [record["val_bits_per_dim"] for record in history]
+    assert min(bits) < bits[-1]
+    for kind, expected in (("best", min(bits)), ("last", bits[-1])):
+        found = np.mean(tfgen.zoo.load(outs[kind]).bits_per_dim(images))
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_networks_in_bfloat16_train_from_a_recipe(tmp_path):
+    out = run.run(short("glow-digits", "network_dtype=bfloat16"), tmp_path / "run")
+    history = read_history(out / "logs" / "history.csv")
+    assert history[1]["val_bits_per_dim"] < history[0]["val_bits_per_dim"]
+    assert tfgen.zoo.card(out)["recipe"]["model"]["network_dtype"] == "bfloat16"
+
+
+def test_a_dry_run_says_what_would_be_and_writes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    chosen = short("glow-digits", "batch_size=100")
+    found = run.dry_run(chosen)
+    said = " ".join(capsys.readouterr().out.split())
+    parameters = recipe.build(tfgen.models, chosen.model, (8, 8, 1)).count_params()
+    assert f"Glow of {parameters:,} parameters" in said
+    assert "26 steps, 13 an epoch, of 100 images" in said
+    assert f"about: {found.total / 2**20:.1f} MiB" in said
     assert list(tmp_path.iterdir()) == []
 
 

@@ -101,7 +101,7 @@ def test_a_model_trained_by_keras_own_adam_is_the_same_model():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("both", None), "auto, single, mirrored, got 'both'"),
+        (("both", None), "auto, single, mirrored, multi_worker, got 'both'"),
         (("auto", "cpu"), "must be cpu:N or gpu:N"),
         (("auto", "cpu:0"), "must be cpu:N or gpu:N"),
         (("auto", "tpu:2"), "must be cpu:N or gpu:N"),

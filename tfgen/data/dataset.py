@@ -6,6 +6,8 @@ import operator
 import numpy as np
 import tensorflow as tf
 
+from tfgen.data import stream
+from tfgen.data.augmentation import Augmentation
 from tfgen.errors import InputError
 
 _IN_MEMORY_BYTES = 2**29  # larger splits are streamed by `tf_data`
@@ -109,19 +111,14 @@ class Dataset:
         >>> batches.element_spec, len(batches)
         (TensorSpec(shape=(None, 8, 8, 1), dtype=tf.uint8, name=None), 15)
         """
-        stored = self._where(split)
-        if operator.index(batch_size) < 1:
-            raise InputError(f"batch_size is {batch_size}; give a positive whole number")
-        if labels and not self._has_labels():
-            raise InputError(f"{self.name} has no labels")
+        stored = self._checked(split, batch_size, labels)
         if self._bytes(split) <= _IN_MEMORY_BYTES:
             batches = self._from_memory(split, batch_size, shuffle, seed, drop_remainder)
         else:
-            buffer = max(1, _IN_MEMORY_BYTES // int(np.prod(self.image_shape)))
             batches = self._reader.batches(
                 *stored,
                 batch_size,
-                shuffle_buffer=buffer if shuffle else 0,
+                shuffle_buffer=self._buffer() if shuffle else 0,
                 seed=seed,
                 partial=not drop_remainder,
             )
@@ -130,6 +127,69 @@ class Dataset:
             return (batch["image"], self._labels_of(batch)) if labels else batch["image"]
 
         return batches.map(chosen, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    def stream(
+        self,
+        split: str,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        labels: bool = False,
+        augmentation: Augmentation | None = None,
+    ) -> stream.Stream:
+        """The batches of a training: the same ones again from any step on, for any replicas.
+
+        Splits up to 512 MB are held in memory and shuffled perfectly. Larger ones are streamed;
+        shuffling then mixes the files and 512 MB of images at a time, every worker reads all
+        records, and beginning in the middle of an epoch reads past those before.
+
+        Args:
+            split: one of `splits`.
+            batch_size: images in a global batch.
+            seed: of the order of each epoch, and of the augmentation.
+            shuffle: whether the order differs from the fixed one.
+            labels: yields (images, labels).
+            augmentation: of the images.
+
+        Raises:
+            InputError: there is no such split, no labels, or `batch_size` is not positive.
+
+        Example:
+
+        >>> import tfgen
+        >>> stream = tfgen.data.load("digits").stream("train", batch_size=100)
+        >>> stream.steps_per_epoch, stream.global_batch(20).shape
+        (15, TensorShape([100, 8, 8, 1]))
+        """
+        stored = self._checked(split, batch_size, labels)
+        if self._bytes(split) <= _IN_MEMORY_BYTES:
+            arrays = self._arrays(split)
+            source = stream.in_memory(
+                {"image": arrays["image"], "labels": self._labels_of(arrays) if labels else None},
+                self.splits[split],
+            )
+        else:
+            source = stream.from_files(
+                lambda seed: self._reader.batches(
+                    *stored,
+                    batch_size,
+                    shuffle_buffer=self._buffer() if shuffle else 0,
+                    seed=seed,
+                    reshuffle=False,
+                ),
+                batch_size,
+                self.image_shape,
+                self._labels_of if labels else lambda batch: None,
+            )
+        return stream.Stream(
+            count=self.splits[split],
+            batch_size=batch_size,
+            seed=seed,
+            shuffle=shuffle,
+            augmentation=augmentation or Augmentation(),
+            _source=source,
+        )
 
     def holding_out(self, fraction: float) -> "Dataset":
         """The data set with the last `fraction` of "train" as "validation", unless it has one.
@@ -164,6 +224,19 @@ class Dataset:
             provenance=self.provenance | {"held_out": fraction},
             _stored=pieces | _without_train(self._stored),
         )
+
+    def _checked(self, split, batch_size, labels):
+        """Where the split is stored."""
+        stored = self._where(split)
+        if operator.index(batch_size) < 1:
+            raise InputError(f"batch_size is {batch_size}; give a positive whole number")
+        if labels and not self._has_labels():
+            raise InputError(f"{self.name} has no labels")
+        return stored
+
+    def _buffer(self):
+        """Images that are mixed at a time."""
+        return max(1, _IN_MEMORY_BYTES // int(np.prod(self.image_shape)))
 
     def _where(self, split):
         if split not in self._stored:

@@ -20,13 +20,24 @@ class PreparedReader:
         self.label_keys = [key for key in self._spec if key != "image"]
         self.place = str(builder.data_path)
 
-    def batches(self, split, start, stop, batch_size, *, shuffle_buffer=0, seed=0, partial=True):
+    def batches(
+        self,
+        split,
+        start,
+        stop,
+        batch_size,
+        *,
+        shuffle_buffer=0,
+        seed=0,
+        reshuffle=True,
+        partial=True,
+    ):
         """Batches of the examples [start, stop) of a split: dicts of `image` and labels.
 
         Args:
-            shuffle_buffer: examples that are mixed at a time, in another order each epoch;
-                0: the fixed order.
+            shuffle_buffer: examples that are mixed at a time; 0: the fixed order.
             seed: of the shuffling.
+            reshuffle: whether each epoch has another order.
             partial: whether a last batch of fewer examples is kept.
         """
         pieces = self._splits[f"{split}[{start}:{stop}]"].file_instructions
@@ -38,7 +49,7 @@ class PreparedReader:
             )
         )
         if shuffle_buffer:
-            files = files.shuffle(len(pieces), seed=seed, reshuffle_each_iteration=True)
+            files = files.shuffle(len(pieces), seed=seed, reshuffle_each_iteration=reshuffle)
         records = files.interleave(
             lambda file, skip, take: (
                 tf.data.TFRecordDataset(file, buffer_size=2**20).skip(skip).take(take)
@@ -47,7 +58,7 @@ class PreparedReader:
         )
         records = records.apply(tf.data.experimental.assert_cardinality(stop - start))
         if shuffle_buffer:
-            records = records.shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=True)
+            records = records.shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=reshuffle)
         records = records.batch(batch_size, drop_remainder=not partial)
         return records.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 

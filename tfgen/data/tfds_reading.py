@@ -13,13 +13,24 @@ class TFDSReader:
         self.label_keys = list(self._scalars)
         self.place = str(builder.data_path)
 
-    def batches(self, split, start, stop, batch_size, *, shuffle_buffer=0, seed=0, partial=True):
+    def batches(
+        self,
+        split,
+        start,
+        stop,
+        batch_size,
+        *,
+        shuffle_buffer=0,
+        seed=0,
+        reshuffle=True,
+        partial=True,
+    ):
         """As `PreparedReader.batches`."""
         config = tfds.ReadConfig(
             try_autocache=False,
             interleave_cycle_length=16 if shuffle_buffer else 1,
             shuffle_seed=seed,
-            shuffle_reshuffle_each_iteration=True,
+            shuffle_reshuffle_each_iteration=reshuffle,
         )
         examples = self._builder.as_dataset(
             split=f"{split}[{start}:{stop}]",
@@ -27,7 +38,9 @@ class TFDSReader:
             read_config=config,
         ).map(self._fitted, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         if shuffle_buffer:
-            examples = examples.shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=True)
+            examples = examples.shuffle(
+                shuffle_buffer, seed=seed, reshuffle_each_iteration=reshuffle
+            )
         return examples.batch(batch_size, drop_remainder=not partial)
 
     def _fitted(self, example):

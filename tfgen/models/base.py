@@ -228,14 +228,27 @@ class GenerativeModel(keras.Model):
 
     def train_step(self, data):
         images, labels = self._images_and_labels(data)
-        noise = StepNoise(self._seed, self.optimizer.iterations, images)
+        return self._updated_metrics(self.gradient_step(images, labels))
+
+    def gradient_step(self, images, labels=None):
+        """One step of the optimizer, on this replica's part of the global batch.
+
+        The loss is averaged over the global batch: gradients are summed over the replicas.
+
+        Shapes: uint8 `[N, H, W, C]`, labels or None `-> float32 [N]`, the negative log-likelihood
+        in nats.
+        """
+        nats, gradients = self.gradients(images, labels)
+        self.optimizer.apply(gradients, self.trainable_weights)
+        return nats
+
+    def gradients(self, images, labels=None):
+        """The negative log-likelihood in nats, `[N]`, and the gradient of each trainable weight."""
+        noise = StepNoise(self._seed, self.optimizer._iterations, images)
         with tf.GradientTape() as tape:
             nats, losses = self._training_loss(images, labels, noise)
             loss = self.optimizer.scale_loss(tf.reduce_sum(losses) / noise.global_batch_size)
-        weights = self.trainable_weights
-        gradients = tape.gradient(loss, [weight.value for weight in weights])
-        self.optimizer.apply(gradients, weights)
-        return self._updated_metrics(nats)
+        return nats, tape.gradient(loss, [weight.value for weight in self.trainable_weights])
 
     def test_step(self, data):
         images, _ = self._images_and_labels(data)

@@ -69,15 +69,14 @@ def curve(history):
     """bits/dim against epochs.
 
     Args:
-        history: of a `keras.callbacks.History`: lists `bits_per_dim` and, where there is a
-            validation split, `val_bits_per_dim`.
+        history: of a `tfgen.training.loop.Loop`.
     """
     figure = matplotlib.figure.Figure(figsize=(6, 4), dpi=120, layout="constrained")
     axes = figure.subplots()
-    epochs = range(1, len(history["bits_per_dim"]) + 1)
-    axes.plot(epochs, history["bits_per_dim"], label="train")
-    if "val_bits_per_dim" in history:
-        axes.plot(epochs, history["val_bits_per_dim"], label="validation")
+    for key, label in (("bits_per_dim", "train"), ("val_bits_per_dim", "validation")):
+        points = [(record["epoch"], record[key]) for record in history if key in record]
+        if points:
+            axes.plot(*zip(*points, strict=True), label=label)
     axes.set(xlabel="epoch", ylabel="bits/dim")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

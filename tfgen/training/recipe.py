@@ -5,15 +5,18 @@ This module does not import TensorFlow unless it must name the arguments of a mo
 
 import difflib
 import inspect
+import io
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 from ruamel.yaml import YAML, YAMLError
 
 import tfgen
 from tfgen.errors import InputError
+
+LENGTHS = ("epochs", "steps", "hours")
 
 
 class _Section(pydantic.BaseModel):
@@ -44,12 +47,57 @@ class Optimizer(_Section):
     learning_rate: float = pydantic.Field(1e-3, gt=0)
 
 
-class Training(_Section):
-    """How long and how: epochs, images a step over all replicas, the seed of everything random."""
+class Schedule(_Section):
+    """The learning rate over the steps: see `tfgen.training.schedule`."""
 
-    epochs: int = pydantic.Field(ge=1)
+    warmup_steps: int = pydantic.Field(0, ge=0)
+    decay: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    final: float = pydantic.Field(0.01, ge=0, le=1)
+
+    @pydantic.model_validator(mode="after")
+    def _never_zero_of_an_exponential(self):
+        if self.decay == "exponential" and self.final == 0:
+            raise ValueError("an exponential decay never reaches final=0")
+        return self
+
+
+class Augmentation(_Section):
+    """Changes of the training images: see `tfgen.data.augmentation`."""
+
+    shift: int = pydantic.Field(0, ge=0)
+    flip: bool = False
+
+
+class Training(_Section):
+    """How long (one of epochs, steps and hours), and how.
+
+    Images a step over all replicas, the seed of everything random, and which weights become the
+    model: those of the last step or those with the best validation.
+    """
+
+    epochs: int | None = pydantic.Field(None, ge=1)
+    steps: int | None = pydantic.Field(None, ge=1)
+    hours: float | None = pydantic.Field(None, gt=0)
     batch_size: int = pydantic.Field(64, ge=1)
     seed: int = pydantic.Field(0, ge=0, lt=2**31)
+    weights: Literal["last", "best"] = "last"
+
+    @pydantic.model_validator(mode="after")
+    def _one_length(self):
+        given = [name for name in LENGTHS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"one of {', '.join(LENGTHS)} is needed, there is {' and '.join(given) or 'none'}"
+            )
+        return self
+
+
+class Checkpoint(_Section):
+    """How often the training is saved, and how many of the saved states are kept."""
+
+    every_steps: int | None = pydantic.Field(1000, ge=1)
+    every_minutes: float | None = pydantic.Field(10.0, gt=0)
+    keep: int = pydantic.Field(3, ge=1)
 
 
 class Recipe(_Section):
@@ -61,7 +109,10 @@ class Recipe(_Section):
         data: which images.
         model: a class of `tfgen.models` and its arguments.
         optimizer: a class of `tfgen.optimizers` and its arguments.
-        training: epochs, batch size, seed.
+        schedule: of the learning rate.
+        augmentation: of the training images.
+        training: how long, batch size, seed.
+        checkpoint: how often to save.
 
     Example:
 
@@ -76,7 +127,10 @@ class Recipe(_Section):
     data: Data
     model: Model
     optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    augmentation: Augmentation = Augmentation()
     training: Training
+    checkpoint: Checkpoint = Checkpoint()
 
     def to_dict(self):
         """The recipe as it would stand in a file."""
@@ -112,9 +166,9 @@ def load(name_or_file, settings=(), values=None):
     source = str(name_or_file)
     recipe = _validate(content, source)
     for setting in settings:
-        recipe = _with_value(recipe, *_parse(setting), f"--set {setting}")
+        recipe = with_value(recipe, *_parse(setting), f"--set {setting}")
     for key, value in (values or {}).items():
-        recipe = _with_value(recipe, key, value, key)
+        recipe = with_value(recipe, key, value, key)
     return recipe
 
 
@@ -124,13 +178,13 @@ def build(package, section, *arguments, **options):
     Args:
         package: `tfgen.models` or `tfgen.optimizers`.
         section: of the recipe.
-        arguments, options: of the class, besides those of the section.
+        arguments, options: of the class, besides those of the section or instead of them.
 
     Raises:
         InputError: an unknown class or argument, and whatever the class refuses.
     """
     cls = _class(package, section.class_name)
-    chosen = section.model_dump(exclude={"class_name"})
+    chosen = {**section.model_dump(exclude={"class_name"}), **options}
     known = _argument_names(cls)
     for key in chosen:
         if key not in known:
@@ -138,12 +192,21 @@ def build(package, section, *arguments, **options):
                 f"{section.class_name} has no argument {key!r}; {_nearest(key, known)}"
             )
     try:
-        return cls(*arguments, **chosen, **options)
+        return cls(*arguments, **chosen)
     except InputError:
         raise
     except (TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{section.class_name} refuses its arguments: {reason}") from error
+
+
+def to_yaml(recipe):
+    """The recipe as the text of a file."""
+    text = io.StringIO()
+    writer = YAML()
+    writer.default_flow_style = False
+    writer.dump(recipe.to_dict(), text)
+    return text.getvalue()
 
 
 def _read(name_or_file):
@@ -185,6 +248,8 @@ def _first_problem(error):
         return f"no key {key!r}; {_nearest(key, _schema_keys())}"
     if problem["type"] == "missing":
         return f"the key {key!r} is missing"
+    if problem["type"] == "value_error":
+        return f"{key}: {problem['ctx']['error']}"
     return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
 
 
@@ -205,12 +270,25 @@ def _parse(setting):
         raise InputError(f"--set {setting}: {text!r} is not a YAML value") from None
 
 
-def _with_value(recipe, key, value, source):
+def with_value(recipe, key, value, source):
+    """The recipe with another value.
+
+    Args:
+        recipe: a `Recipe`.
+        key: as for `load`.
+        value: of it.
+        source: where the value comes from, for errors.
+
+    Raises:
+        InputError: an unknown key, a value of the wrong type or range.
+    """
     content = recipe.to_dict()
     *sections, last = _resolve(key, recipe).split(".")
     target = content
     for section in sections:
         target = target[section]
+    if sections == ["training"] and last in LENGTHS:
+        target.update(dict.fromkeys(LENGTHS))  # The new length stands instead of the old one.
     target[last] = value
     return _validate(content, source)
 
@@ -271,10 +349,14 @@ def _leaves(content, prefix=""):
 
 
 def _schema_keys():
-    sections = {"data": Data, "model": Model, "optimizer": Optimizer, "training": Training}
     return [
         *Recipe.model_fields,
-        *(f"{s}.{f.alias or n}" for s, c in sections.items() for n, f in c.model_fields.items()),
+        *(
+            f"{section}.{field.alias or name}"
+            for section, part in Recipe.model_fields.items()
+            if isinstance(part.annotation, type) and issubclass(part.annotation, _Section)
+            for name, field in part.annotation.model_fields.items()
+        ),
     ]
 
 

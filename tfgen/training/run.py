@@ -2,21 +2,27 @@
 
 import os
 import platform
-import time
+from pathlib import Path
 
 import keras
 import tensorflow as tf
 from rich.console import Console
 
 import tfgen
+from tfgen.data.augmentation import Augmentation
 from tfgen.errors import InputError
 from tfgen.models import preset
-from tfgen.training import pictures, recipe, report
+from tfgen.training import memory, pictures, recipe, report, run_directory
 from tfgen.training import strategy as strategies
-from tfgen.training.divergence import StopAtDivergence
+from tfgen.training.checkpoint import Checkpoints
 from tfgen.training.evaluation import evaluate
+from tfgen.training.loop import Loop
 from tfgen.training.progress import ProgressBar
-from tfgen.training.run_directory import claimed
+from tfgen.training.schedule import WarmupDecay
+from tfgen.training.signals import StoppedError
+from tfgen.training.tensorboard import TensorBoard
+
+LOGS = "logs"
 
 
 def run(
@@ -25,7 +31,8 @@ def run(
     """Train what a recipe says, evaluate it on the test split, and save it.
 
     The directory then holds `config.json`, `model.weights.h5`, `card.json`, `README.md`, pictures
-    and TensorBoard's `logs`; `tfgen.zoo.load` reads it. If the training fails, nothing is left.
+    and `logs`; `tfgen.zoo.load` reads it. If the training fails before its first checkpoint,
+    nothing is left; afterwards `resume` goes on with it.
 
     Args:
         chosen: a `Recipe`.
@@ -36,11 +43,12 @@ def run(
         console: a `rich.console.Console` to report to.
 
     Returns:
-        The path of the directory.
+        The path of the directory; None in a worker that is not the chief.
 
     Raises:
         InputError: a directory that holds something already, missing data, a recipe that its model
             refuses, a training that diverged.
+        StoppedError: SIGINT or SIGTERM came; the training was saved.
 
     Example:
 
@@ -49,40 +57,272 @@ def run(
     >>> short = recipe.load("vae-digits", ["epochs=1"])
     >>> directory = run.run(short, tempfile.mkdtemp() + "/run")
     VAE of 102,224 parameters, 1,293 images (8, 8, 1) of digits, 1 device
+    21 steps, 21 an epoch, of 64 images; learning rate 0.001
     epoch 1/1: ...
     >>> tfgen.zoo.card(directory)["metrics"]["nats"]["unit"]
     'nats/image'
     """
+    settings = {"data_dir": data_dir, "strategy": strategy, "devices": devices, "command": command}
     console = console or Console()
-    with claimed(out, chosen.name) as out:
-        distribution = strategies.choose(strategy, devices)
-        data = tfgen.data.load(
-            chosen.data.source,
-            data_dir=data_dir,
-            image_shape=chosen.data.image_shape,
-            options=chosen.data.options,
-        )
-        if chosen.data.validation:
-            data = data.holding_out(chosen.data.validation)
-        keras.utils.set_random_seed(chosen.training.seed)
-        with distribution.scope():
-            model = recipe.build(tfgen.models, chosen.model, data.image_shape)
-            _check_classes(model, data)
-            optimizer = recipe.build(tfgen.optimizers, chosen.optimizer)
-            model.compile(optimizer, seed=chosen.training.seed)
-        replicas = distribution.num_replicas_in_sync
-        console.print(
-            f"{chosen.model.class_name} of {model.count_params():,} parameters, "
-            f"{data.splits['train']:,} images {data.image_shape} of {data.name}, "
-            f"{replicas} device{'s' if replicas > 1 else ''}",
-            soft_wrap=True,
-            highlight=False,
-        )
-        history, seconds = _fit(model, chosen.training, data, out, console)
-        card = _card(chosen, data, model, history, seconds, distribution, command)
-        card["name"] = out.resolve().name
-        _write(model, card, data, history, out)
+    distribution = strategies.choose(strategy, devices)
+    if not strategies.is_chief(distribution):
+        training = _Training(chosen, distribution, settings, _shared(out), console)
+        training.plan()
+        _follow(training)
+        return None
+    if strategies.worker_count(distribution) > 1:
+        _shared(out)
+    with run_directory.claimed(out, chosen.name) as out:
+        training = _Training(chosen, distribution, settings, out, console)
+        training.plan()
+        training.train()
+        training.finish()
     return out
+
+
+def resume(out, *, data_dir=None, strategy=None, devices=None, console=None):
+    """Go on with a training that was stopped or killed, from its newest checkpoint.
+
+    Args:
+        out: the directory of the run.
+        data_dir, strategy, devices: by default those of the run.
+        console: a `rich.console.Console` to report to.
+
+    Returns:
+        The path of the directory; None in a worker that is not the chief.
+
+    Raises:
+        InputError: no unfinished run there, or another process is at it; and as `run`.
+        StoppedError: as `run`.
+    """
+    console = console or Console()
+    plan = run_directory.plan_of(out)
+    given = {"data_dir": data_dir, "strategy": strategy, "devices": devices}
+    settings = {**plan["settings"], **{k: v for k, v in given.items() if v is not None}}
+    distribution = strategies.choose(settings["strategy"], settings["devices"])
+    chosen = recipe.Recipe.model_validate(plan["recipe"])
+    if not strategies.is_chief(distribution):
+        training = _Training(chosen, distribution, settings, Path(out), console)
+        training.resume()
+        _follow(training)
+        return None
+    with run_directory.claimed_again(out) as out:
+        training = _Training(chosen, distribution, settings, out, console)
+        training.resume()
+        training.train()
+        training.finish()
+    return out
+
+
+def dry_run(chosen, *, data_dir=None, strategy="auto", devices=None, console=None):
+    """Say what a training would be, without starting it: parameters, memory and steps.
+
+    Args:
+        chosen: a `Recipe`.
+        data_dir, strategy, devices, console: as for `run`.
+
+    Returns:
+        The memory that each device needs, a `tfgen.training.memory.Memory`.
+
+    Raises:
+        InputError: missing data, a recipe that its model refuses.
+    """
+    settings = {"data_dir": data_dir}
+    distribution = strategies.choose(strategy, devices)
+    training = _Training(chosen, distribution, settings, None, console or Console())
+    return training.estimate()
+
+
+def _follow(training):
+    """The part of a worker that is not the chief: it trains, and writes nothing."""
+    training.train()
+    training.wait_for_all()
+
+
+def _shared(out):
+    if out is None:
+        raise InputError("several workers need --out DIR, a directory that all of them see")
+    return Path(out)
+
+
+class _Training:
+    """From a recipe to a run directory, in steps that a resumption shares."""
+
+    def __init__(self, chosen, distribution, settings, out, console):
+        self._chosen, self._settings, self._out = chosen, settings, out
+        self._distribution, self._console = distribution, console
+        self._is_chief = strategies.is_chief(distribution)
+        self._data = _data(chosen, settings["data_dir"])
+        keras.utils.set_random_seed(chosen.training.seed)
+        steps = _planned_steps(chosen.training, self._data.splits["train"])
+        self._schedule = WarmupDecay(
+            chosen.optimizer.learning_rate, steps or 1, **chosen.schedule.model_dump()
+        )
+        with distribution.scope():
+            self._model = recipe.build(tfgen.models, chosen.model, self._data.image_shape)
+            _check_classes(self._model, self._data)
+            optimizer = recipe.build(
+                tfgen.optimizers, chosen.optimizer, learning_rate=self._schedule
+            )
+            self._model.compile(
+                optimizer,
+                seed=chosen.training.seed,
+                jit_compile=strategies.compiles(distribution),
+            )
+        replicas = distribution.num_replicas_in_sync
+        self._say(
+            f"{chosen.model.class_name} of {self._model.count_params():,} parameters, "
+            f"{self._data.splits['train']:,} images {self._data.image_shape} of {self._data.name}, "
+            f"{replicas} device{'s' if replicas > 1 else ''}"
+        )
+        self._steps = steps
+
+    def plan(self):
+        """Fix how many steps there are, and write down what a resumption needs."""
+        self._loop = self._new_loop(self._steps or 1)
+        if self._steps is None:
+            self._measure()
+        if not self._is_chief:
+            return
+        path = self._out / run_directory.PLAN
+        path.parent.mkdir(exist_ok=True)
+        plan = {"recipe": self._chosen.to_dict(), "settings": self._settings}
+        preset.write_atomically(path, lambda file: file.write_text(preset.to_json(plan), "utf-8"))
+
+    def resume(self):
+        """Go back to the newest checkpoint; to the start if the run was killed before any."""
+        self._loop = self._new_loop(self._steps)
+        if not run_directory.can_be_resumed(self._out):
+            self._say("no checkpoint yet: from the start")
+            return
+        for path, reason in self._loop.resume():
+            self._say(f"{path.name} is damaged ({reason}): going back to the one before")
+        self._say(f"resumed at step {self._loop.step:,} of {self._loop.total_steps:,}")
+
+    def estimate(self):
+        """Say how many steps there are and what memory they need."""
+        replicas = self._distribution.num_replicas_in_sync
+        each = -(-self._chosen.training.batch_size // replicas)
+        steps = f"{self._steps:,} steps" if self._steps else "as many steps as there is time for"
+        images = self._data.splits["train"]
+        per_epoch = -(-images // self._chosen.training.batch_size)
+        self._say(
+            f"{steps}, {per_epoch:,} an epoch, of {self._chosen.training.batch_size:,} images"
+        )
+        found = memory.estimate(self._model, each)
+        self._say(
+            f"memory of each device, about: {_mib(found.total)} MiB "
+            f"({_mib(found.weights)} weights, {_mib(found.optimizer)} optimizer, "
+            f"{_mib(found.step)} for the step of {each:,} images)"
+        )
+        return found
+
+    def train(self):
+        self._state_the_plan()
+        try:
+            self._loop.run()
+        except StoppedError as stopped:
+            raise stopped.with_message(
+                f"stopped at step {self._loop.step:,} of {self._loop.total_steps:,} and saved; "
+                f"go on with: tfgen-train --resume --out {self._out}"
+            ) from None
+
+    def finish(self):
+        """Evaluate and write the model."""
+        self._loop.choose(self._chosen.training.weights)
+        card = _card(self._chosen, self._data, self._model, self._loop, self._distribution)
+        card["command"] = self._settings["command"]
+        card["name"] = self._out.resolve().name
+        _write(self._model, card, self._data, self._loop, self._out)
+        self.wait_for_all()
+
+    def wait_for_all(self):
+        """Return when every worker is done."""
+        self._loop.wait_for_all()
+
+    def _new_loop(self, steps):
+        chosen, data, model = self._chosen, self._data, self._model
+        training, checkpoint = chosen.training, chosen.checkpoint
+        labels = getattr(model, "num_classes", None) is not None
+        train = data.stream(
+            "train",
+            batch_size=training.batch_size,
+            seed=training.seed,
+            labels=labels,
+            augmentation=Augmentation(**chosen.augmentation.model_dump()),
+        )
+        validation = None
+        if "validation" in data.splits:
+            validation = data.stream("validation", batch_size=training.batch_size, shuffle=False)
+        return Loop(
+            model,
+            self._distribution,
+            train,
+            validation,
+            steps,
+            Checkpoints(self._out / run_directory.CHECKPOINTS, checkpoint.keep),
+            every_steps=checkpoint.every_steps,
+            every_minutes=checkpoint.every_minutes,
+            writes=self._is_chief,
+            watchers=[
+                ProgressBar(self._console),
+                TensorBoard(self._out / LOGS, recipe.to_yaml(chosen)),
+            ]
+            if self._is_chief
+            else [],
+        )
+
+    def _measure(self):
+        """From hours to steps, once and for all."""
+        hours = self._chosen.training.hours
+        steps = self._loop.steps_in(3600 * hours)
+        self._schedule.total_steps = steps
+        self._chosen = recipe.with_value(self._chosen, "training.steps", steps, "training.hours")
+        self._say(f"{hours:g} hours are {steps:,} steps on this machine")
+        self._loop = self._new_loop(steps)
+
+    def _state_the_plan(self):
+        loop, replicas = self._loop, self._distribution.num_replicas_in_sync
+        size = self._chosen.training.batch_size
+        workers = strategies.worker_count(self._distribution)
+        share = f", {-(-size // replicas)} on each of {replicas} devices" if replicas > 1 else ""
+        share += f" of {workers} workers" if workers > 1 else ""
+        schedule = self._schedule
+        rate = f"learning rate {schedule.peak:g}"
+        if schedule.decay != "constant":
+            rate += f", {schedule.decay} decay to {schedule.peak * schedule.final:g}"
+        if schedule.warmup_steps:
+            rate += f", {schedule.warmup_steps:,} steps of warm-up"
+        self._say(
+            f"{loop.total_steps:,} steps, {loop.stream.steps_per_epoch:,} an epoch, of {size:,} "
+            f"images{share}; {rate}"
+        )
+
+    def _say(self, text):
+        if not self._is_chief:
+            return
+        self._console.print(text, soft_wrap=True, highlight=False)
+
+
+def _data(chosen, data_dir):
+    data = tfgen.data.load(
+        chosen.data.source,
+        data_dir=data_dir,
+        image_shape=chosen.data.image_shape,
+        options=chosen.data.options,
+    )
+    return data.holding_out(chosen.data.validation) if chosen.data.validation else data
+
+
+def _mib(size):
+    return f"{size / 2**20:,.1f}"
+
+
+def _planned_steps(training, images):
+    """Steps of the whole training; None where the time decides."""
+    if training.hours is not None:
+        return None
+    return training.steps or training.epochs * -(-images // training.batch_size)
 
 
 def _check_classes(model, data):
@@ -92,44 +332,18 @@ def _check_classes(model, data):
         raise InputError(f"model.num_classes is {wanted}, and {data.name} has {found}")
 
 
-def _fit(model, training, data, out, console):
-    labels = getattr(model, "num_classes", None) is not None
-
-    def batches(split, **options):
-        return data.tf_data(split, batch_size=training.batch_size, labels=labels, **options)
-
-    bar = ProgressBar(training.epochs, data.splits["train"], console)
-    start = time.perf_counter()
-    try:
-        history = model.fit(
-            batches("train", shuffle=True, seed=training.seed),
-            epochs=training.epochs,
-            validation_data=batches("validation") if "validation" in data.splits else None,
-            callbacks=[
-                bar,
-                StopAtDivergence(),
-                keras.callbacks.TensorBoard(out / "logs", write_graph=False),
-            ],
-            shuffle=False,
-            verbose=0,
-        )
-    finally:
-        bar.close()
-    return history.history, time.perf_counter() - start
-
-
-def _card(chosen, data, model, history, seconds, distribution, command):
-    epochs = len(history["bits_per_dim"])
+def _card(chosen, data, model, loop, distribution):
+    epochs = loop.total_steps / loop.stream.steps_per_epoch
     return {
         "summary": chosen.summary or f"{chosen.model.class_name} of {data.name}",
-        "command": command,
         "metrics": evaluate(model, data, "test"),
         "data": {"name": data.name, "splits": data.splits, **data.provenance},
         "recipe": chosen.to_dict(),
         "training": {
-            "epochs": epochs,
-            "images_seen": epochs * data.splits["train"],
-            "seconds": round(seconds, 1),
+            "epochs": round(epochs, 3),
+            "steps": loop.total_steps,
+            "images_seen": round(epochs * data.splits["train"]),
+            "seconds": round(loop.seconds, 1),
             "replicas": distribution.num_replicas_in_sync,
         },
         "environment": {
@@ -144,7 +358,7 @@ def _card(chosen, data, model, history, seconds, distribution, command):
     }
 
 
-def _write(model, card, data, history, out):
+def _write(model, card, data, loop, out):
     test = data.images("test")[:32]
     pictures.samples(model).save(out / "samples.png")
     if model.bound == "exact":  # A flow's reconstructions are the images themselves.
@@ -153,7 +367,7 @@ def _write(model, card, data, history, out):
     else:
         second = "reconstructions"
         pictures.reconstructions(model, test).save(out / "reconstructions.png")
-    pictures.curve(history).savefig(out / "curve.png")
+    pictures.curve(loop.history).savefig(out / "curve.png")
     card = {
         **card,
         "pictures": ["samples", second, "curve"],

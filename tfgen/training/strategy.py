@@ -1,14 +1,16 @@
-"""Where a training runs: one device, or several that mirror each other."""
+"""Where a training runs: one device, several that mirror each other, or several machines."""
 
 import contextlib
 import functools
+import json
+import os
 import re
 
 import tensorflow as tf
 
 from tfgen.errors import InputError
 
-STRATEGIES = ("auto", "single", "mirrored")
+STRATEGIES = ("auto", "single", "mirrored", "multi_worker")
 
 
 def choose(strategy="auto", devices=None):
@@ -16,13 +18,17 @@ def choose(strategy="auto", devices=None):
 
     Args:
         strategy: "single" is one device; "mirrored" is `MirroredStrategy` over all devices asked
-            for; "auto" mirrors if there is more than one and is "single" otherwise.
+            for; "multi_worker" is `MultiWorkerMirroredStrategy` over the machines that the
+            environment variable TF_CONFIG lists, and must be chosen before TensorFlow has computed
+            anything; "auto" is "multi_worker" if TF_CONFIG lists several, "mirrored" if there is
+            more than one device, and "single" otherwise.
         devices: "cpu:N" leaves GPUs alone and splits the CPU into N logical devices, which must
             happen before TensorFlow has used them; "gpu:N" takes the first N GPUs; by default all
             GPUs, or else the CPU.
 
     Raises:
-        InputError: an unknown strategy, devices that are not there or can no longer be made.
+        InputError: an unknown strategy, devices that are not there or can no longer be made, a
+            TF_CONFIG that names no workers.
 
     Example:
 
@@ -32,10 +38,71 @@ def choose(strategy="auto", devices=None):
     """
     if strategy not in STRATEGIES:
         raise InputError(f"--strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
+    workers = _workers()
+    if strategy == "multi_worker" or (strategy == "auto" and workers > 1):
+        if not workers:
+            raise InputError(
+                "--strategy multi_worker: the environment variable TF_CONFIG must list the "
+                'workers, as {"cluster": {"worker": ["HOST:PORT", ...]}, '
+                '"task": {"type": "worker", "index": 0}}'
+            )
+        return _multi_worker(devices)
     names = _device_names(devices)
     if strategy == "single" or (strategy == "auto" and len(names) == 1):
         return tf.distribute.get_strategy()
     return _mirrored(tuple(names))
+
+
+def compiles(strategy):
+    """Whether XLA should compile the steps: on one GPU; it slows CPUs down, and replicas cannot."""
+    alone = strategy.num_replicas_in_sync == 1 and worker_count(strategy) == 1
+    return alone and bool(tf.config.list_logical_devices("GPU"))
+
+
+def is_chief(strategy):
+    """Whether this process is the one of all workers that writes."""
+    resolver = strategy.cluster_resolver
+    if resolver is None or resolver.task_type in (None, "", "chief"):
+        return True
+    has_chief = "chief" in resolver.cluster_spec().jobs
+    return not has_chief and resolver.task_type == "worker" and resolver.task_id == 0
+
+
+def worker_count(strategy):
+    """Processes that train together."""
+    resolver = strategy.cluster_resolver
+    jobs = resolver.cluster_spec().as_dict() if resolver is not None else {}
+    return max(1, sum(len(jobs.get(job, [])) for job in ("chief", "worker")))
+
+
+def _workers():
+    """How many workers TF_CONFIG lists; 0 without it."""
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return 0
+    try:
+        cluster = json.loads(text).get("cluster", {})
+        return sum(len(cluster.get(job, [])) for job in ("chief", "worker"))
+    except (ValueError, AttributeError, TypeError):
+        raise InputError(f"the environment variable TF_CONFIG is not a cluster: {text}") from None
+
+
+@functools.cache
+def _multi_worker(devices):
+    if devices is not None:
+        kind, _, count = devices.lower().partition(":")
+        if kind == "gpu":
+            _device_names(devices)
+        elif count != "1":
+            raise InputError(
+                f"--devices {devices}: several workers have one device each on CPUs, cpu:1"
+            )
+        else:
+            _before_start(lambda: tf.config.set_visible_devices([], "GPU"))
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except RuntimeError as error:
+        raise InputError(f"--strategy multi_worker: {error}") from None
 
 
 @functools.cache

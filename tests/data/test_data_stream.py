@@ -1,0 +1,160 @@
+"""The batches of a training: every image once an epoch, the same ones again from any step."""
+
+import numpy as np
+import pytest
+
+import tfgen
+from tfgen.data import dataset
+from tfgen.data.augmentation import Augmentation
+from tfgen.errors import InputError
+
+BATCH = 100
+
+
+@pytest.fixture(params=["in memory", "from files"])
+def digits(request, monkeypatch):
+    if request.param == "from files":
+        monkeypatch.setattr(dataset, "_IN_MEMORY_BYTES", 20_000)  # 312 images at a time
+    return tfgen.data.load("digits")
+
+
+def taken(batches, count):
+    return [np.asarray(batch) for batch in batches.take(count)]
+
+
+def as_rows(batches):
+    return sorted(bytes(image) for batch in batches for image in batch)
+
+
+def test_an_epoch_holds_every_image_once_in_another_order_each_time(digits):
+    stream = digits.stream("train", batch_size=BATCH, seed=1)
+    assert stream.steps_per_epoch == 15
+    batches = taken(stream.from_step(), 30)
+    assert [len(batch) for batch in batches] == [*[100] * 14, 37] * 2
+    for epoch in (batches[:15], batches[15:]):
+        assert as_rows(epoch) == as_rows([digits.images("train")])
+    assert np.mean(batches[0] == batches[15]) < 0.95
+    other = taken(digits.stream("train", batch_size=BATCH, seed=2).from_step(), 1)
+    assert (batches[0] != other[0]).any()
+    assert (batches[0] != digits.images("train")[:BATCH]).any()
+
+
+def test_without_shuffling_the_order_is_the_fixed_one(digits):
+    batches = taken(digits.stream("test", batch_size=BATCH, shuffle=False).from_step(), 8)
+    np.testing.assert_array_equal(np.concatenate(batches[:4]), digits.images("test"))
+    np.testing.assert_array_equal(np.concatenate(batches[4:]), digits.images("test"))
+
+
+@pytest.mark.parametrize("augmentation", [None, Augmentation(shift=2, flip=True)])
+@pytest.mark.parametrize("step", [0, 1, 14, 15, 37])
+def test_from_any_step_on_the_batches_are_the_same(digits, step, augmentation):
+    stream = digits.stream("train", batch_size=BATCH, seed=1, augmentation=augmentation)
+    from_start = taken(stream.from_step(), step + 5)
+    again = digits.stream("train", batch_size=BATCH, seed=1, augmentation=augmentation)
+    for found, expected in zip(taken(again.from_step(step), 5), from_start[step:], strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(again.global_batch(step), from_start[step])
+
+
+@pytest.mark.parametrize("workers", [(1,), (2,), (1, 1), (2, 2), (1, 1, 1), (3, 3)])
+def test_replicas_and_workers_divide_each_batch_among_them(digits, workers):
+    augmentation = Augmentation(shift=1, flip=True)
+    stream = digits.stream("train", batch_size=BATCH, seed=1, augmentation=augmentation)
+    replicas, first = sum(workers), 0
+    steps = range(13, 17)  # across the end of an epoch
+    whole = taken(stream.from_step(13), 4)
+    pieces = [[] for _ in steps]
+    for local in workers:
+        part = stream.from_step(13, replicas=replicas, first_replica=first, local_replicas=local)
+        for index, piece in enumerate(taken(part, 4 * local)):
+            pieces[index // local].append(piece)
+        first += local
+    for batch, parts in zip(whole, pieces, strict=True):
+        np.testing.assert_array_equal(np.concatenate(parts), batch)
+        assert max(map(len, parts)) == -(-len(batch) // replicas)
+
+
+def test_more_replicas_than_images_leave_some_without(digits):
+    stream = digits.stream("test", batch_size=7, shuffle=False)
+    last = stream.steps_per_epoch - 1  # 360 = 51 x 7 + 3
+    parts = taken(stream.from_step(last, replicas=5), 5)
+    assert [len(part) for part in parts] == [1, 1, 1, 0, 0]
+    np.testing.assert_array_equal(np.concatenate(parts), digits.images("test")[-3:])
+
+
+def test_labels_stay_with_their_images(digits):
+    images, labels = digits.images("train"), digits.labels("train")
+    known = {(bytes(image), int(label)) for image, label in zip(images, labels, strict=True)}
+    stream = digits.stream("train", batch_size=BATCH, labels=True)
+    for batch, batch_labels in stream.from_step(3, replicas=2).take(30):
+        for image, label in zip(batch.numpy(), batch_labels.numpy(), strict=True):
+            assert (bytes(image), int(label)) in known
+
+
+def test_several_labels_come_as_a_dict():
+    shapes = tfgen.data.load("shapes", options={"num_images": 30, "num_test_images": 5})
+    stream = shapes.stream("test", batch_size=5, labels=True, shuffle=False)
+    _, labels = stream.global_batch(0)
+    for key, values in shapes.labels("test").items():
+        np.testing.assert_array_equal(labels[key], values)
+
+
+def test_refusals(digits):
+    with pytest.raises(InputError, match="no split"):
+        digits.stream("training", batch_size=4)
+    with pytest.raises(InputError, match="batch_size is 0"):
+        digits.stream("train", batch_size=0)
+
+
+# Augmentation, against NumPy
+
+
+def changed(image, down, right, mirrored):
+    """One image, by padding with its edges and slicing."""
+    height, width = image.shape[:2]
+    reach = max(abs(down), abs(right))
+    padded = np.pad(image, [(reach, reach), (reach, reach), (0, 0)], mode="edge")
+    top, left = reach - down, reach - right
+    shifted = padded[top : top + height, left : left + width]
+    return shifted[:, ::-1] if mirrored else shifted
+
+
+def test_shifts_and_flips_do_what_numpy_does():
+    images = np.random.default_rng(0).integers(0, 256, (60, 5, 7, 3), "uint8")
+    augmentation = Augmentation(shift=3, flip=True)
+    draws = augmentation.draws(60, [1, 2]).numpy()
+    found = augmentation.apply(images, draws).numpy()
+    assert found.dtype == np.uint8
+    for image, draw, result in zip(images, draws, found, strict=True):
+        np.testing.assert_array_equal(result, changed(image, *draw))
+
+
+def test_every_shift_is_as_likely_as_any_other():
+    draws = Augmentation(shift=2, flip=True).draws(50_000, [0, 0]).numpy()
+    for column, values in enumerate(([-2, -1, 0, 1, 2], [-2, -1, 0, 1, 2], [0, 1])):
+        found, counts = np.unique(draws[:, column], return_counts=True)
+        assert found.tolist() == values
+        expected = 50_000 / len(values)
+        assert np.abs(counts - expected).max() < 5 * np.sqrt(expected)
+    assert np.abs(np.corrcoef(draws.T)[np.triu_indices(3, 1)]).max() < 0.03
+
+
+def test_what_is_not_asked_for_does_not_happen():
+    assert not Augmentation()
+    assert (Augmentation(shift=1).draws(1000, [0, 0]).numpy()[:, 2] == 0).all()
+    assert (Augmentation(flip=True).draws(1000, [0, 0]).numpy()[:, :2] == 0).all()
+
+
+def test_a_stream_changes_each_image_anew_in_each_epoch():
+    digits = tfgen.data.load("digits")
+    augmentation = Augmentation(shift=1)
+    plain, augmented = (
+        taken(digits.stream("test", batch_size=360, shuffle=False, augmentation=a).from_step(), 2)
+        for a in (None, augmentation)
+    )
+    still = [
+        np.mean([(a == b).all() for a, b in zip(*pair, strict=True)])
+        for pair in zip(plain, augmented, strict=True)
+    ]
+    assert all(0.05 < part < 0.25 for part in still)  # one in nine, and blank edges
+    assert (augmented[0] != augmented[1]).any()

@@ -1,0 +1,105 @@
+"""Two workers on loopback train as one device does; stopping one stops and saves both."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import tfgen
+from tfgen.errors import InputError
+from tfgen.training import recipe, run, strategy
+from tfgen.training.tensorboard import read_history
+
+SETTINGS = ["epochs=4", "batch_size=65", "hidden_units=[16]", "temporal_averaging=true"]
+WORKER = """
+import sys
+from tfgen.training import recipe, run
+from tfgen.training.signals import StoppedError
+
+out, how, settings = sys.argv[1], sys.argv[2], sys.argv[3:]
+try:
+    if how == "resume":
+        print("returned", run.resume(out))
+    else:
+        print("returned", run.run(recipe.load("vae-digits", settings), out))
+except StoppedError as stopped:
+    print(stopped)
+    sys.exit(stopped.exit_code)
+"""
+
+
+def free_ports(count):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def workers(out, how, log):
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    started = []
+    for index in range(2):
+        config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", WORKER, out, how, *SETTINGS],
+                env={**os.environ, "TF_CONFIG": json.dumps(config), "CUDA_VISIBLE_DEVICES": "-1"},
+                stdout=(log / f"{how}-{index}.out").open("w"),
+                stderr=(log / f"{how}-{index}.err").open("w"),
+            )
+        )
+    return started
+
+
+@pytest.mark.slow
+def test_two_workers_are_one_trainer(tmp_path):
+    single = run.run(recipe.load("vae-digits", SETTINGS), tmp_path / "single")
+    out = tmp_path / "shared" / "run"
+    first = workers(out, "run", tmp_path)
+    deadline = time.monotonic() + 240
+    while not list(out.glob("logs/train/events*")) and time.monotonic() < deadline:
+        time.sleep(0.02)  # the first step comes next
+    first[1].send_signal(signal.SIGTERM)
+    assert [worker.wait(240) for worker in first] == [128 + signal.SIGTERM] * 2
+    said = [(tmp_path / f"run-{index}.out").read_text() for index in range(2)]
+    assert "33 on each of 2 devices of 2 workers" in said[0]
+    assert "stopped at step" in said[0]
+    assert len(said[1].splitlines()) == 1  # it has stopped, and says nothing else
+    assert len(list((out / "checkpoints").glob("step-*.ckpt"))) == 1
+
+    second = workers(out, "resume", tmp_path)
+    assert [worker.wait(240) for worker in second] == [0, 0]
+    assert (tmp_path / "resume-0.out").read_text().splitlines()[-1] == f"returned {out}"
+    assert (tmp_path / "resume-1.out").read_text() == "returned None\n"
+    card, expected = tfgen.zoo.card(out), tfgen.zoo.card(single)
+    assert card["training"]["replicas"] == 2
+    assert card["training"]["images_seen"] == expected["training"]["images_seen"] == 4 * 1293
+    found = tfgen.zoo.load(out).get_weights()
+    for ours, theirs in zip(found, tfgen.zoo.load(single).get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-4)
+    for ours, theirs in zip(
+        read_history(out / "logs" / "history.csv"),
+        read_history(single / "logs" / "history.csv"),
+        strict=True,
+    ):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_what_multi_worker_needs(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(InputError, match="TF_CONFIG must list the workers"):
+        strategy.choose("multi_worker")
+    monkeypatch.setenv("TF_CONFIG", "{not json")
+    with pytest.raises(InputError, match="TF_CONFIG is not a cluster"):
+        strategy.choose("auto")
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["localhost:1"]}}))
+    assert strategy.choose("auto", "cpu:1").num_replicas_in_sync == 1
+    assert strategy.is_chief(strategy.choose("single"))
+    assert strategy.worker_count(strategy.choose("mirrored", "cpu:2")) == 1

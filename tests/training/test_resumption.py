@@ -1,0 +1,263 @@
+"""A training that is stopped, killed or cut off goes on as if nothing had happened."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tfgen
+from tfgen.data.augmentation import Augmentation
+from tfgen.errors import InputError
+from tfgen.training import checkpoint, diagnosis, recipe, run, run_directory
+from tfgen.training.loop import Loop
+from tfgen.training.signals import StoppedError
+from tfgen.training.tensorboard import read_history
+
+SETTINGS = {
+    "glow-digits": [
+        *("width=8", "depth=1", "temporal_averaging=true", "global_clipnorm=50"),
+        *("decay=cosine", "warmup_steps=10", "shift=1", "flip=true", "weights=best"),
+    ],
+    "vae-digits": ["hidden_units=[16]", "optimizer.class=AdaMax", "use_ema=true", "decay=linear"],
+}
+
+
+def short(name, *settings):
+    return recipe.load(name, ["epochs=3", "batch_size=200", *SETTINGS[name], *settings])
+
+
+def outcome(directory):
+    """Everything of a finished run that must not depend on how it came about."""
+    card = tfgen.zoo.card(directory)
+    pictures = {name: digest for name, digest in card["files"].items() if name.endswith(".png")}
+    weights = [weight.tobytes() for weight in tfgen.zoo.load(directory).get_weights()]
+    history = (directory / "logs" / "history.csv").read_text()
+    state, _ = checkpoint.Checkpoints(directory / "checkpoints").latest()
+    arrays = {name: array.tobytes() for name, array in state.arrays.items()}
+    best = checkpoint.Checkpoints(directory / "checkpoints").best()
+    return pictures, weights, history, card["metrics"], arrays, best.facts, state.facts["history"]
+
+
+def stop_at(monkeypatch, steps, number=signal.SIGTERM):
+    """The process gets a signal during each of these steps."""
+    advance = Loop._advance
+
+    def stopping(self, batches, stop=False):
+        if self.step + 1 in steps:
+            steps.remove(self.step + 1)
+            os.kill(os.getpid(), number)
+        return advance(self, batches, stop)
+
+    monkeypatch.setattr(Loop, "_advance", stopping)
+
+
+@pytest.mark.parametrize(
+    ("name", "devices"), [("glow-digits", None), ("vae-digits", None), ("vae-digits", "cpu:2")]
+)
+def test_a_stopped_training_ends_with_the_bits_of_an_uninterrupted_one(
+    name, devices, tmp_path, monkeypatch
+):
+    whole = run.run(short(name), tmp_path / "whole", devices=devices)
+    stop_at(monkeypatch, [1, 9, 14])
+    with pytest.raises(StoppedError) as stopped:
+        run.run(short(name), tmp_path / "stopped", devices=devices)
+    for _ in range(2):
+        with pytest.raises(StoppedError):
+            run.resume(tmp_path / "stopped")
+    again = run.resume(tmp_path / "stopped")
+    assert stopped.value.exit_code == 128 + signal.SIGTERM
+    assert f"tfgen-train --resume --out {tmp_path / 'stopped'}" in str(stopped.value)
+    for found, expected in zip(outcome(again), outcome(whole), strict=True):
+        assert found == expected
+
+
+def test_ctrl_c_saves_too_and_a_second_one_leaves_at_once(tmp_path, monkeypatch):
+    stop_at(monkeypatch, [3], signal.SIGINT)
+    with pytest.raises(StoppedError, match=r"stopped at step 3 of 21 and saved") as stopped:
+        run.run(short("vae-digits"), tmp_path / "run")
+    assert stopped.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    stop_at(monkeypatch, [4], signal.SIGINT)
+    stop_at(monkeypatch, [4], signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        run.resume(tmp_path / "run")
+    assert not isinstance(interrupted.value, StoppedError)
+    assert run.resume(tmp_path / "run") == tmp_path / "run"
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, capsys):
+    whole = run.run(short("vae-digits", "every_steps=4"), tmp_path / "whole")
+    stop_at(monkeypatch, [10])
+    with pytest.raises(StoppedError):
+        run.run(short("vae-digits", "every_steps=4"), tmp_path / "run")
+    newest = tmp_path / "run" / "checkpoints" / "step-000000000010.ckpt"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    capsys.readouterr()
+    again = run.resume(tmp_path / "run")
+    said = capsys.readouterr().out
+    assert "step-000000000010.ckpt is damaged (its content is not what was written" in said
+    assert "resumed at step 8 of 21" in said
+    for found, expected in zip(outcome(again), outcome(whole), strict=True):
+        assert found == expected
+    for path in checkpoint.Checkpoints(tmp_path / "run" / "checkpoints").paths():
+        path.write_bytes(b"")
+    (tmp_path / "run" / "card.json").unlink()
+    with pytest.raises(InputError, match=r"holds no checkpoint; step-.*it is no checkpoint"):
+        run.resume(tmp_path / "run")
+
+
+def test_a_full_disk_does_not_end_the_training(tmp_path, monkeypatch, capsys):
+    """Saving fails twice, then there is room again; what was saved before is kept meanwhile."""
+    flush, refusals, kept = os.fsync, [], []
+
+    def full(handle):
+        if 4 < len(seen) <= 6:
+            refusals.append(handle)
+            kept.append(checkpoint.Checkpoints(tmp_path / "run" / "checkpoints").latest())
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(handle)
+
+    seen = []
+    write = checkpoint.write
+
+    def counting(path, state):
+        seen.append(path)
+        write(path, state)
+
+    monkeypatch.setattr(checkpoint, "write", counting)
+    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    out = run.run(short("vae-digits", "every_steps=2", "data.validation=0"), tmp_path / "run")
+    assert len(refusals) == 2
+    assert [(state.facts["step"], damaged) for state, damaged in kept] == [(8, []), (8, [])]
+    assert capsys.readouterr().out.count("no checkpoint: No space left on device") == 2
+    assert not list((out / "checkpoints").glob(".*"))
+
+
+def test_a_disk_that_stays_full_ends_with_its_error_and_can_be_resumed(tmp_path, monkeypatch):
+    whole = run.run(short("vae-digits"), tmp_path / "whole")
+    stop_at(monkeypatch, [5])
+    with pytest.raises(StoppedError):
+        run.run(short("vae-digits"), tmp_path / "run")
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            run.resume(tmp_path / "run")
+    again = run.resume(tmp_path / "run")
+    assert outcome(again) == outcome(whole)
+
+
+def test_not_a_number(tmp_path, monkeypatch):
+    """From step 8 on the loss is NaN: told are step, batch and place; step 7 is kept."""
+    chosen = short("vae-digits", "every_steps=5")
+    stop_at(monkeypatch, [7])
+    with pytest.raises(StoppedError):
+        run.run(chosen, tmp_path / "good")
+    good, _ = checkpoint.Checkpoints(tmp_path / "good" / "checkpoints").latest()
+    poisoned_loss(monkeypatch, 7)
+    with pytest.raises(InputError, match=r"diverged at step 8 \(epoch 2\)") as error:
+        run.run(chosen, tmp_path / "run")
+    data = tfgen.data.load("digits").holding_out(0.1)
+    batch = data.stream("train", batch_size=200, seed=0).global_batch(7)
+    assert f"the batch has SHA-256 {diagnosis.batch_hash(batch)}" in str(error.value)
+    assert "in the log-likelihood" in str(error.value)
+    kept, damaged = checkpoint.Checkpoints(tmp_path / "run" / "checkpoints").latest()
+    assert not damaged
+    assert kept.facts["step"] == 7
+    for name, array in good.arrays.items():
+        assert kept.arrays[name].tobytes() == array.tobytes()
+    with pytest.raises(InputError, match="diverged at step 8"):
+        run.resume(tmp_path / "run")
+
+
+def poisoned_loss(monkeypatch, step):
+    import tensorflow as tf
+
+    loss = tfgen.models.VAE._training_loss
+
+    def poisoned(self, images, labels, noise):
+        nats, losses = loss(self, images, labels, noise)
+        bad = tf.where(self.optimizer._iterations >= step, np.nan, 1.0)
+        return nats * bad, losses * bad
+
+    monkeypatch.setattr(tfgen.models.VAE, "_training_loss", poisoned)
+
+
+def test_resuming_what_cannot_be_resumed(tmp_path):
+    with pytest.raises(InputError, match="there is no run to go on with"):
+        run.resume(tmp_path)
+    done = run.run(short("vae-digits", "epochs=1"), tmp_path / "done")
+    with pytest.raises(InputError, match="this run is finished"):
+        run.resume(done)
+
+
+def test_an_unfinished_run_is_neither_written_over_nor_entered_twice(tmp_path, monkeypatch):
+    stop_at(monkeypatch, [2])
+    with pytest.raises(StoppedError):
+        run.run(short("vae-digits"), tmp_path / "run")
+    with pytest.raises(InputError, match=r"holds an unfinished run: .*--resume"):
+        run.run(short("vae-digits"), tmp_path / "run")
+    with (
+        run_directory.claimed_again(tmp_path / "run"),
+        pytest.raises(InputError, match="being written by another run"),
+    ):
+        run.resume(tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, monkeypatch):
+    stop_at(monkeypatch, [2])
+    with pytest.raises(StoppedError):
+        run.run(short("vae-digits"), tmp_path / "run")
+    plan = tmp_path / "run" / "checkpoints" / "run.json"
+    other = json.loads(plan.read_text())
+    other["recipe"]["model"]["hidden_units"] = [17]
+    plan.write_text(json.dumps(other))
+    with pytest.raises(InputError, match=r"of another recipe: .* has shape \(.*16.*\), not"):
+        run.resume(tmp_path / "run")
+
+
+def test_hours_become_steps_once_and_for_all(tmp_path, monkeypatch, capsys):
+    chosen = recipe.load("vae-digits", ["hours=0.002", "hidden_units=[8]", "decay=cosine"])
+    stop_at(monkeypatch, [12])  # the measurement does not count
+    with pytest.raises(StoppedError) as stopped:
+        run.run(chosen, tmp_path / "run")
+    out = run.resume(tmp_path / "run")
+    card = tfgen.zoo.card(out)
+    steps = card["training"]["steps"]
+    assert f"stopped at step 12 of {steps:,}" in str(stopped.value)
+    assert card["recipe"]["training"]["steps"] == steps
+    assert card["recipe"]["training"]["hours"] is None
+    again = recipe.load("vae-digits", [f"steps={steps}", "hidden_units=[8]", "decay=cosine"])
+    same = run.run(again, tmp_path / "same")
+    assert outcome(same) == outcome(out)
+    rates = [record["learning_rate"] for record in read_history(out / "logs" / "history.csv")]
+    assert rates[-1] == pytest.approx(1e-5, rel=1e-3)
+
+
+def test_augmented_images_are_what_is_trained_on():
+    """The stream of a recipe's augmentation differs from the plain one, in every batch."""
+    data = tfgen.data.load("digits")
+    plain = data.stream("train", batch_size=64)
+    changed = data.stream("train", batch_size=64, augmentation=Augmentation(shift=2))
+    for step in (0, 1, 30):
+        assert (plain.global_batch(step).numpy() != changed.global_batch(step).numpy()).any()
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_with_the_bits_of_one_left_alone():
+    """SIGKILL at random moments of whole runs; the tool's default is 20 of them."""
+    tool = Path(__file__).parents[2] / "tools" / "kill_training.py"
+    words = [sys.executable, str(tool), "--kills", "6"]
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr[-2000:]
+    assert result.stdout.count("the newest checkpoint is of step") == 6
+    assert "the same, bit by bit" in result.stdout

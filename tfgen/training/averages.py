@@ -1,0 +1,52 @@
+"""The averaged weights of whatever averaging an optimizer keeps."""
+
+import contextlib
+
+import tensorflow as tf
+
+from tfgen.optimizers import averaged_weights
+
+
+def averaging(optimizer):
+    """What the optimizer averages by: "temporal", "ema" or None."""
+    if getattr(optimizer, "temporal_averaging", False):
+        return "temporal"
+    return "ema" if optimizer.use_ema else None
+
+
+@contextlib.contextmanager
+def averaged(model):
+    """Within the context the model has its averaged weights, if its optimizer keeps any.
+
+    These are the temporal averages of section 7.2 of the Adam paper (`temporal_averaging=True`)
+    or Keras' exponential moving averages (`use_ema=True`). Afterwards the weights are exactly what
+    they were.
+    """
+    kind = averaging(model.optimizer)
+    if kind == "temporal":
+        with averaged_weights(model.optimizer):
+            yield
+    elif kind == "ema":
+        with _moving_averages(model.optimizer):
+            yield
+    else:
+        yield
+
+
+@contextlib.contextmanager
+def _moving_averages(optimizer):
+    pairs = [
+        (variable, average)
+        for variable, average in zip(
+            optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True
+        )
+        if average is not None
+    ]
+    before = [tf.convert_to_tensor(variable) for variable, _ in pairs]
+    try:
+        for variable, average in pairs:
+            variable.assign(tf.convert_to_tensor(average))
+        yield
+    finally:
+        for (variable, _), value in zip(pairs, before, strict=True):
+            variable.assign(value)

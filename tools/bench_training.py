@@ -1,0 +1,140 @@
+"""Measures what training costs besides computing: the input, and dividing it between devices.
+
+python tools/bench_training.py input      time per step with real data / with one cached batch
+python tools/bench_training.py devices    images/s of two logical CPU devices / of one
+
+Both cases of a ratio run in turns in one process, in rounds; a ratio is the median of the rounds'.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+import tfgen
+from tfgen.data.augmentation import Augmentation
+from tfgen.training import strategy
+from tfgen.training.replicated import Replicated
+
+MODELS = {
+    "vae": lambda shape: tfgen.models.VAE(
+        shape, latent_dim=20, likelihood="bernoulli" if shape[2] == 1 else "quantized_logistic"
+    ),
+    "glow": lambda shape: tfgen.models.Glow(shape, levels=2, depth=4, width=64),
+}
+
+
+class CachedBatch:
+    """A stream whose every batch is the same one, ready in memory."""
+
+    def __init__(self, stream):
+        self._batch = stream.global_batch(0)
+
+    def from_step(self, step, **parts):
+        return tf.data.Dataset.from_tensors(self._batch).cache().repeat()
+
+
+def trained(model, distribution, data, batch_size):
+    with distribution.scope():
+        built = MODELS[model](data.image_shape)
+        built.compile(tfgen.optimizers.Adam(1e-4), seed=0)
+    if model == "glow":
+        built.initialize(data.images("test")[:batch_size])
+    return Replicated(built, distribution)
+
+
+def seconds_per_step(replicated, batches, seconds):
+    start, steps = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        replicated.train(batches)
+        steps += 1
+    return (time.perf_counter() - start) / steps
+
+
+def in_turns(first, second, rounds, seconds):
+    """Medians of both in seconds per step, and the median of the ratios first / second."""
+    for case in (first, second):
+        seconds_per_step(*case, seconds)
+    pairs = [
+        (seconds_per_step(*first, seconds), seconds_per_step(*second, seconds))
+        for _ in range(rounds)
+    ]
+    medians = [statistics.median(column) for column in zip(*pairs, strict=True)]
+    return *medians, statistics.median(a / b for a, b in pairs)
+
+
+DATA = {
+    "mnist": (None, Augmentation()),
+    "cifar10": (None, Augmentation()),
+    "cifar10 augmented": (None, Augmentation(shift=3, flip=True)),
+    "20,000 JPEG files": ((64, 64, 3), Augmentation()),
+}
+
+
+def bench_input(options):
+    rounds, seconds, batch_size = options.rounds, options.seconds, options.batch_size
+    print("| data | model | ms/step, cached batch | ms/step, real data | ratio |")
+    print("|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in options.data:
+            shape, augmentation = DATA[name]
+            source = name.removesuffix(" augmented")
+            if source not in tfgen.data.names():
+                source = folder
+                write_jpegs(Path(folder), 20_000)
+            data = tfgen.data.load(source, image_shape=shape)
+            stream = data.stream("train", batch_size=batch_size, augmentation=augmentation)
+            for model in options.models:
+                replicated = trained(model, tf.distribute.get_strategy(), data, batch_size)
+                real = replicated, replicated.batches(stream)
+                cached = replicated, replicated.batches(CachedBatch(stream))
+                slow, fast, ratio = in_turns(real, cached, rounds, seconds)
+                print(
+                    f"| {name} | {model} | {1e3 * fast:.2f} | {1e3 * slow:.2f} | {ratio:.3f} |",
+                    flush=True,
+                )
+
+
+def bench_devices(options):
+    rounds, seconds, batch_size = options.rounds, options.seconds, options.batch_size
+    print("| model | ms/step, one device | ms/step, two | throughput of two / of one |")
+    print("|---|---|---|---|")
+    two = strategy.choose("mirrored", "cpu:2")
+    data = tfgen.data.load("cifar10")
+    stream = data.stream("train", batch_size=batch_size)
+    for model in options.models:
+        replicated = [
+            trained(model, distribution, data, batch_size)
+            for distribution in (tf.distribute.get_strategy(), two)
+        ]
+        one, both = ((r, r.batches(stream)) for r in replicated)
+        single, mirrored, ratio = in_turns(one, both, rounds, seconds)
+        print(f"| {model} | {1e3 * single:.2f} | {1e3 * mirrored:.2f} | {ratio:.3f} |", flush=True)
+
+
+def write_jpegs(folder, count):
+    """Photographs would take no longer: every file is decoded once, before the first epoch."""
+    generator = np.random.default_rng(0)
+    for i in range(count):
+        coarse = generator.integers(0, 256, (8, 8, 3), "uint8")
+        Image.fromarray(coarse).resize((96, 96), Image.BICUBIC).save(folder / f"{i}.jpg")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["input", "devices"])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each case in a round")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
+    chosen = parser.parse_args()
+    {"input": bench_input, "devices": bench_devices}[chosen.what](chosen)
