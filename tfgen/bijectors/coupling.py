@@ -86,12 +86,8 @@ class AdditiveCoupling(FlowBijector):
                 dtype=network_dtype or dtype,
                 name=f"{name}_network",
             )
-        found = network(tf.zeros([1, *inputs], dtype)).shape[1:]
-        if found != outputs:
-            raise InputError(
-                f"{name}: the network must map [N, {', '.join(map(str, inputs))}] to "
-                f"[N, {', '.join(map(str, outputs))}], it gives [N, {', '.join(map(str, found))}]"
-            )
+        else:
+            _check_network(network, inputs, outputs, dtype, name)
         self._network = network
         super().__init__(
             event_shape,
@@ -234,6 +230,15 @@ class AffineCoupling(AdditiveCoupling):
         s = tf.exp(log_s)
         x = (changed - shift) / s
         return x, *_affine_gradient(x, log_s, s, self._scale, of_changed, of_log_det)
+
+
+def _check_network(network, inputs, outputs, dtype, name):
+    found = network(tf.zeros([1, *inputs], dtype)).shape[1:]
+    if found != outputs:
+        raise InputError(
+            f"{name}: the network must map [N, {', '.join(map(str, inputs))}] to "
+            f"[N, {', '.join(map(str, outputs))}], it gives [N, {', '.join(map(str, found))}]"
+        )
 
 
 def _scaled_and_shifted(x, outputs, scale):
