@@ -25,15 +25,20 @@ dependencies = [
     "lazy-loader>=0.4",  # `tfgen-train --help` answers without importing TensorFlow
     "filelock>=3.13",  # two processes may prepare the same data set
     "ai-edge-litert>=2.1",  # runs a TFLite file after it was written, to check it
+    "tensorflow-serving-api>=2.21,<2.22",  # the messages of TF Serving's warm-up requests
+    "requests>=2.31",  # tfgen.export.Client asks TF Serving's REST API
 ]
 
 extras = {
     "test": [
         "pytest>=8",  # the suite
         "pytest-xdist>=3.5",  # runs it in two processes
+        "aiohttp>=3.9",  # as in `serve`, which the suite runs
+        "grpcio>=1.60",  # as in `serve`
         "ruff>=0.9",  # the suite checks that the code is clean
     ],
     "serve": [
+        "aiohttp>=3.9",  # HTTP for TF Serving's REST API
         "grpcio>=1.60",  # TF Serving's gRPC API
     ],
     "bench": [
@@ -50,7 +55,13 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.10,<3.14",
-    packages=[*find_packages(include=["tfgen", "tfgen.*"]), "tfgen.zoo", "tfgen.export"],
+    packages=[
+        *find_packages(include=["tfgen", "tfgen.*"]),
+        "tfgen.zoo",
+        "tfgen.export",
+        "tfgen.export.deploy",
+        "tfgen.export.serving",
+    ],
     package_dir={"tfgen.zoo": "zoo", "tfgen.export": "export"},
     package_data={"tfgen.training": ["recipes/*.yaml"], "tfgen.zoo": ["*/*"]},
     install_requires=dependencies,

@@ -1,27 +1,34 @@
 """SavedModels, as TF Serving reads them."""
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
 import tensorflow as tf
 
-from tfgen import zoo
 from tfgen.errors import InputError
-from tfgen.export.signatures import Signatures
+from tfgen.export import cards, warmup
+from tfgen.export.signatures import DEFAULT, Signatures
+from tfgen.export.source import Source
+from tfgen.models import preset
 
 
-def saved_model(model, directory, version=None):
-    """Write `directory/<version>/`, a SavedModel with one signature a verb.
+def saved_model(model, base_dir, version=None):
+    """Write `base_dir/<version>/`, a SavedModel with one signature a verb.
 
     The signatures are those of `tfgen.export.signatures.Signatures`; `serving_default` is
-    `log_prob`. The folder appears under its number only when it is complete, so that a TF Serving
-    which watches `directory` never sees half of it.
+    `log_prob`. Beside the graph and the weights the folder holds
+
+    - `assets.extra/tf_serving_warmup_requests`, which TF Serving runs before it announces it
+    - `assets.extra/card.json`: the model's figures with their protocol, every signature, the
+      fingerprint that TensorFlow gave the SavedModel, and the SHA-256 of each file
+
+    The folder appears under its number only when it is complete, so that a TF Serving which
+    watches `base_dir` never sees half of it.
 
     Args:
         model: a model, the name of a pretrained one, or a run directory.
-        directory: holds a folder for each version; is made if missing.
+        base_dir: holds a folder for each version; is made if missing.
         version: a positive integer; by default one more than the highest there is.
 
     Returns:
@@ -35,33 +42,96 @@ def saved_model(model, directory, version=None):
     >>> import tempfile, tensorflow as tf, tfgen
     >>> path = tfgen.export.saved_model("vae-digits", tempfile.mkdtemp())
     >>> path.name, sorted(tf.saved_model.load(str(path)).signatures)[:3]
-    ('1', ['decode', 'encode', 'log_prob'])
+    ('1', ['decode', 'encode', 'encode_encoded'])
     """
-    model = zoo.load(model) if isinstance(model, (str, os.PathLike)) else model
-    directory = Path(directory)
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"{directory} is a file: a SavedModel needs a directory")
-    versions = [int(p.name) for p in directory.glob("*") if p.is_dir() and p.name.isdecimal()]
-    if version is None:
-        version = max(versions, default=0) + 1
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise InputError(f"version must be a positive integer, got {version!r}")
-    target = directory / str(version)
-    if target.exists():
-        raise InputError(f"{target} exists: choose another version")
-    directory.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=directory, prefix="tmp-"))
+    base_dir = Path(base_dir)
+    _checked_version(base_dir, version)
+    source = Source(model)
+    base_dir.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=base_dir, prefix="tmp-"))
     try:
-        write(model, temporary)
+        _write(source, temporary)
         temporary.chmod(0o755)
-        temporary.rename(target)
+        return _numbered(temporary, base_dir, version)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return target
 
 
-def write(model, directory):
-    """The SavedModel of a model into this very directory."""
-    module = Signatures(model)
-    signatures = {**module.functions, "serving_default": module.functions["log_prob"]}
+def _checked_version(base_dir, version):
+    if base_dir.exists() and not base_dir.is_dir():
+        raise InputError(f"{base_dir} is a file: a SavedModel needs a directory")
+    if version is None:
+        return
+    if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version < 2**63:
+        raise InputError(f"version must be a positive integer of 64 bits, got {version!r}")
+    if (base_dir / str(version)).exists():
+        raise _taken(base_dir / str(version))
+
+
+def _numbered(temporary, base_dir, version):
+    """The folder renamed to its version: atomic, and never over one that exists."""
+    while True:
+        target = base_dir / str(version or _next_version(base_dir))
+        try:
+            return temporary.rename(target)
+        except OSError:
+            if not target.exists():
+                raise
+            if version is not None:  # Another export was faster.
+                raise _taken(target) from None
+
+
+def _next_version(base_dir):
+    found = [int(p.name) for p in base_dir.iterdir() if p.name.isdecimal()]
+    return max(found, default=0) + 1
+
+
+def _taken(target):
+    return InputError(f"{target} exists: choose another version")
+
+
+def _write(source, directory):
+    module = Signatures(source.model)
+    functions = module.functions
+    save(module, directory)
+    extra = directory / cards.EXTRA
+    extra.mkdir()
+    content = cards.new(
+        source,
+        "SavedModel",
+        signatures={
+            name: {
+                "inputs": cards.tensors(function.structured_input_signature[1]),
+                "outputs": cards.tensors(function.structured_outputs),
+            }
+            for name, function in sorted(
+                {**functions, "serving_default": functions[DEFAULT]}.items()
+            )
+        },
+        fingerprint=_fingerprint(directory),
+    )
+    shape = source.model.image_shape
+    warmup.write(extra / warmup.FILE, functions, shape, model_name=content["model"]["name"])
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    content["files"] = {str(p.relative_to(directory)): preset.sha256(p) for p in files}
+    cards.place(directory).write_text(preset.to_json(content), "utf-8")
+
+
+def save(module, directory):
+    """The graph and the weights of `Signatures` into this very directory."""
+    functions = module.functions
+    signatures = {**functions, "serving_default": functions[DEFAULT]}
     tf.saved_model.save(module, str(directory), signatures=signatures)
+
+
+def _fingerprint(directory):
+    found = tf.saved_model.experimental.read_fingerprint(str(directory))
+    keys = (
+        "saved_model_checksum",
+        "graph_def_program_hash",
+        "signature_def_hash",
+        "saved_object_graph_hash",
+        "checkpoint_hash",
+    )
+    # As text: these numbers of 64 bits do not survive every reader of JSON.
+    return {key: str(getattr(found, key)) for key in keys}

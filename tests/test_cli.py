@@ -1,5 +1,6 @@
 """The command line: its commands, and one line with exit code 2 for bad input."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -83,11 +84,19 @@ def test_sample_writes_a_grid(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
 
 
-def test_export_writes_both_kinds(tmp_path, capsys):
+def test_export_writes_both_kinds(tmp_path, capfd):
     assert cli.main(["export", "vae-digits", str(tmp_path / "served")]) == 0
     assert (tmp_path / "served" / "1" / "saved_model.pb").exists()
-    assert cli.main(["export", "vae-digits", str(tmp_path / "vae.tflite")]) == 0
-    assert (tmp_path / "vae.tflite").stat().st_size > 100_000
+    file = tmp_path / "vae.tflite"
+    assert cli.main(["export", "vae-digits", str(file), "--precision", "int8"]) == 0
+    out, error = capfd.readouterr()
+    assert error == ""
+    assert f"Exported to {file}" in out
+    card = tfgen.export.card(file)
+    assert card["precision"] == "int8"
+    assert f"log_prob is left out: {card['left_out']['log_prob']['reason']}"[:60] in out
+    for name in card["signatures"]:
+        assert f"{card['latency'][name]:.3f}" in out
 
 
 def test_zoo_shows_what_save_preset_wrote(tmp_path, capsys):
@@ -127,6 +136,15 @@ def damaged_model(tmp_path):
     return str(directory)
 
 
+def two_lengths(tmp_path):
+    path = tmp_path / "two.yaml"
+    path.write_text(
+        "data: {source: digits}\nmodel: {class: VAE, latent_dim: 2}\n"
+        "training: {epochs: 1, hours: 2}\n"
+    )
+    return str(path)
+
+
 BAD_TRAININGS = {
     "no recipe": (lambda p: [], "which RECIPE? --list shows them"),
     "unknown recipe": (lambda p: ["vae-digit"], "nearest: vae-digits, glow-digits"),
@@ -164,6 +182,15 @@ BAD_TRAININGS = {
     ),
     "no such gpu": (lambda p: ["vae-digits", "--devices", "gpu:64"], "TensorFlow sees"),
     "no such strategy": (lambda p: ["vae-digits", "--strategy", "both"], "auto, single, mirrored"),
+    "no workers": (lambda p: ["vae-digits", "--strategy", "multi_worker"], "TF_CONFIG must list"),
+    "nothing to resume": (lambda p: ["--resume"], "there is no run to go on with"),
+    "resumed with a recipe": (lambda p: ["vae-digits", "--resume"], "leave RECIPE"),
+    "misspelt decay": (lambda p: ["vae-digits", "--set", "decay=cosin"], "schedule.decay"),
+    "misspelt schedule": (
+        lambda p: ["vae-digits", "--set", "warmup_step=3"],
+        "nearest: schedule.warmup_steps",
+    ),
+    "two lengths": (lambda p: [two_lengths(p)], "there is epochs and hours"),
 }
 
 
@@ -208,13 +235,34 @@ def test_folders_may_have_any_name(name, tmp_path, monkeypatch):
     assert tfgen.zoo.card("out")["recipe"]["data"]["source"] == name
 
 
-def test_sigterm_leaves_nothing(tmp_path):
+def test_sigterm_saves_and_resume_goes_on(tmp_path):
+    words = ["tfgen-train", "vae-digits", "--out", "run", "--epochs", "30"]
     process = subprocess.Popen(
-        ["tfgen-train", "vae-digits", "--out", "deep/run"], cwd=tmp_path, stdout=subprocess.PIPE
+        words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    process.stdout.readline()  # the training has begun
+    while not list(tmp_path.glob("run/logs/train/events*")):  # the first step comes next
+        assert process.poll() is None
+        time.sleep(0.01)
     process.terminate()
-    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    error = process.communicate(timeout=120)[1]
+    assert process.returncode == 128 + signal.SIGTERM
+    message = r"tfgen-train: stopped at step \d+ of 630 and saved; go on with: (.*)\n"
+    command = re.fullmatch(message, error)[1]
+    assert command == "tfgen-train --resume --out run"
+    result = program(*command.split(), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "resumed at step" in result.stdout
+    assert "Saved in run" in result.stdout
+    assert tfgen.zoo.card(tmp_path / "run")["command"] == "tfgen-train vae-digits --epochs 30"
+
+
+def test_a_dry_run_prints_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.train(["vae-digits", "--dry-run", *SMALL]) == 0
+    out = capsys.readouterr().out
+    assert "parameters" in out
+    assert "MiB" in out
+    assert "21 steps" in out
     assert list(tmp_path.iterdir()) == []
 
 
@@ -224,6 +272,11 @@ def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path, capfd):
     assert str(tmp_path) in error
     assert "TFGEN_DATA" in error
     assert "train-images-idx3-ubyte" in error
+
+
+def taken_version(tmp_path):
+    (tmp_path / "served" / "3").mkdir(parents=True)
+    return str(tmp_path / "served")
 
 
 BAD_COMMANDS = {
@@ -247,6 +300,23 @@ BAD_COMMANDS = {
         lambda p: ["export", "vae-digits", str(p / "x.tflite"), "--version", "2"],
         "TFLite file has none",
     ),
+    "unknown precision": (
+        lambda p: ["export", "vae-digits", str(p / "x.tflite"), "--precision", "int3"],
+        "one of float32, float16, dynamic_int8, int8, got 'int3'",
+    ),
+    "precision of a SavedModel": (
+        lambda p: ["export", "vae-digits", str(p / "x"), "--precision", "int8"],
+        "OUT does not end in .tflite",
+    ),
+    "export to nowhere": (
+        lambda p: ["export", "vae-digits", str(p / "no" / "x.tflite")],
+        "there is no directory",
+    ),
+    "export over a version": (
+        lambda p: ["export", "vae-digits", taken_version(p), "--version", "3"],
+        "3 exists: choose another version",
+    ),
+    "export of no model": (lambda p: ["export", "vae-digit", str(p / "x")], "no model 'vae-digit'"),
 }
 
 

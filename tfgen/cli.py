@@ -49,9 +49,9 @@ def _guarded(program, options):
     except InputError as error:
         print(f"{program}: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as interrupt:
+        print(f"{program}: {interrupt or 'interrupted'}", file=sys.stderr)
+        return getattr(interrupt, "exit_code", 130)
     except BrokenPipeError:  # The reader of a pipe, such as head, has had enough.
         sys.stdout = None
         return 141
@@ -82,6 +82,16 @@ def _train_arguments(parser):
         "--out", metavar="DIR", help="the run directory to make (default: runs/RECIPE-001, ...)"
     )
     parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out DIR, which was stopped or killed",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print parameters, memory and steps, and train nothing",
+    )
+    parser.add_argument(
         "--set",
         metavar="KEY=VALUE",
         nargs="+",
@@ -93,9 +103,8 @@ def _train_arguments(parser):
     parser.add_argument("--seed", type=int, metavar="N", help="of everything random")
     parser.add_argument(
         "--strategy",
-        default="auto",
         metavar="NAME",
-        help="auto (mirror if there are several devices), single or mirrored",
+        help="auto (default), single, mirrored, or multi_worker with TF_CONFIG",
     )
     parser.add_argument(
         "--devices", metavar="KIND:N", help="gpu:N, or cpu:N to split the CPU (default: all GPUs)"
@@ -108,6 +117,9 @@ def _train(options):
     if options.list:
         _list_recipes()
         return
+    if options.resume:
+        _resume(options)
+        return
     if options.recipe is None:
         raise InputError("which RECIPE? --list shows them; it stands before --set")
     values = {
@@ -118,19 +130,58 @@ def _train(options):
     values = {key: value for key, value in values.items() if value is not None}
     chosen = recipe.load(options.recipe, options.set, values)
     with _quiet_start():
-        from tfgen.training import report, run
-    from tfgen import zoo
+        from tfgen.training import run
 
     console = Console()
+    if options.dry_run:
+        run.dry_run(
+            chosen,
+            data_dir=options.data_dir,
+            strategy=options.strategy or "auto",
+            devices=options.devices,
+            console=console,
+        )
+        return
     directory = run.run(
         chosen,
         options.out,
         data_dir=options.data_dir,
-        strategy=options.strategy,
+        strategy=options.strategy or "auto",
         devices=options.devices,
         command=_command(options),
         console=console,
     )
+    _report(console, directory)
+
+
+def _resume(options):
+    given = [options.recipe, options.data, options.epochs, options.seed, *options.set]
+    if options.dry_run or any(value is not None for value in given):
+        raise InputError(
+            "--resume goes on with the recipe of the run: leave RECIPE, --set, --data, "
+            "--epochs, --seed and --dry-run away"
+        )
+    if options.out is None:
+        raise InputError("--resume which run? Give its directory with --out DIR")
+    with _quiet_start():
+        from tfgen.training import run
+    console = Console()
+    directory = run.resume(
+        options.out,
+        data_dir=options.data_dir,
+        strategy=options.strategy,
+        devices=options.devices,
+        console=console,
+    )
+    _report(console, directory)
+
+
+def _report(console, directory):
+    if directory is None:  # This process is not the chief of its workers.
+        return
+    from tfgen import zoo
+    from tfgen.training import report
+
     console.print(report.table(zoo.card(directory)))
     console.print(f"Saved in {directory}", soft_wrap=True, highlight=False)
 
@@ -142,7 +193,7 @@ def _command(options):
         value = getattr(options, flag)
         if value is not None:
             words += [f"--{flag}", str(value)]
-    if options.strategy != "auto":
+    if options.strategy:
         words += ["--strategy", options.strategy]
     if options.set:
         words += ["--set", *options.set]
@@ -250,21 +301,104 @@ def _export_arguments(parser):
         "out", metavar="OUT", help="a directory for SavedModels, or a file that ends in .tflite"
     )
     parser.add_argument("--version", type=int, metavar="N", help="of a SavedModel (default: next)")
+    parser.add_argument(
+        "--precision",
+        metavar="NAME",
+        help="of a TFLite file: float32 (default), float16, dynamic_int8 or int8",
+    )
 
 
 def _export(options):
     from tfgen import zoo
 
     zoo.card(options.model)
+    to_device = options.out.lower().endswith(".tflite")
+    if to_device and options.version is not None:
+        raise InputError("--version is for SavedModels; a TFLite file has none")
+    if not to_device and options.precision is not None:
+        raise InputError("--precision is for TFLite files, and OUT does not end in .tflite")
     with _quiet_start():
         from tfgen import export
-    if options.out.lower().endswith(".tflite"):
-        if options.version is not None:
-            raise InputError("--version is for SavedModels; a TFLite file has none")
-        path = export.tflite(options.model, options.out)
-    else:
+    if not to_device:
         path = export.saved_model(options.model, options.out, version=options.version)
+        print(f"Exported to {path}")
+        return
+    with _quiet_start():  # The converter reports there too.
+        path = export.tflite(options.model, options.out, options.precision or "float32")
+    _print_measured(export.card(path))
     print(f"Exported to {path}")
+
+
+def _print_measured(card):
+    """What the exporter found when it ran a TFLite file."""
+    table = Table("signature", "error", "ms", box=None, pad_edge=False)
+    for name, entry in card["signatures"].items():
+        (error,) = entry["error"].values()
+        if "relative" in error:
+            text = f"{error['relative']:.1e} relative"
+        else:
+            text = f"{error['mean_levels']:.3f} of 255 levels"
+        table.add_row(name, text, f"{card['latency'][name]:.3f}")
+    console = Console()
+    console.print(table)
+    for name, entry in card["left_out"].items():
+        console.print(f"{name} is left out: {entry['reason']}", highlight=False)
+    images = card["images"]
+    console.print(
+        f"{card['bytes']:,} bytes of {card['precision']}; errors over {images['count']} images "
+        f"({images['from']}), milliseconds for one image on this machine",
+        highlight=False,
+    )
+
+
+def _serve_arguments(parser):
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="BASE_DIR|NAME",
+        help="directories of numbered SavedModels, pretrained models, run directories",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="default: only this machine can ask")
+    parser.add_argument(
+        "--port", type=int, default=8500, help="of gRPC; 0 for none (default: 8500)"
+    )
+    parser.add_argument(
+        "--rest_api_port", type=int, default=8501, help="of REST; 0 for none (default: 8501)"
+    )
+    parser.add_argument("--rest_api_timeout_in_ms", type=int, default=30_000, metavar="N")
+    parser.add_argument(
+        "--rest_api_enable_cors_support", action="store_true", help="let pages from elsewhere ask"
+    )
+    parser.add_argument("--grpc_socket_path", metavar="PATH", help="gRPC on a UNIX socket as well")
+    parser.add_argument(
+        "--grpc_channel_arguments", default="", metavar="KEY=VALUE,...", help="of the gRPC server"
+    )
+    parser.add_argument("--model_config_file", metavar="FILE", help="a models.config")
+    parser.add_argument("--model_config_file_poll_wait_seconds", type=float, default=0, metavar="N")
+    parser.add_argument("--model_name", default="default", metavar="NAME")
+    parser.add_argument("--model_base_path", metavar="DIR", help="of the one model to serve")
+    parser.add_argument("--file_system_poll_wait_seconds", type=float, default=1, metavar="N")
+    parser.add_argument(
+        "--allow_version_labels_for_unavailable_models",
+        action="store_true",
+        help="new labels may come before their versions",
+    )
+    parser.add_argument("--max_num_load_retries", type=int, default=5, metavar="N")
+    parser.add_argument("--load_retry_interval_micros", type=int, default=60_000_000, metavar="N")
+
+
+def _serve(options):
+    from importlib import util
+
+    missing = [name for name in ("aiohttp", "grpc") if util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"serve needs {' and '.join(missing)}: pip install 'tfgen[serve]'")
+    ways = [options.models, options.model_config_file, options.model_base_path]
+    if sum(map(bool, ways)) != 1:
+        raise InputError("serve what? Give BASE_DIR|NAME, --model_config_file or --model_base_path")
+    with _quiet_start():
+        from tfgen.export.serving import command
+    command.serve(options, Console())
 
 
 def _zoo_arguments(parser):
@@ -319,6 +453,7 @@ COMMANDS = {
     "evaluate": (_evaluate_arguments, _evaluate, "Measure a model on a split of a data set."),
     "sample": (_sample_arguments, _sample, "Draw a grid of samples."),
     "export": (_export_arguments, _export, "Write a SavedModel or a TFLite file."),
+    "serve": (_serve_arguments, _serve, "Answer TF Serving's APIs, for development."),
     "zoo": (_zoo_arguments, _zoo, "List the pretrained models, or show the card of one."),
 }
 

@@ -1,0 +1,51 @@
+"""Warm-up: requests that TF Serving answers by itself before it announces a new version.
+
+The first request to a signature takes longer than the next ones. With these it is not a user's.
+"""
+
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+FILE = "tf_serving_warmup_requests"
+
+
+def write(path, functions, image_shape, *, model_name):
+    """Write one request of one row for each signature.
+
+    Args:
+        path: of the TFRecord file of `PredictionLog`s, which belongs into `assets.extra`.
+        functions: a dict from a signature's name to its concrete function.
+        image_shape: (H, W, C), of the pictures that the `*_encoded` signatures are sent.
+        model_name: as the server knows the model; it does not check it.
+
+    Source: `g3doc/saved_model_warmup.md` of tensorflow/serving.
+
+    Example:
+
+    >>> import tempfile, tensorflow as tf, tfgen
+    >>> from tfgen.export import warmup
+    >>> from tfgen.export.signatures import Signatures
+    >>> functions = Signatures(tfgen.zoo.load("vae-digits")).functions
+    >>> path = tempfile.mkdtemp() + "/" + warmup.FILE
+    >>> warmup.write(path, functions, (8, 8, 1), model_name="vae-digits")
+    >>> sum(1 for _ in tf.data.TFRecordDataset(path)) == len(functions)
+    True
+    """
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for name, function in functions.items():
+            request = predict_pb2.PredictRequest()
+            request.model_spec.name = model_name
+            request.model_spec.signature_name = name
+            for key, spec in function.structured_input_signature[1].items():
+                value = _row(spec, image_shape)
+                request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+            log = prediction_log_pb2.PredictionLog(
+                predict_log=prediction_log_pb2.PredictLog(request=request)
+            )
+            writer.write(log.SerializeToString())
+
+
+def _row(spec, image_shape):
+    if spec.dtype == tf.string:
+        return [tf.io.encode_png(tf.zeros(image_shape, tf.uint8)).numpy()]
+    return tf.zeros([1, *spec.shape[1:]], spec.dtype)

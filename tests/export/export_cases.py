@@ -1,0 +1,159 @@
+"""Models to export, one batch of inputs for each signature, and what Python makes of it."""
+
+import functools
+import io
+
+import numpy as np
+from PIL import Image
+
+import tfgen
+from tfgen.export.source import Source
+
+COUNT = 64
+BATCHES = (1, 3, COUNT)
+STEPS = 5  # of an interpolation
+
+
+def perturbed(model):
+    """With weights that no initialization gives: fresh couplings are the identity."""
+    generator = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        weight.assign_add(generator.normal(0.0, 0.05, weight.shape).astype("float32"))
+    return model
+
+
+UNTRAINED = {
+    "glow-of-classes": lambda: tfgen.models.Glow(
+        (8, 8, 3), levels=2, depth=1, width=8, num_classes=3
+    ),
+    "glow-variational": lambda: tfgen.models.Glow(
+        (4, 4, 1), levels=1, depth=1, width=8, dequantization="variational", dequantization_depth=1
+    ),
+    "vae-of-flows": lambda: tfgen.models.VAE(
+        (4, 4, 1),
+        latent_dim=4,
+        hidden_units=[8],
+        prior="flow",
+        posterior="flow",
+        flow_steps=1,
+        flow_width=8,
+    ),
+    "vae-rgb": lambda: tfgen.models.VAE(
+        (8, 8, 3),
+        latent_dim=4,
+        hidden_units=[16],
+        likelihood="quantized_logistic",
+        importance_samples=5,
+    ),
+}
+
+
+@functools.cache
+def bfloat16():
+    """A model whose networks compute in bfloat16."""
+    return perturbed(
+        tfgen.models.Glow((4, 4, 1), levels=1, depth=1, width=8, network_dtype="bfloat16")
+    )
+
+
+MODELS = [*tfgen.zoo.list(), *UNTRAINED]
+
+
+@functools.cache
+def model(name):
+    return perturbed(UNTRAINED[name]()) if name in UNTRAINED else tfgen.zoo.load(name)
+
+
+@functools.cache
+def cases(name):
+    """From a signature's name to its inputs and outputs, dicts of arrays of 64 rows."""
+    m = model(name)
+    generator = np.random.default_rng(0)
+    if name in UNTRAINED:
+        images = generator.integers(0, 256, (COUNT, *m.image_shape)).astype("uint8")
+    else:
+        images, _ = Source(name).images("test", COUNT)
+    others = images[::-1]
+    noise = generator.normal(size=(COUNT, m.latent_dim)).astype("float32")
+    temperature = generator.uniform(0.2, 1.0, COUNT).astype("float32")
+    seeds = np.stack([generator.integers(-(2**31), 2**31, COUNT), np.zeros(COUNT)], axis=1)
+    seeds = seeds.astype("int32")
+    turn = np.arange(COUNT) % STEPS
+    of_class, labels = {}, [None] * COUNT
+    scaled = noise * temperature[:, None]
+    if getattr(m, "num_classes", None):
+        labels = generator.integers(0, m.num_classes, COUNT).astype("int32")
+        of_class = {"labels": labels}
+        scaled = m.place(scaled, labels)
+    seeded = [
+        m.sample(1, float(t), int(s), **({} if y is None else {"y": int(y)}))
+        for (s, _), t, y in zip(seeds, temperature, labels, strict=True)
+    ]
+    between = m.interpolate(images, others, STEPS).numpy()[np.arange(COUNT), turn]
+    found = {
+        "log_prob": ({"images": images}, {"log_prob": m.log_prob(images)}),
+        "encode": ({"images": images}, {"latents": m.encode(images)}),
+        "decode": ({"latents": noise}, {"images": m.decode(noise)}),
+        "reconstruct": ({"images": images}, {"images": m.reconstruct(images)}),
+        "sample": (
+            {"noise": noise, "temperature": temperature, **of_class},
+            {"images": m.decode(scaled)},
+        ),
+        "sample_seeded": (
+            {"seeds": seeds, "temperature": temperature, **of_class},
+            {"images": np.concatenate(seeded)},
+        ),
+        "interpolate": (
+            {"first": images, "second": others, "weight": (turn / (STEPS - 1)).astype("float32")},
+            {"images": between},
+        ),
+    }
+    if of_class:
+        found["log_prob_given"] = (
+            {"images": images, **of_class},
+            {"log_prob": m.log_prob(images, labels)},
+        )
+    found["serving_default"] = found["log_prob"]
+    return {
+        key: (inputs, {k: np.asarray(v) for k, v in outputs.items()})
+        for key, (inputs, outputs) in found.items()
+    }
+
+
+@functools.cache
+def served_cases(name):
+    """`cases`, and the twins that take files."""
+    files = {"images": "image_bytes", "first": "first_bytes", "second": "second_bytes"}
+    found = dict(cases(name))
+    for key, (inputs, outputs) in cases(name).items():
+        if set(files) & set(inputs) and key != "serving_default":
+            given = {
+                files.get(k, k): [png(image) for image in v] if k in files else v
+                for k, v in inputs.items()
+            }
+            found[f"{key}_encoded"] = (given, outputs)
+    return found
+
+
+def rows(arrays, count):
+    return {key: value[:count] for key, value in arrays.items()}
+
+
+def png(image, kind="png", **options):
+    file = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(file, kind, **options)
+    return file.getvalue()
+
+
+def assert_same(found, expected, what, *, part_that_may_differ=1e-3):
+    """Floats to 1e-5 relative; of an image's values those on an edge between two levels may fall
+    to either side of it when a sum is made in another order."""
+    assert found.keys() == expected.keys(), what
+    for key, value in expected.items():
+        assert found[key].dtype == value.dtype, what
+        assert found[key].shape == value.shape, what
+        if value.dtype == np.uint8:
+            assert np.mean(found[key] != value) <= part_that_may_differ, what
+        else:
+            scale = np.abs(value).max()
+            np.testing.assert_allclose(found[key] / scale, value / scale, atol=1e-5, err_msg=what)
