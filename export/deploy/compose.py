@@ -1,0 +1,60 @@
+"""docker-compose: TF Serving, Prometheus and Grafana on one machine."""
+
+from tfgen.export.deploy import configs
+
+PROMETHEUS = "prom/prometheus:v2.53.0"
+GRAFANA = "grafana/grafana:11.3.0"
+
+
+def services(models):
+    """The content of `docker-compose.yml`. Ports are open to this machine only."""
+    serving = {
+        "image": f"{configs.IMAGE}:{configs.TAG}",
+        "command": configs.flags(),
+        "ports": [f"127.0.0.1:{port}:{port}" for port in (configs.GRPC, configs.REST)],
+        "volumes": [
+            _bound("./config", configs.PLACE),
+            *(_bound(path, f"/models/{name}") for name, path in sorted(models.items())),
+        ],
+        "healthcheck": {
+            "test": ["CMD", "bash", "-c", _probe(min(models))],
+            "interval": "10s",
+            "timeout": "5s",
+            "retries": 3,
+            "start_period": "120s",
+        },
+        "restart": "unless-stopped",
+    }
+    prometheus = {
+        "image": PROMETHEUS,
+        "ports": ["127.0.0.1:9090:9090"],
+        "volumes": [_bound("./prometheus", "/etc/prometheus")],
+        "restart": "unless-stopped",
+    }
+    grafana = {
+        "image": GRAFANA,
+        "ports": ["127.0.0.1:3000:3000"],
+        "volumes": [
+            _bound("./grafana/datasources", "/etc/grafana/provisioning/datasources"),
+            _bound("./grafana/providers", "/etc/grafana/provisioning/dashboards"),
+            _bound("./grafana/dashboards", "/var/lib/grafana/dashboards"),
+        ],
+        "depends_on": ["prometheus"],
+        "restart": "unless-stopped",
+    }
+    return {"services": {"serving": serving, "prometheus": prometheus, "grafana": grafana}}
+
+
+def _bound(source, target):
+    """A mount in the long form, which takes every character in a path."""
+    source = source.replace("$", "$$")
+    return {"type": "bind", "source": source, "target": target, "read_only": True}
+
+
+def _probe(model):
+    """The image has no curl. Metadata is 404 until a version answers; the status is not."""
+    path = f"/v1/models/{model}/metadata"
+    return (
+        f"exec 3<>/dev/tcp/127.0.0.1/{configs.REST} && "
+        rf"printf 'GET {path} HTTP/1.0\r\n\r\n' >&3 && head -n 1 <&3 | grep -q ' 200 '"
+    )

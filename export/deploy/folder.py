@@ -1,0 +1,120 @@
+"""The deployment folder of a set of models."""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from tfgen.errors import InputError
+from tfgen.export.deploy import compose, configs, kubernetes, monitoring
+from tfgen.export.serving import model_config
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")
+
+
+def write(out, models, *, labels=None):
+    """Write a folder from which TF Serving runs these models, by docker-compose or kustomize.
+
+    - `config/`: `models.config`, `batching.config`, `monitoring.config`, TF Serving's own
+    - `docker-compose.yml`: TF Serving, Prometheus, Grafana; `prometheus/`, `grafana/`
+    - `kubernetes/base`, `kubernetes/production`, `kubernetes/canary`: kustomize manifests
+
+    Args:
+        out: the directory to make; must not exist.
+        models: a dict from a model's name to its base directory, with at least one version.
+        labels: a dict from a model's name to a dict from a label to a version. A model with labels
+            serves exactly these versions, another one its latest.
+
+    Returns:
+        The path of the folder.
+
+    Raises:
+        InputError: a folder that exists, no models, a name that is no DNS label, a base directory
+            without the versions that are asked for.
+
+    Source: `config/model_server_config.proto`, `g3doc/serving_config.md` of tensorflow/serving.
+
+    Example:
+
+    >>> import pathlib, tempfile, tfgen
+    >>> from tfgen.export import deploy
+    >>> place = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = tfgen.export.saved_model("vae-digits", place / "vae")
+    >>> folder = deploy.write(
+    ...     place / "deploy", {"vae": place / "vae"}, labels={"vae": {"stable": 1}}
+    ... )
+    >>> (folder / "docker-compose.yml").is_file()
+    True
+    """
+    out, labels = Path(out), labels or {}
+    models = {name: os.path.abspath(path) for name, path in models.items()}
+    _check(out, models, labels)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix="tmp-"))
+    try:
+        for name, content in _files(models, labels).items():
+            file = temporary / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _write(file, content)
+        temporary.chmod(0o755)
+        return temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check(out, models, labels):
+    if out.exists():
+        raise InputError(f"{out} exists: choose another folder")
+    if not models:
+        raise InputError("no models to deploy")
+    for name, path in models.items():
+        if not NAME.fullmatch(name):
+            raise InputError(f"model name {name!r}: small letters, digits and - only, for DNS")
+        there = set(model_config.versions_on_disk(path))
+        if not there:
+            raise InputError(f"{path} holds no version of {name}: tfgen export writes one")
+        missing = set(labels.get(name, {}).values()) - there
+        if missing:
+            raise InputError(f"{path} has no version {min(missing)}, which a label of {name} means")
+    for name in set(labels) - set(models):
+        raise InputError(f"labels for {name!r}, which is not deployed")
+
+
+def _files(models, labels):
+    serving = {
+        "models.config": configs.models(models, labels),
+        "batching.config": configs.batching(),
+        "monitoring.config": configs.monitoring(),
+    }
+    first = min(models)
+    return {
+        **{f"config/{name}": content for name, content in serving.items()},
+        "docker-compose.yml": compose.services(models),
+        "prometheus/prometheus.yml": monitoring.prometheus(),
+        "prometheus/alerts.yml": monitoring.alerts(),
+        "grafana/datasources/prometheus.yml": monitoring.data_source(),
+        "grafana/providers/tfgen.yml": monitoring.provider(),
+        "grafana/dashboards/serving.json": monitoring.dashboard(),
+        **{f"kubernetes/base/{name}": content for name, content in serving.items()},
+        **{f"kubernetes/base/{n}": c for n, c in kubernetes.base(first, list(serving)).items()},
+        **{f"kubernetes/production/{n}": c for n, c in kubernetes.production().items()},
+        **{f"kubernetes/canary/{n}": c for n, c in kubernetes.canary().items()},
+    }
+
+
+def _write(file, content):
+    if isinstance(content, str):
+        file.write_text(content, "utf-8")
+    elif file.suffix == ".json":
+        file.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    else:
+        yaml = YAML(typ="safe", pure=True)
+        yaml.default_flow_style = False
+        yaml.sort_base_mapping_type_on_output = False
+        yaml.width = 200
+        yaml.representer.ignore_aliases = lambda _: True
+        yaml.dump(content, file)

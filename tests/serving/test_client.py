@@ -1,0 +1,138 @@
+"""The client over REST and gRPC gives what the model gives; deadlines and retries."""
+
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfgen
+from tfgen.errors import InputError
+from tfgen.export import Client
+from tfgen.export.serving.statuses import ServingError
+
+NAME = "vae-digits"
+
+
+@pytest.fixture(scope="module", params=["rest", "grpc"])
+def client(request, server):
+    address = {
+        "rest": f"http://127.0.0.1:{server.rest_api_port}",
+        "grpc": f"127.0.0.1:{server.port}",
+    }[request.param]
+    with Client(address, NAME) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tfgen.zoo.load(NAME)
+
+
+def test_the_four_verbs_give_what_the_model_gives(client, model, images):
+    log_prob = client.log_prob(images)
+    assert log_prob.dtype == np.float32
+    np.testing.assert_allclose(log_prob, model.log_prob(images), rtol=1e-4)
+    latents = client.encode(images)
+    assert latents.dtype == np.float32
+    np.testing.assert_allclose(latents, model.encode(images), rtol=1e-4, atol=1e-5)
+    decoded = client.decode(latents)
+    assert decoded.dtype == np.uint8
+    np.testing.assert_array_equal(decoded, model.decode(latents))
+    sampled = client.sample(1, temperature=0.6, seed=7)
+    np.testing.assert_array_equal(sampled, model.sample(1, temperature=0.6, seed=7))
+    assert client.sample(5).shape == (5, 8, 8, 1)
+
+
+def test_files_and_chosen_outputs(client, images):
+    files = [tf.io.encode_png(image).numpy() for image in images]
+    found = client.predict("encode_encoded", {"image_bytes": files}, ["latents"])
+    np.testing.assert_allclose(found["latents"], client.encode(images), rtol=1e-4, atol=1e-5)
+
+
+def test_what_the_server_refuses_is_raised_with_its_code(client):
+    with pytest.raises(ServingError, match="not compatible with expected shape") as caught:
+        client.decode(np.zeros((1, 3)))
+    assert caught.value.code == "INVALID_ARGUMENT"
+    with pytest.raises(InputError, match="uint8"):
+        client.log_prob(np.zeros((1, 8, 8, 1)))
+
+
+def test_models_that_are_not_there(server):
+    for address in (f"http://127.0.0.1:{server.rest_api_port}", f"127.0.0.1:{server.port}"):
+        with Client(address, "nope") as client:
+            assert not client.ready()
+            with pytest.raises(ServingError) as caught:
+                client.sample(1)
+            assert caught.value.code == "NOT_FOUND"
+        with Client(address, NAME, version=1) as client:
+            assert client.ready()
+
+
+def test_answers_of_more_than_grpcs_own_4_mib(server):
+    images = np.zeros((150_000, 8, 8, 1), np.uint8)
+    with Client(f"127.0.0.1:{server.port}", NAME) as client:
+        assert client.encode(images).nbytes > 4 * 2**20
+    with (
+        Client(f"127.0.0.1:{server.port}", NAME, most_bytes=4 * 2**20) as client,
+        pytest.raises(ServingError) as caught,
+    ):
+        client.encode(images)
+    assert caught.value.code == "RESOURCE_EXHAUSTED"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "http://127.0.0.1:1"])
+def test_a_server_that_is_not_there_is_tried_until_the_deadline(address):
+    with Client(address, NAME, deadline=0.5, attempts=100) as client:
+        assert not client.ready()
+        start = time.monotonic()
+        with pytest.raises(ServingError) as caught:
+            client.sample(1)
+        assert time.monotonic() - start < 5
+    assert caught.value.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+
+
+@pytest.mark.parametrize(("unavailable", "attempts", "answers"), [(2, 5, True), (3, 3, False)])
+def test_unavailable_is_tried_again(unavailable, attempts, answers):
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send(200, b'{"metadata": {"signature_def": {"signature_def": {}}}}')
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append(self.path)
+            if len(asked) <= unavailable:
+                self.send(503, b'{"error": "busy"}')
+            else:
+                self.send(200, b'{"outputs": {}}')
+
+        def send(self, status, body):
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        with Client(address, "m", attempts=attempts) as client:
+            if answers:
+                assert client.predict("s", {}) == {}
+            else:
+                with pytest.raises(ServingError, match="UNAVAILABLE: busy"):
+                    client.predict("s", {})
+        server.shutdown()
+    assert len(asked) == min(unavailable + 1, attempts)
+
+
+@pytest.mark.parametrize("address", ["localhost", "ftp://x:1"])
+def test_addresses_of_neither_kind(address):
+    with pytest.raises(InputError, match="neither"):
+        Client(address, "m")

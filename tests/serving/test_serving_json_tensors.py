@@ -1,0 +1,89 @@
+"""JSON to arrays and back: the fast way and the careful way agree, and what each refuses."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
+
+from tfgen.export.serving import json_tensors
+from tfgen.export.serving.statuses import ServingError
+
+
+def info(dtype):
+    return TensorInfo(dtype=tf.as_dtype(dtype).as_datatype_enum)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64", "float32", "float64", "bool"])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3), (2, 0), (1, 2, 3, 1)])
+def test_arrays_survive(dtype, shape):
+    array = np.random.default_rng(1).normal(size=shape, scale=50)
+    array = np.abs(array).astype(dtype)
+    document = {"inputs": json.loads(json.dumps(array.tolist()))}
+    layout, found = json_tensors.to_arrays(document, {"x": info(dtype)})
+    assert layout == json_tensors.COLUMNAR
+    assert found["x"].dtype == dtype
+    np.testing.assert_array_equal(found["x"], array)
+    text = json_tensors.to_json({"x": array}, layout)
+    np.testing.assert_array_equal(np.array(json.loads(text)["outputs"], dtype), array)
+
+
+@pytest.mark.parametrize(
+    "values", [[0.1, 1e-45, 3.4028235e38, -2.5, 123456789.0], [float("nan"), float("inf"), 0.0]]
+)
+def test_float32_round_trips_through_text(values):
+    array = np.array(values, np.float32)
+    text = json_tensors.to_json({"x": array}, json_tensors.COLUMNAR)
+    found = np.array(json.loads(text)["outputs"], np.float64).astype(np.float32)
+    np.testing.assert_array_equal(found, array)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "message"),
+    [
+        ("uint8", [1, 300], "JSON Value: 300 Type: Number is not of expected type: uint8"),
+        ("uint8", [1, -1], "JSON Value: -1 Type: Number is not of expected type: uint8"),
+        ("uint8", [1.0], "JSON Value: 1.0 Type: Number is not of expected type: uint8"),
+        ("uint8", [1, True], "JSON Value: true Type: True is not of expected type: uint8"),
+        ("float32", [0.5, False], "JSON Value: false Type: False is not of expected type: float"),
+        ("float32", [1e39], "Cannot convert JSON value: 1e+39 to float without loss of precision."),
+        (
+            "float32",
+            [2**24],
+            "Cannot convert JSON value: 16777216 to float without loss of precision.",
+        ),
+        ("float32", [None], "JSON Value: null Type: Null is not of expected type: float"),
+        ("float32", [[1.0], 2.0], "JSON Value: 2.0 found at incorrect level: 2"),
+        ("float32", [[1.0], [2.0, 3.0]], "Encountered list at unexpected size: 2 at level: 1"),
+        ("float32", [1.0, [2.0]], "Encountered list at unexpected level: 1 expected < 1"),
+        ("string", [{"b64": "a"}], "Unable to base64 decode"),
+        ("string", [{"b64": 1}], "not formatted correctly for base64 data"),
+        ("float32", [{"b64": "aa"}], "Type: Object is not of expected type: float"),
+    ],
+)
+def test_what_is_refused(dtype, value, message):
+    with pytest.raises(ServingError, match=r"^INVALID_ARGUMENT") as caught:
+        json_tensors.to_arrays({"inputs": value}, {"x": info(dtype)})
+    assert message in caught.value.message
+
+
+def test_types_that_json_has_no_words_for():
+    with pytest.raises(ServingError, match=r"^UNIMPLEMENTED"):
+        json_tensors.to_arrays({"inputs": [1.0]}, {"x": info("float16")})
+    with pytest.raises(ServingError, match="Failed to write JSON value"):
+        json_tensors.to_json({"x": np.zeros(2, np.float16)}, json_tensors.ROW)
+
+
+def test_bytes_go_out_as_base64_and_texts_as_texts():
+    outputs = {"x_bytes": np.array([b"\xff"], object), "y": np.array([b"hi"], object)}
+    rows = json.loads(json_tensors.to_json(outputs, json_tensors.ROW))
+    assert rows == {"predictions": [{"x_bytes": {"b64": "/w=="}, "y": "hi"}]}
+
+
+def test_rows_need_a_batch_of_one_size():
+    with pytest.raises(ServingError, match="Tensor name: x has no shape information "):
+        json_tensors.to_json({"x": np.float32(1.0)}, json_tensors.ROW)
+    outputs = {"x": np.zeros(2), "y": np.zeros(3)}
+    with pytest.raises(ServingError, match="y has inconsistent batch size: 3 expecting: 2"):
+        json_tensors.to_json(outputs, json_tensors.ROW)

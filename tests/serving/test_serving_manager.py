@@ -1,0 +1,228 @@
+"""Versions, labels and configurations: what is served when, and that no request fails meanwhile."""
+
+import shutil
+import threading
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from tfgen.errors import InputError
+from tfgen.export.serving import model_config
+from tfgen.export.serving.manager import AVAILABLE, END, Manager
+from tfgen.export.serving.server import Server
+from tfgen.export.serving.statuses import ServingError
+
+
+@pytest.fixture
+def place(base, tmp_path):
+    """A base directory of the test's own, and how to publish a version in it."""
+
+    def publish(version):
+        shutil.copytree(base / "1", tmp_path / "m" / f"tmp-{version}")
+        (tmp_path / "m" / f"tmp-{version}").rename(tmp_path / "m" / str(version))
+        return tmp_path / "m"
+
+    return publish
+
+
+def config(path, *, policy="", labels=(), name="m"):
+    found = model_config.of_models({name: str(path)})
+    model = found.model_config_list.config[0]
+    if policy == "all":
+        model.model_version_policy.all.SetInParent()
+    elif policy:
+        model.model_version_policy.specific.versions.extend(policy)
+    for label, number in labels:
+        model.version_labels[label] = number
+    return found
+
+
+@pytest.fixture
+def managing():
+    managers = []
+
+    def start(*arguments, **options):
+        options = {"poll_seconds": 0, "warm_up": False, **options}
+        managers.append(Manager(*arguments, **options))
+        return managers[-1]
+
+    yield start
+    for manager in managers:
+        manager.close()
+
+
+def served(manager, **choice):
+    with manager.borrow("m", **choice) as servable:
+        return servable.version
+
+
+def test_the_latest_version_takes_over_and_the_older_one_goes(place, managing):
+    manager = managing(config(place(1)))
+    assert served(manager) == 1
+    place(2)
+    (place(3) / "notes").mkdir()
+    manager.poll()
+    assert served(manager) == 3
+    states = {v.number: v.state for v in manager.versions("m")}
+    assert states == {3: AVAILABLE, 1: END}
+    with pytest.raises(ServingError, match=r"NOT_FOUND: .*Specific\(m, 1\)"):
+        served(manager, version=1)
+
+
+def test_an_open_session_outlives_its_version(place, managing, images):
+    manager = managing(config(place(1)))
+    with manager.borrow("m") as old:
+        before = old.predict("encode", {"images": images})["latents"]
+        place(2)
+        manager.poll()
+        assert served(manager) == 2
+        np.testing.assert_array_equal(old.predict("encode", {"images": images})["latents"], before)
+    assert not old.acquire()
+
+
+def test_policies(place, managing):
+    place(1)
+    place(2)
+    manager = managing(config(place(3), policy=[1, 3]))
+    assert [v.number for v in manager.versions("m")] == [3, 1]
+    manager.reload(config(place(4), policy="all"))
+    assert {v.number for v in manager.versions("m") if v.state == AVAILABLE} == {1, 2, 3, 4}
+
+
+def test_labels_move_in_two_steps_only(place, managing):
+    path = place(1)
+    stable = config(path, policy=[1], labels=[("stable", 1)])
+    manager = managing(stable)
+    assert served(manager, label="stable") == 1
+    place(2)
+    with pytest.raises(ServingError, match="Request to assign label to version 2 of model m"):
+        manager.reload(config(path, policy=[1], labels=[("stable", 2)]))
+    assert served(manager, label="stable") == 1
+    manager.reload(config(path, policy=[1, 2], labels=[("stable", 1), ("canary", 2)]))
+    assert (served(manager, label="stable"), served(manager, label="canary")) == (1, 2)
+    manager.reload(config(path, policy=[1, 2], labels=[("stable", 2)]))
+    assert served(manager, label="stable") == 2
+    with pytest.raises(ServingError, match="Unrecognized servable version label: canary"):
+        served(manager, label="canary")
+
+
+def test_a_version_that_does_not_load_leaves_the_old_one(place, managing):
+    manager = managing(config(place(1)), retry_seconds=0)
+    path = place(2)
+    (path / "2" / "saved_model.pb").write_bytes(b"broken")
+    manager.poll()
+    assert served(manager) == 1
+    broken = manager.versions("m", 2)[0]
+    assert broken.state == END
+    assert broken.error is not None
+    with pytest.raises(ServingError, match="version 2 of m does not load"):
+        manager.reload(config(path))
+    manager.reload(config(path, policy=[1]))
+    assert served(manager) == 1
+    manager.reload(config(path, policy=[1]))
+    shutil.copy(path / "1" / "saved_model.pb", path / "2")
+    manager.reload(config(path))
+    assert served(manager) == 2
+
+
+def test_a_warm_up_that_fails_fails_the_load(place, managing):
+    path = place(1)
+    file = path / "1" / "assets.extra" / "tf_serving_warmup_requests"
+    file.write_bytes(b"this holds no records at all")
+    with pytest.raises(ServingError, match="verify your warmup data is in TFRecord format"):
+        managing(config(path), warm_up=True)
+    request = prediction_log_pb2.PredictLog()
+    request.request.model_spec.signature_name = "nope"
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        log = prediction_log_pb2.PredictionLog(predict_log=request)
+        writer.write(log.SerializeToString())
+    with pytest.raises(ServingError, match='Serving signature key "nope" not found'):
+        managing(config(path), warm_up=True)
+    managing(config(path))
+
+
+def test_the_configuration_is_the_whole_truth(place, managing):
+    path = place(1)
+    manager = managing(config(path))
+    manager.reload(config(path, name="other"))
+    assert manager.names() == ["other"]
+    with pytest.raises(ServingError, match=r"Latest\(m\)"):
+        served(manager)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nonsense {", "no ModelServerConfig"),
+        ("", "only model_config_list"),
+        ("model_config_list { config { name: 'a' base_path: 'b' } }", "absolute path"),
+        (
+            "model_config_list { config { name: 'a' base_path: '/b' model_platform: 'torch' } }",
+            "only 'tensorflow'",
+        ),
+        (
+            "model_config_list { "
+            + "config { name: 'a' base_path: '/b' model_platform: 'tensorflow' }" * 2
+            + "}",
+            "multiple times",
+        ),
+    ],
+)
+def test_configurations_that_are_refused(tmp_path, text, message):
+    (tmp_path / "models.config").write_text(text)
+    with pytest.raises(InputError, match=message):
+        model_config.read(tmp_path / "models.config")
+
+
+def test_swaps_and_new_configurations_fail_no_request(place, images):
+    """Four threads ask while versions come and go; every answer is right."""
+    path = place(1)
+    file = path.parent / "models.config"
+    file.write_text(str(config(path)))
+    failures, answered, versions, stop = [], [0], set(), threading.Event()
+    with Server(
+        file,
+        port=None,
+        rest_api_port=None,
+        file_system_poll_wait_seconds=0.05,
+        model_config_file_poll_wait_seconds=0.05,
+        enable_model_warmup=False,
+    ) as server:
+        with server.manager.borrow("m") as servable:
+            right = servable.predict("log_prob", {"images": images})["log_prob"]
+
+        def ask():
+            while not stop.is_set():
+                try:
+                    with server.manager.borrow("m") as servable:
+                        versions.add(servable.version)
+                        found = servable.predict("log_prob", {"images": images})["log_prob"]
+                    np.testing.assert_allclose(found, right, rtol=1e-5)
+                    answered[0] += 1
+                except Exception as error:
+                    failures.append(error)
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for version in (2, 3):
+            place(version)
+            wait_for(lambda version=version: served(server.manager) == version)
+        file.write_text(str(config(path, policy=[2])))
+        wait_for(lambda: served(server.manager) == 2)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert versions == {1, 2, 3}
+    assert answered[0] > 100
+
+
+def wait_for(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -1,0 +1,386 @@
+"""Malformed REST and gRPC requests to the embedded server: each gets its 4xx or gRPC code.
+
+    python tools/fuzz_serving.py --requests 2000
+
+Every tenth request is a good one, whose answer must be right. Prints what was answered how often,
+and the memory of the server's process before and after; exits with 1 if anything else happened.
+"""
+
+import argparse
+import base64
+import collections
+import gzip
+import json
+import random
+import resource
+import socket
+import struct
+import sys
+import tempfile
+import time
+import zlib
+
+import grpc
+import numpy as np
+import requests
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+import tfgen
+from tfgen.export.serving.server import Server
+
+NAME = "vae-digits"
+SIDE, LATENTS = 8, 8
+REFUSED = {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND", "RESOURCE_EXHAUSTED"}
+MOST_BYTES = 2**20
+
+
+class Requests:
+    """Makes malformed requests by a seed and sends them to a `Server`.
+
+    The server must serve `vae-digits` under that name and take at most `MOST_BYTES`.
+    """
+
+    def __init__(self, server, seed):
+        self.random = random.Random(seed)
+        self.port = server.rest_api_port
+        self.url = f"http://127.0.0.1:{self.port}/v1/models"
+        self.session = requests.Session()
+        self.channel = grpc.insecure_channel(
+            f"127.0.0.1:{server.port}", [("grpc.max_send_message_length", -1)]
+        )
+        self.stub = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+        names = [name for name in dir(self) if name.startswith(("rest_", "rpc_"))]
+        self.kinds = sorted(names)
+
+    def close(self):
+        self.session.close()
+        self.channel.close()
+
+    def send(self, i):
+        """Send a request of the i-th kind; its kind, the answer, and whether this is a refusal."""
+        kind = self.kinds[i % len(self.kinds)]
+        answer = getattr(self, kind)()
+        if kind.startswith("rest_"):
+            return kind, str(answer), 400 <= answer < 500
+        expected = {"UNIMPLEMENTED", "INTERNAL"} if kind == "rpc_no_message" else REFUSED
+        return kind, answer, answer in expected
+
+    def good(self):
+        """The log-likelihoods of three fixed images, over REST or gRPC."""
+        images = fixed_images()
+        if self.random.random() < 0.5:
+            answer = self.session.post(
+                f"{self.url}/{NAME}:predict", json={"instances": images.tolist()}, timeout=60
+            )
+            return np.array(answer.json()["predictions"])
+        message = self._message("log_prob", images=images)
+        return tf.make_ndarray(self.stub.Predict(message, timeout=60).outputs["log_prob"])
+
+    def _post(self, body, path=f"{NAME}:predict", **headers):
+        data = body if isinstance(body, (bytes, str)) else json.dumps(body)
+        answer = self.session.post(f"{self.url}/{path}", data=data, headers=headers, timeout=60)
+        if answer.status_code >= 400 and answer.text and "gzip" not in headers.values():
+            assert answer.json()["error"], answer.text
+        return answer.status_code
+
+    def _images(self):
+        shape = (self.random.randint(1, 3), SIDE, SIDE, 1)
+        return np.random.default_rng(self.random.getrandbits(32)).integers(0, 256, shape).tolist()
+
+    def _leaf(self, nested):
+        """A list of numbers somewhere in nested lists."""
+        while isinstance(nested[0], list):
+            nested = self.random.choice(nested)
+        return nested
+
+    def rest_truncated_json(self):
+        text = json.dumps({"instances": self._images()})
+        return self._post(text[: self.random.randrange(len(text))])
+
+    def rest_no_json(self):
+        return self._post(b"\xff" + self.random.randbytes(self.random.randrange(500)))
+
+    def rest_no_object(self):
+        return self._post(json.dumps(self.random.choice([[], 1, None, "x", [{}], True])))
+
+    def rest_wrong_type(self):
+        images = self._images()
+        leaf = self._leaf(images)
+        wrong = [None, True, "7", 1.5, {}, {"b64": "AA=="}, [1], []]
+        leaf[self.random.randrange(len(leaf))] = self.random.choice(wrong)
+        return self._post({self.random.choice(["instances", "inputs"]): images})
+
+    def rest_number_out_of_range(self):
+        images = self._images()
+        leaf = self._leaf(images)
+        wrong = [256, -1, 2**31, -(2**63), 2**64, 10 ** self.random.randint(3, 4000)]
+        leaf[self.random.randrange(len(leaf))] = self.random.choice(wrong)
+        return self._post({self.random.choice(["instances", "inputs"]): images})
+
+    def rest_number_of_many_digits(self):
+        digits = "9" * self.random.randint(4400, 20000)
+        return self._post(f'{{"instances": [{digits}]}}')
+
+    def rest_not_finite(self):
+        latents = ["0.5"] * LATENTS
+        token = self.random.choice(["NaN", "Infinity", "-Infinity", "1e999", "1e39", "-1e300"])
+        latents[self.random.randrange(LATENTS)] = token
+        return self._post(f'{{"signature_name": "decode", "inputs": [[{", ".join(latents)}]]}}')
+
+    def rest_ragged(self):
+        images = self._images() + self._images()
+        self._leaf(images).append(0)
+        return self._post({self.random.choice(["instances", "inputs"]): images})
+
+    def rest_deep(self):
+        depth = self.random.choice([40, 100, 900, 5000, 100_000])
+        closing = "]" * self.random.choice([depth, 0])
+        return self._post(f'{{"inputs": {"[" * depth}1{closing}}}')
+
+    def rest_deep_objects(self):
+        depth = self.random.choice([40, 900, 5000, 50_000])
+        return self._post('{"inputs": ' + '{"a":' * depth + "1" + "}" * (depth + 1))
+
+    def rest_wrong_b64(self):
+        texts = ["*", "A", "AAAAA", "é", "AA==AA", " ", "A" * 9]
+        content = {"b64": self.random.choice(texts)}
+        if self.random.random() < 0.3:
+            content = self.random.choice([{"b64": 1}, {"b64": "AA", "x": 1}, {"B64": "AA"}, {}])
+        return self._post({"signature_name": "encode_encoded", "inputs": [content]})
+
+    def rest_broken_picture(self):
+        data = base64.b64encode(self._broken_picture()).decode()
+        return self._post({"signature_name": "encode_encoded", "instances": [{"b64": data}]})
+
+    def rest_unknown_signature(self):
+        name = self.random.choice(["x", "serve", "__saved_model_init_op", 1, None, [], "é" * 500])
+        return self._post({"signature_name": name, "inputs": self._images()})
+
+    def rest_unknown_model(self):
+        paths = ["x:predict", f"{NAME}/versions/7:predict", f"{NAME}/labels/x:predict"]
+        paths += [f"{NAME}:explain", f"{NAME}/versions/{10**30}:predict", f"{NAME}", ":predict"]
+        paths += [
+            f"{NAME}/versions/-1:predict",
+            f"{NAME}/%00:predict",
+            "%2e%2e:predict",
+            "%ff:predict",
+        ]
+        return self._post({"instances": self._images()}, path=self.random.choice(paths))
+
+    def rest_wrong_inputs(self):
+        images = self._images()
+        bodies = [
+            {"instances": images, "inputs": images},
+            {"instances": []},
+            {"instances": {}},
+            {},
+            {"inputs": {"other": images}},
+            {"instances": [{"other": 1}]},
+            {"signature_name": "sample_seeded", "inputs": {"seeds": [[1, 2]]}},
+            {"signature_name": "sample_seeded", "instances": [[1, 2]]},
+            {"instances": [images[0], {"images": images[0]}]},
+        ]
+        return self._post(self.random.choice(bodies))
+
+    def rest_wrong_shape(self):
+        size = self.random.choice([n for n in range(20) if n != LATENTS])
+        rows = [[0.5] * size] * self.random.randint(1, 4)
+        return self._post({"signature_name": "decode", "inputs": rows})
+
+    def rest_refused_by_the_graph(self):
+        temperature = self.random.choice([[-1.0], [0.5, 0.5], []])
+        inputs = {"seeds": [[1, 2]], "temperature": temperature}
+        return self._post({"signature_name": "sample_seeded", "inputs": inputs})
+
+    def rest_broken_gzip(self):
+        body = gzip.compress(b'{"instances": []}')
+        if self.random.random() < 0.5:
+            body = gzip.compress(b" " * (2 * MOST_BYTES))
+        else:
+            body = self.random.choice([body[:10], b"x" + body, self.random.randbytes(50)])
+        return self._post(body, **{"Content-Encoding": "gzip"})
+
+    def rest_too_large(self):
+        return self._post(b" " * (MOST_BYTES + 1))
+
+    def rest_raw(self):
+        path = f"/v1/models/{NAME}:predict"
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\n"
+        return self._raw(
+            self.random.choice(
+                [
+                    f"{head}Content-Length: {2**30}\r\n\r\n{{",
+                    f"{head}Content-Length: -5\r\n\r\n",
+                    f"{head}Content-Length: many\r\n\r\n",
+                    f"{head}Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+                    f"{head}Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+                    f"{head}X: {'y' * 100_000}\r\n\r\n",
+                    "\x00\x01\x02\r\n\r\n",
+                    f"GET /{'x' * 100_000} HTTP/1.1\r\n\r\n",
+                    f"{self.random.choice(['PUT', 'DELETE', 'PATCH'])} {path} HTTP/1.1\r\n"
+                    "Host: x\r\nContent-Length: 0\r\n\r\n",
+                ]
+            )
+        )
+
+    def _raw(self, text):
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+            connection.sendall(text.encode("latin-1"))
+            answer = connection.recv(64)
+        return int(answer.split()[1])
+
+    def _broken_picture(self):
+        whole = tf.io.encode_png(np.zeros((SIDE, SIDE, 1), np.uint8)).numpy()
+        kind = self.random.randrange(5)
+        if kind == 0:
+            return whole[: self.random.randrange(len(whole) - 20)]
+        if kind == 1:
+            return self.random.randbytes(self.random.randrange(200))
+        if kind == 2:
+            return tf.io.encode_png(np.zeros((SIDE, SIDE + 1, 1), np.uint8)).numpy()
+        if kind == 3:
+            return tf.io.encode_jpeg(np.zeros((SIDE, SIDE, 1), np.uint8)).numpy()[:60]
+        side = self.random.choice([2**14, 2**20, 2**31 - 1])
+        header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+        chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+        return whole[:8] + chunk + whole[33:]
+
+    def _message(self, signature, **inputs):
+        message = predict_pb2.PredictRequest()
+        message.model_spec.name = NAME
+        message.model_spec.signature_name = signature
+        for key, value in inputs.items():
+            message.inputs[key].CopyFrom(tf.make_tensor_proto(value))
+        return message
+
+    def _predict(self, message):
+        try:
+            self.stub.Predict(message, timeout=60)
+        except grpc.RpcError as error:
+            return error.code().name
+        return "OK"
+
+    def rpc_wrong_dtype(self):
+        dtype = self.random.choice(["float64", "int32", "uint8", "bool", "complex64", "float16"])
+        return self._predict(self._message("decode", latents=np.zeros((1, LATENTS), dtype)))
+
+    def rpc_unknown_dtype(self):
+        message = self._message("decode", latents=np.zeros((1, LATENTS), "float32"))
+        message.inputs["latents"].dtype = self.random.choice([0, 20, 21, 101, 99])
+        return self._predict(message)
+
+    def rpc_wrong_declaration(self):
+        message = self._message("decode")
+        tensor = message.inputs["latents"]
+        tensor.dtype = tf.float32.as_datatype_enum
+        shapes = [[2**28, LATENTS], [2**40, 2**40], [-1, LATENTS], [1, LATENTS + 1], [0, 2**62]]
+        sizes = self.random.choice(shapes)
+        for size in sizes:
+            tensor.tensor_shape.dim.add().size = size
+        if self.random.random() < 0.5:
+            tensor.tensor_content = b"\0" * self.random.choice([1, 31, 33])
+        else:
+            tensor.float_val.extend([0.5] * 70)
+        return self._predict(message)
+
+    def rpc_wrong_shape(self):
+        shape = self.random.choice([(), (LATENTS,), (1, 3), (2, 2, 2), (1, 0), (0,)])
+        return self._predict(self._message("decode", latents=np.zeros(shape, "float32")))
+
+    def rpc_not_finite(self):
+        latents = np.zeros((2, LATENTS), "float32")
+        latents[1, self.random.randrange(LATENTS)] = self.random.choice([np.nan, np.inf, -np.inf])
+        return self._predict(self._message("decode", latents=latents))
+
+    def rpc_number_out_of_range(self):
+        message = self._message("log_prob", images=np.zeros((1, SIDE, SIDE, 1), "uint8"))
+        tensor = message.inputs["images"]
+        tensor.ClearField("tensor_content")
+        tensor.int_val.extend([0] * (SIDE * SIDE - 1) + [self.random.choice([256, -1, 2**31 - 1])])
+        return self._predict(message)
+
+    def rpc_broken_picture(self):
+        files = np.array([self._broken_picture()], object)
+        return self._predict(self._message("encode_encoded", image_bytes=files))
+
+    def rpc_wrong_names(self):
+        latents = np.zeros((1, LATENTS), "float32")
+        kind = self.random.randrange(6)
+        message = self._message("decode", latents=latents)
+        if kind == 0:
+            message.model_spec.name = self.random.choice(["", "x", "é", "a/b"])
+        elif kind == 1:
+            message.model_spec.version.value = self.random.choice([0, -1, 2, 2**63 - 1])
+        elif kind == 2:
+            message.model_spec.version_label = "x"
+        elif kind == 3:
+            message.model_spec.signature_name = self.random.choice(["x", "__saved_model_init_op"])
+        elif kind == 4:
+            message.output_filter.extend(self.random.choice([["x"], ["images", "images"]]))
+        else:
+            message.inputs["more"].CopyFrom(tf.make_tensor_proto(1.0))
+        return self._predict(message)
+
+    def rpc_too_large(self):
+        message = self._message("decode", latents=np.zeros((2**15 + 1, LATENTS), "float32"))
+        return self._predict(message)
+
+    def rpc_no_message(self):
+        path = "/tensorflow.serving.PredictionService/"
+        call = self.channel.unary_unary(path + self.random.choice(["Predict", "Nothing"]))
+        try:
+            call(b"\xff" + self.random.randbytes(30), timeout=60)
+        except grpc.RpcError as error:
+            return error.code().name
+        return "OK"
+
+
+def fixed_images():
+    return np.random.default_rng(0).integers(0, 256, (3, SIDE, SIDE, 1), dtype=np.uint8)
+
+
+def run(server, count, seed):
+    """Send them; returns a Counter of (kind, answer), and what was not as it must be."""
+    answers, wrong = collections.Counter(), []
+    sender = Requests(server, seed)
+    right = sender.good()
+    try:
+        for i in range(count):
+            kind, answer, refused = sender.send(i)
+            answers[kind, answer] += 1
+            if not refused:
+                wrong.append(f"request {i}, {kind}, seed {seed}: {answer}")
+            if i % 10 == 9 and not np.allclose(sender.good(), right, rtol=1e-5):
+                wrong.append(f"the good request after request {i}, seed {seed}")
+    finally:
+        sender.close()
+    return answers, wrong
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--requests", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as base:
+        tfgen.export.saved_model(NAME, base)
+        with Server({NAME: base}, port=0, rest_api_port=0, most_bytes=MOST_BYTES) as server:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            start = time.perf_counter()
+            answers, wrong = run(server, options.requests, options.seed)
+            seconds = time.perf_counter() - start
+            after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for (kind, answer), count in sorted(answers.items()):
+        print(f"{kind:32} {answer:20} {count}")
+    print(
+        f"{sum(answers.values())} malformed requests in {seconds:.1f} s, {len(wrong)} wrong answers"
+    )
+    print(f"peak memory of the process: {before / 1024:.0f} MiB, then {after / 1024:.0f} MiB")
+    for line in wrong:
+        print(line, file=sys.stderr)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
