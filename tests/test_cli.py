@@ -147,7 +147,7 @@ def two_lengths(tmp_path):
 
 BAD_TRAININGS = {
     "no recipe": (lambda p: [], "which RECIPE? --list shows them"),
-    "unknown recipe": (lambda p: ["vae-digit"], "nearest: vae-digits, glow-digits"),
+    "unknown recipe": (lambda p: ["vae-digit"], "nearest: vae-digits, "),
     "unknown key": (lambda p: ["vae-digits", "--set", "epoch=3"], "nearest: training.epochs"),
     "no value": (lambda p: ["vae-digits", "--set", "epochs"], "expected key=value"),
     "zero epochs": (lambda p: ["vae-digits", "--epochs", "0"], "training.epochs"),

@@ -50,7 +50,7 @@ def _guarded(program, options):
         print(f"{program}: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        print(f"{program}: {interrupt or 'interrupted'}", file=sys.stderr)
+        print(f"{program}: {str(interrupt) or 'interrupted'}", file=sys.stderr)
         return getattr(interrupt, "exit_code", 130)
     except BrokenPipeError:  # The reader of a pipe, such as head, has had enough.
         sys.stdout = None

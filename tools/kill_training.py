@@ -51,6 +51,18 @@ def started(directory):
     os._exit(0)
 
 
+def killed_after(process, seconds):
+    """The status of a process that is killed, or that ends before that."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        ended, status = os.waitpid(process, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.01)
+    os.kill(process, signal.SIGKILL)
+    return os.waitpid(process, 0)[1]
+
+
 def saved_step(directory):
     state, damaged = checkpoint.Checkpoints(directory / run_directory.CHECKPOINTS).latest()
     if damaged:
@@ -78,9 +90,7 @@ def kill_and_compare(folder, kills, seed=0):
             killed = folder / f"killed-{done}"
         before = saved_step(killed) if killed.exists() else 0
         process = started(killed)
-        time.sleep(chosen.uniform(0, longest))
-        os.kill(process, signal.SIGKILL)
-        _, status = os.waitpid(process, 0)
+        status = killed_after(process, chosen.uniform(0, longest))
         if os.WIFSIGNALED(status):
             done += 1
             now = saved_step(killed)

@@ -16,7 +16,7 @@ from tfgen.errors import InputError
 from tfgen.training import recipe, run, strategy
 from tfgen.training.tensorboard import read_history
 
-SETTINGS = ["epochs=4", "batch_size=65", "hidden_units=[16]", "temporal_averaging=true"]
+SETTINGS = ["epochs=20", "batch_size=65", "hidden_units=[16]", "temporal_averaging=true"]
 WORKER = """
 import sys
 from tfgen.training import recipe, run
@@ -80,7 +80,7 @@ def test_two_workers_are_one_trainer(tmp_path):
     assert (tmp_path / "resume-1.out").read_text() == "returned None\n"
     card, expected = tfgen.zoo.card(out), tfgen.zoo.card(single)
     assert card["training"]["replicas"] == 2
-    assert card["training"]["images_seen"] == expected["training"]["images_seen"] == 4 * 1293
+    assert card["training"]["images_seen"] == expected["training"]["images_seen"] == 20 * 1293
     found = tfgen.zoo.load(out).get_weights()
     for ours, theirs in zip(found, tfgen.zoo.load(single).get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-4)
