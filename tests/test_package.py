@@ -26,9 +26,7 @@ WITHIN = {("bijectors", "networks")}
 def sources():
     yield from ((path, path.parts[-2]) for path in (ROOT / "tfgen").glob("*/*.py"))
     yield from ((path, path.stem) for path in (ROOT / "tfgen").glob("*.py"))
-    yield from (
-        (path, path.parent.name) for d in ("zoo", "export") for path in (ROOT / d).glob("*.py")
-    )
+    yield from ((path, d) for d in ("zoo", "export") for path in (ROOT / d).rglob("*.py"))
 
 
 def imported(path):

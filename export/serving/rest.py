@@ -18,7 +18,7 @@ from tensorflow_serving.apis import (
 )
 
 from tfgen.errors import InputError
-from tfgen.export.serving import json_tensors, predict
+from tfgen.export.serving import json_answers, json_requests, predict
 from tfgen.export.serving.statuses import ServingError, invalid
 
 CALL = re.compile(
@@ -156,8 +156,8 @@ class Rest:
         raise invalid(f"Malformed request: {method} {path}")
 
     def _predicted(self, name, version, label, body, deadline):
-        document = json_tensors.parse(body)
-        signature_name = json_tensors.signature_name(document)
+        document = json_requests.parse(body)
+        signature_name = json_requests.signature_name(document)
         with self._manager.borrow(name, version, label) as servable:
             try:
                 signature = servable.signature(signature_name)
@@ -165,10 +165,10 @@ class Rest:
                 raise invalid(
                     f'Serving signature name: "{signature_name}" not found in signature def'
                 ) from None
-            layout, inputs = json_tensors.to_arrays(document, signature.inputs)
+            layout, inputs = json_requests.to_arrays(document, signature.inputs)
             left = deadline - time.monotonic()
             outputs = servable.predict(signature_name, inputs, seconds=left)
-        return json_tensors.to_json(outputs, layout)
+        return json_answers.to_json(outputs, layout)
 
     def _looked(self, name, version, label, metadata):
         if name is None:

@@ -36,25 +36,24 @@ class Chain:
         """z and log |det dz/dx|: `[N, *data_shape] -> [N, *latent_shape], [N]`."""
         if self._memory != "plain":
             return self._frugal_inverse(x, [values_of(bijector) for bijector in self.bijectors])
-        total = 0.0
-        for trace, bijector in zip(self._traces, self.bijectors, strict=True):
-            if tf.executing_eagerly():
-                x, log_det = bijector._inverse_with_log_det(x)
-            else:
-                x, log_det = trace.inverse(x, values_of(bijector))
-            total += log_det
-        return x, total
+        return self._in_turn(zip(self.bijectors, self._traces, strict=True), "inverse", x)
 
     def forward(self, z):
         """x and log |det dx/dz|: `[N, *latent_shape] -> [N, *data_shape], [N]`."""
+        backwards = zip(reversed(self.bijectors), reversed(self._traces), strict=True)
+        return self._in_turn(backwards, "forward", z)
+
+    @staticmethod
+    def _in_turn(pairs, direction, value):
+        """The bijectors one after the other; each by its trace where a graph is made."""
         total = 0.0
-        for trace, bijector in zip(reversed(self._traces), reversed(self.bijectors), strict=True):
+        for bijector, trace in pairs:
             if tf.executing_eagerly():
-                z, log_det = bijector._forward_with_log_det(z)
+                value, log_det = getattr(bijector, f"_{direction}_with_log_det")(value)
             else:
-                z, log_det = trace.forward(z, values_of(bijector))
+                value, log_det = getattr(trace, direction)(value, values_of(bijector))
             total += log_det
-        return z, total
+        return value, total
 
     def _frugal_inverse(self, x, values):
         @tf.custom_gradient

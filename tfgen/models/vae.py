@@ -1,7 +1,6 @@
 """The variational autoencoder."""
 
 import functools
-import math
 import operator
 
 import keras
@@ -9,26 +8,17 @@ import tensorflow as tf
 
 from tfgen import networks
 from tfgen.errors import InputError
-from tfgen.models import importance_sampling, objectives
+from tfgen.models import importance_sampling, objectives, vae_arguments
 from tfgen.models.base import GenerativeModel, in_chunks
 from tfgen.models.latent_posterior import FlowPosterior, GaussianPosterior
 from tfgen.models.latent_prior import FlowPrior, NormalPrior
-from tfgen.models.likelihoods import BINARIZATIONS, LIKELIHOODS
+from tfgen.models.likelihoods import LIKELIHOODS
 from tfgen.models.noise import ImageNoise
+from tfgen.models.vae_arguments import NETWORKS
 
 SAMPLES_OF_LOG_PROB = 8
 MOST_SAMPLES_AT_ONCE = 256
 
-_CHOICES = {
-    "likelihood": tuple(LIKELIHOODS),
-    "binarization": BINARIZATIONS,
-    "estimator": ("B", "A"),
-    "prior": ("normal", "flow"),
-    "posterior": ("gaussian", "flow"),
-}
-_SIZES = ("latent_dim", "samples", "importance_samples", "blocks", "flow_steps", "flow_width")
-_AMOUNTS = ("importance_after", "beta", "kl_warmup", "free_bits", "weight_prior")
-_NETWORKS = ("mlp", "conv")
 _GIVEN = "given"  # in `settings`, in place of a network of the caller's
 
 
@@ -141,11 +131,11 @@ class VAE(GenerativeModel):
         settings = dict(locals())
         for key in ("self", "__class__", "image_shape", "name"):
             del settings[key]
-        settings["hidden_units"] = _listed("hidden_units", hidden_units, name)
-        settings["channels"] = _listed("channels", channels, name)
-        _check(settings, name)
+        settings["hidden_units"] = vae_arguments.listed("hidden_units", hidden_units, name)
+        settings["channels"] = vae_arguments.listed("channels", channels, name)
+        vae_arguments.check(settings, name)
         for role in ("encoder", "decoder"):
-            if settings[role] not in _NETWORKS:
+            if settings[role] not in NETWORKS:
                 settings[role] = _GIVEN
         super().__init__(image_shape, latent_dim, name=name)
         self.settings = settings
@@ -399,9 +389,9 @@ class VAE(GenerativeModel):
         parameters = self._likelihood.parameters_per_pixel
         outputs = self.posterior.encoder_outputs if encodes else parameters * self.num_dims
         picture = (*self.image_shape[:2], parameters * self._channels)
-        if kind not in _NETWORKS:
+        if kind not in NETWORKS:
             shapes = (self.image_shape, (outputs,)) if encodes else ((self.latent_dim,), picture)
-            return _checked_network(kind, f"{self.name}: {role}", *shapes)
+            return vae_arguments.checked_network(kind, f"{self.name}: {role}", *shapes)
         options = {
             "activation": settings["activation"],
             "dtype": settings["network_dtype"] or "float32",
@@ -427,63 +417,3 @@ class _Cache(dict):
 
     def __missing__(self, key):
         return self.setdefault(key, self._make(key))
-
-
-def _check(settings, name):
-    for argument, possible in _CHOICES.items():
-        if settings[argument] not in possible:
-            raise InputError(
-                f"{name}: {argument} must be one of {', '.join(possible)}, "
-                f"got {settings[argument]!r}"
-            )
-    sizes = {argument: settings[argument] for argument in _SIZES}
-    for argument in ("hidden_units", "channels"):
-        sizes |= {f"{argument}[{i}]": size for i, size in enumerate(settings[argument])}
-    for argument, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{name}: {argument} must be a positive integer, got {value!r}")
-    for argument in _AMOUNTS:
-        value = settings[argument]
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not 0 <= value < math.inf:
-            raise InputError(f"{name}: {argument} must be a number >= 0, got {value!r}")
-    for argument in ("encoder", "decoder"):
-        value = settings[argument]
-        if value not in _NETWORKS and not isinstance(value, (keras.Model, dict)):
-            raise InputError(
-                f"{name}: {argument} must be one of {', '.join(_NETWORKS)} or a keras.Model, "
-                f"got {value!r}"
-            )
-    if settings["free_bits"] and settings["importance_samples"] > 1:
-        raise InputError(
-            f"{name}: free_bits keep a KL term up, and the bound of importance_samples > 1 has "
-            "none; give one of the two"
-        )
-    if settings["binarization"] != "dynamic" and settings["likelihood"] != "bernoulli":
-        raise InputError(
-            f"{name}: binarization={settings['binarization']!r} needs likelihood='bernoulli', got "
-            f"{settings['likelihood']!r}"
-        )
-
-
-def _checked_network(network, owner, inputs, outputs):
-    """The caller's network, or the one that a configuration describes."""
-    if isinstance(network, dict):
-        network = keras.saving.deserialize_keras_object(network)
-    needed = (
-        f"{owner} must map [N, {', '.join(map(str, inputs))}] to "
-        f"[N, {', '.join(map(str, outputs))}]"
-    )
-    try:
-        found = network(tf.zeros([1, *inputs])).shape[1:]
-    except (ValueError, tf.errors.InvalidArgumentError) as error:
-        raise InputError(f"{needed}, it refuses such inputs") from error
-    if found != outputs:
-        raise InputError(f"{needed}, it gives [N, {', '.join(map(str, found))}]")
-    return network
-
-
-def _listed(argument, value, name):
-    if not isinstance(value, (list, tuple)):
-        raise InputError(f"{name}: {argument} must be a list such as [500], got {value!r}")
-    return list(value)

@@ -17,11 +17,10 @@ SECONDS_BETWEEN_PICTURES = 300.0
 class TensorBoard(Watcher):
     """Scalars at each record, a grid of samples now and then, and the recipe.
 
-    Beside them `history.csv` holds all records, and `curve.png` shows them, as of the last
-    checkpoint.
+    Beside them `history.csv` holds all records as of the last checkpoint.
 
     Args:
-        folder: of the logs; `curve.png` lies above it.
+        folder: of the logs.
         recipe: YAML text of the recipe.
     """
 

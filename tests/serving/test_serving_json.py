@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 
-from tfgen.export.serving import json_tensors
+from tfgen.export.serving import json_answers, json_requests
 from tfgen.export.serving.statuses import ServingError
 
 
@@ -21,11 +21,11 @@ def test_arrays_survive(dtype, shape):
     array = np.random.default_rng(1).normal(size=shape, scale=50)
     array = np.abs(array).astype(dtype)
     document = {"inputs": json.loads(json.dumps(array.tolist()))}
-    layout, found = json_tensors.to_arrays(document, {"x": info(dtype)})
-    assert layout == json_tensors.COLUMNAR
+    layout, found = json_requests.to_arrays(document, {"x": info(dtype)})
+    assert layout == json_requests.COLUMNAR
     assert found["x"].dtype == dtype
     np.testing.assert_array_equal(found["x"], array)
-    text = json_tensors.to_json({"x": array}, layout)
+    text = json_answers.to_json({"x": array}, layout)
     np.testing.assert_array_equal(np.array(json.loads(text)["outputs"], dtype), array)
 
 
@@ -34,7 +34,7 @@ def test_arrays_survive(dtype, shape):
 )
 def test_float32_round_trips_through_text(values):
     array = np.array(values, np.float32)
-    text = json_tensors.to_json({"x": array}, json_tensors.COLUMNAR)
+    text = json_answers.to_json({"x": array}, json_requests.COLUMNAR)
     found = np.array(json.loads(text)["outputs"], np.float64).astype(np.float32)
     np.testing.assert_array_equal(found, array)
 
@@ -64,26 +64,26 @@ def test_float32_round_trips_through_text(values):
 )
 def test_what_is_refused(dtype, value, message):
     with pytest.raises(ServingError, match=r"^INVALID_ARGUMENT") as caught:
-        json_tensors.to_arrays({"inputs": value}, {"x": info(dtype)})
+        json_requests.to_arrays({"inputs": value}, {"x": info(dtype)})
     assert message in caught.value.message
 
 
 def test_types_that_json_has_no_words_for():
     with pytest.raises(ServingError, match=r"^UNIMPLEMENTED"):
-        json_tensors.to_arrays({"inputs": [1.0]}, {"x": info("float16")})
+        json_requests.to_arrays({"inputs": [1.0]}, {"x": info("float16")})
     with pytest.raises(ServingError, match="Failed to write JSON value"):
-        json_tensors.to_json({"x": np.zeros(2, np.float16)}, json_tensors.ROW)
+        json_answers.to_json({"x": np.zeros(2, np.float16)}, json_requests.ROW)
 
 
 def test_bytes_go_out_as_base64_and_texts_as_texts():
     outputs = {"x_bytes": np.array([b"\xff"], object), "y": np.array([b"hi"], object)}
-    rows = json.loads(json_tensors.to_json(outputs, json_tensors.ROW))
+    rows = json.loads(json_answers.to_json(outputs, json_requests.ROW))
     assert rows == {"predictions": [{"x_bytes": {"b64": "/w=="}, "y": "hi"}]}
 
 
 def test_rows_need_a_batch_of_one_size():
     with pytest.raises(ServingError, match="Tensor name: x has no shape information "):
-        json_tensors.to_json({"x": np.float32(1.0)}, json_tensors.ROW)
+        json_answers.to_json({"x": np.float32(1.0)}, json_requests.ROW)
     outputs = {"x": np.zeros(2), "y": np.zeros(3)}
     with pytest.raises(ServingError, match="y has inconsistent batch size: 3 expecting: 2"):
-        json_tensors.to_json(outputs, json_tensors.ROW)
+        json_answers.to_json(outputs, json_requests.ROW)

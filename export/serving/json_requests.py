@@ -1,4 +1,4 @@
-"""TF Serving's JSON: rows (`instances`) and columns (`inputs`) to arrays, and arrays back."""
+"""Requests in TF Serving's JSON: rows (`instances`) and columns (`inputs`) to arrays."""
 
 import base64
 import binascii
@@ -8,12 +8,11 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tfgen.export.serving import proto_tensors
 from tfgen.export.serving.statuses import ServingError, invalid
 
 ROW, COLUMNAR = "instances", "inputs"
 DEEPEST = 64  # lists in lists
-_INTEGERS = {
+INTEGERS = {
     tf.uint8: (0, 2**8 - 1),
     tf.int8: (-(2**7), 2**7 - 1),
     tf.int16: (-(2**15), 2**15 - 1),
@@ -22,7 +21,7 @@ _INTEGERS = {
     tf.uint32: (0, 2**32 - 1),
     tf.uint64: (0, 2**64 - 1),
 }
-_FLOATS = {tf.float32: np.float32, tf.float64: np.float64}
+FLOATS = {tf.float32: np.float32, tf.float64: np.float64}
 _SHORT = {"float32": "float", "float64": "double"}
 _PARSE_ERRORS = {  # Python's words for what went wrong, and those of TF Serving's parser
     "Expecting value": "Invalid value.",
@@ -49,8 +48,8 @@ def parse(body):
 
     Example:
 
-    >>> from tfgen.export.serving import json_tensors
-    >>> json_tensors.parse(b'{"inputs": [1.5]}')
+    >>> from tfgen.export.serving import json_requests
+    >>> json_requests.parse(b'{"inputs": [1.5]}')
     {'inputs': [1.5]}
     """
     if not body:
@@ -106,9 +105,9 @@ def to_arrays(document, infos):
 
     >>> import tensorflow as tf
     >>> from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
-    >>> from tfgen.export.serving import json_tensors
+    >>> from tfgen.export.serving import json_requests
     >>> infos = {"x": TensorInfo(dtype=tf.uint8.as_datatype_enum)}
-    >>> format, arrays = json_tensors.to_arrays({"instances": [[1, 2], [3, 4]]}, infos)
+    >>> format, arrays = json_requests.to_arrays({"instances": [[1, 2], [3, 4]]}, infos)
     >>> format, arrays["x"].dtype.name, arrays["x"].shape
     ('instances', 'uint8', (2, 2))
     """
@@ -130,43 +129,6 @@ def to_arrays(document, infos):
     if COLUMNAR in document:
         return COLUMNAR, _from_columns(document[COLUMNAR], infos)
     raise invalid("Missing 'inputs' or 'instances' key")
-
-
-def to_json(outputs, layout):
-    """The body of an answer, a str.
-
-    Args:
-        outputs: NumPy arrays by name.
-        layout: ROW or COLUMNAR, as the request.
-
-    Raises:
-        ServingError: outputs of several sizes as rows; a type that JSON has no words for.
-
-    Example:
-
-    >>> import numpy as np
-    >>> from tfgen.export.serving import json_tensors
-    >>> json_tensors.to_json({"log_prob": np.array([0.1, -2.0], "float32")}, json_tensors.ROW)
-    '{"predictions": [0.1, -2.0]}'
-    """
-    values = {name: _plain(name, array) for name, array in outputs.items()}
-    if layout == COLUMNAR:
-        content = next(iter(values.values())) if len(values) == 1 else values
-        return json.dumps({"outputs": content})
-    size = None
-    for name, array in outputs.items():
-        if not array.ndim:
-            raise invalid(f"Tensor name: {name} has no shape information ")
-        if size is not None and len(array) != size:
-            raise invalid(
-                f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {size}"
-            )
-        size = len(array)
-    if len(values) == 1:
-        (rows,) = values.values()
-    else:
-        rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
-    return json.dumps({"predictions": rows})
 
 
 def shown(value):
@@ -262,7 +224,7 @@ def _column(value, info):
 
 def _known(info):
     dtype = tf.as_dtype(info.dtype)
-    if dtype not in _INTEGERS and dtype not in _FLOATS and dtype not in (tf.bool, tf.string):
+    if dtype not in INTEGERS and dtype not in FLOATS and dtype not in (tf.bool, tf.string):
         raise ServingError("UNIMPLEMENTED", f"Conversion of JSON Value: to type: {dtype.name}")
     return dtype
 
@@ -275,11 +237,11 @@ def _fast(value, dtype):
         array = np.array(value)
     except (ValueError, OverflowError):
         return None
-    if dtype in _INTEGERS and array.dtype.kind in "iu":
-        low, high = _INTEGERS[dtype]
+    if dtype in INTEGERS and array.dtype.kind in "iu":
+        low, high = INTEGERS[dtype]
         if array.size and low <= array.min() and array.max() <= high and not _has_bools(value):
             return array.astype(dtype.as_numpy_dtype)
-    if dtype in _FLOATS and array.dtype == np.float64 and not _has_bools(value):
+    if dtype in FLOATS and array.dtype == np.float64 and not _has_bools(value):
         large = np.any(np.abs(array[np.isfinite(array)]) >= 2**24)
         # Integers among the large ones do not all fit a float.
         return None if large else array.astype(dtype.as_numpy_dtype)
@@ -344,8 +306,8 @@ def _element(value, dtype):
     elif dtype == tf.bool:
         if isinstance(value, bool):
             return value
-    elif dtype in _INTEGERS:
-        low, high = _INTEGERS[dtype]
+    elif dtype in INTEGERS:
+        low, high = INTEGERS[dtype]
         if number and isinstance(value, int) and low <= value <= high:
             return value
     elif number:
@@ -396,36 +358,3 @@ def _type_name(value):
 
 def _dims(array):
     return "[" + ",".join(map(str, array.shape)) + "]"
-
-
-def _plain(name, array):
-    dtype = proto_tensors.dtype_of(array)
-    if dtype == tf.string:
-        encode = _as_base64 if name.endswith("_bytes") else _as_text
-        flat = np.empty(array.size, object)
-        flat[:] = [encode(item) for item in array.ravel()]
-        return flat.reshape(array.shape).tolist()
-    if dtype in _FLOATS:
-        return _rounded(array).tolist()
-    if dtype in _INTEGERS or dtype == tf.bool:
-        return array.tolist()
-    raise invalid(f"Failed to write JSON value for tensor type: {dtype.name}")
-
-
-def _rounded(array):
-    """Six digits where these give the number back, else as many as always do."""
-    flat = array.ravel()
-    digits = 9 if array.dtype == np.float32 else 17
-    short = np.array([float(f"{x:.6g}") for x in flat.tolist()], np.float64)
-    full = np.array([float(f"{x:.{digits}g}") for x in flat.tolist()], np.float64)
-    with np.errstate(over="ignore"):
-        exact = short.astype(array.dtype) == flat
-    return np.where(exact, short, full).reshape(array.shape)
-
-
-def _as_base64(data):
-    return {"b64": base64.b64encode(data).decode("ascii")}
-
-
-def _as_text(data):
-    return data.decode("utf-8", "replace")

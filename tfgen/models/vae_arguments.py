@@ -1,0 +1,82 @@
+"""What the arguments of a VAE may be."""
+
+import math
+
+import keras
+import tensorflow as tf
+
+from tfgen.errors import InputError
+from tfgen.models.likelihoods import BINARIZATIONS, LIKELIHOODS
+
+_CHOICES = {
+    "likelihood": tuple(LIKELIHOODS),
+    "binarization": BINARIZATIONS,
+    "estimator": ("B", "A"),
+    "prior": ("normal", "flow"),
+    "posterior": ("gaussian", "flow"),
+}
+_SIZES = ("latent_dim", "samples", "importance_samples", "blocks", "flow_steps", "flow_width")
+_AMOUNTS = ("importance_after", "beta", "kl_warmup", "free_bits", "weight_prior")
+NETWORKS = ("mlp", "conv")
+
+
+def check(settings, name):
+    """Refuse arguments that are no choice, no size, no amount, or that exclude each other."""
+    for argument, possible in _CHOICES.items():
+        if settings[argument] not in possible:
+            raise InputError(
+                f"{name}: {argument} must be one of {', '.join(possible)}, "
+                f"got {settings[argument]!r}"
+            )
+    sizes = {argument: settings[argument] for argument in _SIZES}
+    for argument in ("hidden_units", "channels"):
+        sizes |= {f"{argument}[{i}]": size for i, size in enumerate(settings[argument])}
+    for argument, value in sizes.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"{name}: {argument} must be a positive integer, got {value!r}")
+    for argument in _AMOUNTS:
+        value = settings[argument]
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not 0 <= value < math.inf:
+            raise InputError(f"{name}: {argument} must be a number >= 0, got {value!r}")
+    for argument in ("encoder", "decoder"):
+        value = settings[argument]
+        if value not in NETWORKS and not isinstance(value, (keras.Model, dict)):
+            raise InputError(
+                f"{name}: {argument} must be one of {', '.join(NETWORKS)} or a keras.Model, "
+                f"got {value!r}"
+            )
+    if settings["free_bits"] and settings["importance_samples"] > 1:
+        raise InputError(
+            f"{name}: free_bits keep a KL term up, and the bound of importance_samples > 1 has "
+            "none; give one of the two"
+        )
+    if settings["binarization"] != "dynamic" and settings["likelihood"] != "bernoulli":
+        raise InputError(
+            f"{name}: binarization={settings['binarization']!r} needs likelihood='bernoulli', got "
+            f"{settings['likelihood']!r}"
+        )
+
+
+def checked_network(network, owner, inputs, outputs):
+    """The caller's network, or the one that a configuration describes."""
+    if isinstance(network, dict):
+        network = keras.saving.deserialize_keras_object(network)
+    needed = (
+        f"{owner} must map [N, {', '.join(map(str, inputs))}] to "
+        f"[N, {', '.join(map(str, outputs))}]"
+    )
+    try:
+        found = network(tf.zeros([1, *inputs])).shape[1:]
+    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        raise InputError(f"{needed}, it refuses such inputs") from error
+    if found != outputs:
+        raise InputError(f"{needed}, it gives [N, {', '.join(map(str, found))}]")
+    return network
+
+
+def listed(argument, value, name):
+    """A list of sizes as a list."""
+    if not isinstance(value, (list, tuple)):
+        raise InputError(f"{name}: {argument} must be a list such as [500], got {value!r}")
+    return list(value)
