@@ -30,7 +30,7 @@ def test_the_examples_of_a_guide_run(guide):
 @pytest.mark.parametrize("guide", [g for g in GUIDES if blocks(g, "sh")], ids=lambda p: p.name)
 def test_the_commands_of_a_guide_run(guide, tmp_path):
     script = SET_UP.sub("", "".join(blocks(guide, "sh")))
-    subprocess.run(["bash", "-euxc", script], cwd=tmp_path, check=True)
+    subprocess.run(["bash", "-euxc", script], cwd=tmp_path, check=True, timeout=540)
 
 
 def test_the_set_up_is_what_ci_runs():

@@ -96,5 +96,5 @@ def test_silence_ends_whatever_the_order_of_the_threads():
         entered.wait(10)
     assert sys.stdout is not stdout
     leave.set()
-    thread.join()
+    thread.join(60)
     assert sys.stdout is stdout

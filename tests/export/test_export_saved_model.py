@@ -326,7 +326,7 @@ def test_two_exports_at_once_get_two_versions(tmp_path, monkeypatch):
 
     def written(source, directory):
         write(source, directory)
-        both.wait()
+        both.wait(120)
 
     monkeypatch.setattr(to_saved_model, "_write", written)
     models = [
@@ -338,7 +338,7 @@ def test_two_exports_at_once_get_two_versions(tmp_path, monkeypatch):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(120)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["1", "2"]
     names = {
         json.loads((tmp_path / v / "assets.extra" / preset.CARD).read_text())["model"]["name"]

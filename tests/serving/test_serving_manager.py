@@ -215,7 +215,7 @@ def test_swaps_and_new_configurations_fail_no_request(place, images):
         wait_for(lambda: served(server.manager) == 2)
         stop.set()
         for thread in threads:
-            thread.join()
+            thread.join(60)
     assert failures == []
     assert versions == {1, 2, 3}
     assert answered[0] > 100
