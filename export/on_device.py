@@ -1,6 +1,6 @@
 """Models as devices can run them: TFLite has no networks that compute in bfloat16."""
 
-import tensorflow as tf
+from tfgen.export.source import rebuilt
 
 
 def in_float32(model):
@@ -18,13 +18,9 @@ def in_float32(model):
     >>> model.get_config()["network_dtype"] is None
     True
     """
-    config = model.get_config()
-    if _dtype(config) == "float32":
+    if _dtype(model.get_config()) == "float32":
         return model
-    other = type(model).from_config({**config, "network_dtype": None})
-    for weight, given in zip(other.weights, model.weights, strict=True):
-        weight.assign(tf.cast(given.value, weight.dtype))
-    return other
+    return rebuilt(model, network_dtype=None)
 
 
 def protocol(model):

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 import tfgen
 from tfgen import zoo
@@ -18,7 +19,8 @@ class Source:
         images: uint8 `[M, H, W, C]` in place of the test images of its data set.
 
     Attributes:
-        model: the model.
+        model: the model; of a flow that spares memory in training, one with the same weights that
+            does not, as a device knows no calls.
         card: what `tfgen.zoo.card` says of it, or {} for a model that was given itself.
 
     Raises:
@@ -36,6 +38,8 @@ class Source:
     def __init__(self, model, images=None):
         named = isinstance(model, (str, os.PathLike))
         self.model = zoo.load(model) if named else model
+        if self.model.get_config().get("memory", "plain") != "plain":
+            self.model = rebuilt(self.model, memory="plain")
         self.card = zoo.card(model) if named else {}
         self._given = None
         if images is not None:
@@ -83,3 +87,11 @@ class Source:
         return tfgen.data.load(
             name, image_shape=self.model.image_shape, options=recipe.get("options")
         )
+
+
+def rebuilt(model, **arguments):
+    """A model with the same weights and some other arguments."""
+    other = type(model).from_config({**model.get_config(), **arguments})
+    for weight, given in zip(other.weights, model.weights, strict=True):
+        weight.assign(tf.cast(given.value, weight.dtype))
+    return other

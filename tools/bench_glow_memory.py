@@ -111,10 +111,10 @@ def large(options):
             memory=memory,
         )
         process.ask("initialize", 1)
-        process.ask("sample", 1)
-        sample = statistics.median(process.ask("sample", 1)[0] for _ in range(3))
         first, first_peak = process.ask("train step", options.batch)
         seconds, peak = process.ask("train step", options.batch)
+        process.ask("sample", 1)
+        sample = statistics.median(process.ask("sample", 1)[0] for _ in range(3))
         print(
             f"| {memory} | {options.batch} | {first:.0f} | {seconds:.0f} "
             f"| {max(peak, first_peak):.0f} | {sample:.1f} |",

@@ -30,7 +30,7 @@ class Chain:
     def __init__(self, bijectors, memory="plain"):
         self.bijectors = list(bijectors)
         self._memory = memory
-        self._traces = shared_traces(self.bijectors)
+        self._traces = shared_traces(self.bijectors, inlined=memory == "plain")
 
     def inverse(self, x):
         """z and log |det dz/dx|: `[N, *data_shape] -> [N, *latent_shape], [N]`."""

@@ -2,8 +2,11 @@
 
 A deep flow repeats one step many times. Traced step by step, its graph takes Python minutes to
 build; here a step is traced once for each shape and called with the weights of each repetition.
-TensorFlow inlines the calls, so that the graph that runs is the same.
+TensorFlow may put the step in place of every call, so that the graph that runs is the same, or
+run the calls: a little slower, but a graph as long as the flow is deep needs a lot of memory.
 """
+
+import functools
 
 import keras
 import tensorflow as tf
@@ -15,16 +18,19 @@ class SharedTrace:
     Args:
         template: the bijector that is traced. Others may be called through it if they have the
             same class and arguments, except for the name.
+        inlined: whether TensorFlow may put the functions in place of their calls.
     """
 
-    def __init__(self, template):
+    def __init__(self, template, inlined=True):
         self._template = template
         self._weights = weights_of(template)
         self._trainable = [i for i, weight in enumerate(self._weights) if weight.trainable]
-        self.inverse = tf.function(self._inverse, autograph=False)
-        self.forward = tf.function(self._forward, autograph=False)
-        self.gradient_from_input = tf.function(self._gradient_from_input, autograph=False)
-        self.gradient_from_output = tf.function(self._gradient_from_output, autograph=False)
+        attributes = {} if inlined else {"_noinline": True}
+        traced = functools.partial(tf.function, autograph=False, experimental_attributes=attributes)
+        self.inverse = traced(self._inverse)
+        self.forward = traced(self._forward)
+        self.gradient_from_input = traced(self._gradient_from_input)
+        self.gradient_from_output = traced(self._gradient_from_output)
 
     def _inverse(self, x, values):
         with self._with(values):
@@ -82,11 +88,11 @@ def values_of(bijector):
     return [tf.convert_to_tensor(weight.value) for weight in weights_of(bijector)]
 
 
-def shared_traces(bijectors):
+def shared_traces(bijectors, inlined=True):
     """A `SharedTrace` for each bijector, one for all of the same class and arguments."""
     traces = {}
     for bijector in bijectors:
-        traces.setdefault(_structure(bijector), SharedTrace(bijector))
+        traces.setdefault(_structure(bijector), SharedTrace(bijector, inlined))
     return [traces[_structure(bijector)] for bijector in bijectors]
 
 
