@@ -51,6 +51,19 @@ def test_gradients_equal_the_plain_ones(memory, coupling, permutation, compiled)
 
 
 @pytest.mark.parametrize("memory", MODES)
+def test_gradients_of_checkerboards_and_gated_networks_equal_the_plain_ones(memory):
+    options = {"levels": 1, "depth": 1, "network": "gated", "blocks": 1, "checkerboard": 2}
+    plain, frugal = flow("plain", **options), flow(memory, **options)
+    for ours, theirs in zip(frugal.variables, plain.variables, strict=True):
+        ours.assign(theirs)
+    x = tf.random.stateless_normal([3, 8, 8, 2], [0, 1], dtype="float64")
+    for found, other in zip(gradients(frugal, x), gradients(plain, x), strict=True):
+        scale = np.abs(other).max()
+        assert scale > 0
+        np.testing.assert_allclose(found, other, rtol=0, atol=1e-9 * scale)
+
+
+@pytest.mark.parametrize("memory", MODES)
 def test_training_takes_the_same_steps(memory):
     images = tfgen.data.load("digits").images("train")[:64]
     results = []

@@ -28,6 +28,9 @@ CASES = {
         SHAPE, width=6, scale="sigmoid", dtype=dtype
     ),
     "additive": lambda dtype: bijectors.AdditiveCoupling(SHAPE, width=6, dtype=dtype),
+    "checkerboard": lambda dtype: bijectors.CheckerboardCoupling(
+        (4, 4, 3), parity=1, width=6, network="gated", blocks=1, dtype=dtype
+    ),
     "squeeze": lambda dtype: bijectors.Squeeze(SHAPE, dtype=dtype),
     "split": lambda dtype: bijectors.Split(SHAPE, dtype=dtype),
     "split_quarter": lambda dtype: bijectors.Split(SHAPE, fraction=0.25, dtype=dtype),
@@ -44,6 +47,16 @@ CASES = {
     "glow": lambda dtype: bijectors.Glow((4, 4, 2), levels=2, depth=2, width=6, dtype=dtype),
     "glow_learned_prior": lambda dtype: bijectors.Glow(
         (4, 4, 2), levels=2, depth=1, width=6, learned_prior=True, dtype=dtype
+    ),
+    "glow_checkerboard_gated": lambda dtype: bijectors.Glow(
+        (4, 4, 1),
+        levels=1,
+        depth=1,
+        width=4,
+        network="gated",
+        blocks=1,
+        checkerboard=2,
+        dtype=dtype,
     ),
     "glow_one_level": lambda dtype: bijectors.Glow(
         (4, 4, 1), levels=1, depth=3, width=6, dtype=dtype

@@ -46,6 +46,30 @@ def test_log_prob_is_the_change_of_variables_at_the_dequantized_image(num_bits):
     np.testing.assert_allclose(model.log_prob(images), expected, rtol=1e-5)
 
 
+def test_with_values_on_the_logit_scale_log_prob_is_still_the_density_of_the_image():
+    model = trained((4, 4, 1), values="logit", network="gated", blocks=1, checkerboard=2)
+    images = np.random.default_rng(1).integers(0, 256, (3, 4, 4, 1), "uint8")
+    images[0, 0, 0, 0], images[0, 0, 1, 0] = 0, 255
+    noise = ImageNoise((4, 4, 1)).uniform(images, (4, 4, 1)).numpy().astype("float64")
+    y = (images + noise) / 256
+    p = 1e-6 + (1 - 2e-6) * y
+    values = np.log(p / (1 - p))
+    slope = (1 - 2e-6) / (p * (1 - p))
+    with tf.GradientTape() as tape:
+        v = tf.constant(values.astype("float32"))
+        tape.watch(v)
+        z = model.flow.inverse(v)
+    jacobian = np.reshape(tape.batch_jacobian(z, v), [3, 16, 16]).astype("float64")
+    density = stats.norm.logpdf(z).sum(1) + np.linalg.slogdet(jacobian)[1]
+    expected = density + np.log(slope).sum((1, 2, 3)) - 8 * 16 * np.log(2.0)
+    np.testing.assert_allclose(model.log_prob(images), expected, rtol=1e-5)
+    np.testing.assert_array_equal(model.decode(model.encode(images)), images)
+    every = np.arange(256, dtype="uint8").reshape(16, 4, 4, 1)
+    np.testing.assert_array_equal(model.reconstruct(every), every)
+    with pytest.raises(InputError, match="values must be one of linear, logit, got 'log'"):
+        trained(values="log")
+
+
 def test_the_discrete_probabilities_of_all_images_add_up_to_the_mass_of_the_cube():
     """P(x) = E_u exp(log-density(x + u)), over the 16 images of 2x2 binary pixels."""
     model = trained((2, 2, 1), levels=1, num_bits=1)

@@ -1,6 +1,7 @@
 """Exact flow layers: TFP bijectors with Keras weights."""
 
 from tfgen.bijectors.actnorm import ActNorm
+from tfgen.bijectors.checkerboard import CheckerboardCoupling
 from tfgen.bijectors.coupling import AdditiveCoupling, AffineCoupling
 from tfgen.bijectors.flow_layer import FlowLayer
 from tfgen.bijectors.glow import Glow
@@ -14,6 +15,7 @@ __all__ = [
     "ActNorm",
     "AdditiveCoupling",
     "AffineCoupling",
+    "CheckerboardCoupling",
     "FlowLayer",
     "Glow",
     "GlowStep",

@@ -7,6 +7,8 @@ from tfgen.bijectors.base import FlowBijector, image_or_vector_shape, trainable_
 from tfgen.errors import InputError
 from tfgen.numerics import log_sigmoid
 
+NETWORKS = ("convolutional", "gated")
+
 # log s as a function of r, and its derivative as a function of (log s, s).
 LOG_SCALES = {
     "tanh": (lambda r: 2.0 * tf.tanh(0.5 * r), lambda log_s, s: 1.0 - 0.25 * log_s**2),
@@ -30,17 +32,20 @@ class AdditiveCoupling(FlowBijector):
 
     Args:
         event_shape: (H, W, C) of the data, or (C,) of vectors; C even.
-        width: hidden channels of the default network: `tfgen.networks.convolutional` for images,
-            `tfgen.networks.coupling_dense` for vectors.
+        width: hidden channels of the network.
         context_channels: K, for a conditional coupling.
-        network: a Keras model `[N, ..., C/2 + K] -> [N, ..., C/2]` to use in its place.
-        network_dtype: in which the default network computes, such as "bfloat16"; that of the data
-            by default. The flow's own arithmetic stays in `dtype`.
+        network: "convolutional", the paper's (`tfgen.networks.convolutional` for images,
+            `tfgen.networks.coupling_dense` for vectors); "gated", `tfgen.networks.gated_residual`,
+            for images; or a Keras model `[N, ..., C/2 + K] -> [N, ..., C/2]`.
+        blocks: residual blocks of a gated network.
+        network_dtype: in which a network given by name computes, such as "bfloat16"; that of the
+            data by default. The flow's own arithmetic stays in `dtype`.
         dtype: of data and weights.
         name: of the bijector.
 
     Raises:
-        InputError: an odd number of channels, a network of other shapes, data of another shape.
+        InputError: an odd number of channels, an unknown network or one of other shapes, data of
+            another shape.
 
     Source: Dinh, Krueger and Bengio, NICE, 2014 (1410.8516), section 3.2; Kingma and Dhariwal,
     Glow, 2018 (1807.03039), section 3.3.
@@ -62,7 +67,8 @@ class AdditiveCoupling(FlowBijector):
         *,
         width=512,
         context_channels=0,
-        network=None,
+        network="convolutional",
+        blocks=2,
         network_dtype=None,
         dtype="float32",
         name="additive_coupling",
@@ -77,15 +83,9 @@ class AdditiveCoupling(FlowBijector):
             )
         inputs = (*sides, channels // 2 + context_channels)
         outputs = (*sides, self.outputs_per_channel * channels // 2)
-        if network is None:
-            default = networks.convolutional if sides else networks.coupling_dense
-            network = default(
-                inputs,
-                outputs[-1],
-                width=width,
-                dtype=network_dtype or dtype,
-                name=f"{name}_network",
-            )
+        if isinstance(network, str):
+            options = {"width": width, "dtype": network_dtype or dtype, "name": f"{name}_network"}
+            network = _network_named(network, inputs, outputs[-1], blocks, options, name)
         else:
             _check_network(network, inputs, outputs, dtype, name)
         self._network = network
@@ -155,20 +155,20 @@ class AffineCoupling(AdditiveCoupling):
 
     Args:
         event_shape: (H, W, C) of the data, or (C,) of vectors; C even.
-        width: hidden channels of the default network: `tfgen.networks.convolutional` for images,
-            `tfgen.networks.coupling_dense` for vectors.
+        width: hidden channels of the network.
         context_channels: K, for a conditional coupling.
         scale: "tanh" or "sigmoid".
-        network: a Keras model `[N, ..., C/2 + K] -> [N, ..., C]` to use in its place; its first
-            C/2 outputs are t, the others r.
-        network_dtype: in which the default network computes, such as "bfloat16"; that of the data
-            by default. The flow's own arithmetic stays in `dtype`.
+        network: as for `AdditiveCoupling`; a Keras model `[N, ..., C/2 + K] -> [N, ..., C]` gives t
+            in its first C/2 outputs and r in the others.
+        blocks: residual blocks of a gated network.
+        network_dtype: in which a network given by name computes, such as "bfloat16"; that of the
+            data by default. The flow's own arithmetic stays in `dtype`.
         dtype: of data and weights.
         name: of the bijector.
 
     Raises:
-        InputError: an odd number of channels, an unknown scale, a network of other shapes, data of
-            another shape.
+        InputError: an odd number of channels, an unknown scale, an unknown network or one of other
+            shapes, data of another shape.
 
     Source: Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2016
     (1605.08803), section 3.2; Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.3.
@@ -191,7 +191,8 @@ class AffineCoupling(AdditiveCoupling):
         width=512,
         context_channels=0,
         scale="tanh",
-        network=None,
+        network="convolutional",
+        blocks=2,
         network_dtype=None,
         dtype="float32",
         name="affine_coupling",
@@ -205,6 +206,7 @@ class AffineCoupling(AdditiveCoupling):
             width=width,
             context_channels=context_channels,
             network=network,
+            blocks=blocks,
             network_dtype=network_dtype,
             dtype=dtype,
             name=name,
@@ -230,6 +232,21 @@ class AffineCoupling(AdditiveCoupling):
         s = tf.exp(log_s)
         x = (changed - shift) / s
         return x, *_affine_gradient(x, log_s, s, self._scale, of_changed, of_log_det)
+
+
+def _network_named(kind, inputs, outputs, blocks, options, name):
+    if kind not in NETWORKS:
+        raise InputError(
+            f"{name}: network must be a Keras model or one of {', '.join(NETWORKS)}, got {kind!r}"
+        )
+    if kind == "gated":
+        if len(inputs) == 1:
+            raise InputError(
+                f"{name}: a gated network is for images, the event shape is a vector's"
+            )
+        return networks.gated_residual(inputs, outputs, blocks=blocks, **options)
+    paper = networks.convolutional if len(inputs) > 1 else networks.coupling_dense
+    return paper(inputs, outputs, **options)
 
 
 def _check_network(network, inputs, outputs, dtype, name):

@@ -7,6 +7,7 @@ import tensorflow as tf
 from tfgen.bijectors.actnorm import ActNorm
 from tfgen.bijectors.base import FlowBijector, image_shape
 from tfgen.bijectors.chain import MEMORY, Chain
+from tfgen.bijectors.checkerboard import CheckerboardCoupling
 from tfgen.bijectors.glow_step import GlowStep
 from tfgen.bijectors.split import Split
 from tfgen.bijectors.squeeze import Squeeze
@@ -18,7 +19,9 @@ class Glow(FlowBijector):
 
     Equations: towards the latents, each of the `levels` is one `Squeeze`, `depth` times `GlowStep`,
     and (except for the last level) a `Split`, after which half of the channels leave as latents.
-    Log-determinants add up. All latents together are z, those of the last level first.
+    Log-determinants add up. All latents together are z, those of the last level first. With
+    `checkerboard` n > 0 the first level begins with an actnorm and n couplings of alternating
+    colours at full resolution, before its squeeze.
 
     Shapes: forward `[..., H*W*C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
 
@@ -30,6 +33,8 @@ class Glow(FlowBijector):
         coupling: "affine" or "additive".
         permutation: "invertible_conv", "shuffle" or "reverse".
         scale: of affine couplings, see `AffineCoupling`.
+        network, blocks: of the couplings, see `AdditiveCoupling`.
+        checkerboard: number of `CheckerboardCoupling`s at full resolution; the paper has none.
         network_dtype: in which the networks compute, such as "bfloat16".
         memory: what the backward pass keeps of the activations: "plain", "checkpoint" or
             "reversible", see `tfgen.bijectors.chain.Chain`.
@@ -66,6 +71,9 @@ class Glow(FlowBijector):
         coupling="affine",
         permutation="invertible_conv",
         scale="tanh",
+        network="convolutional",
+        blocks=2,
+        checkerboard=0,
         network_dtype=None,
         memory="plain",
         learned_prior=False,
@@ -79,7 +87,28 @@ class Glow(FlowBijector):
         for argument, value in (("levels", levels), ("depth", depth), ("width", width)):
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"{name}: {argument} must be a positive integer, got {value!r}")
+        if not isinstance(checkerboard, int) or checkerboard < 0:
+            raise InputError(
+                f"{name}: checkerboard must be a number of couplings, 0 or more, "
+                f"got {checkerboard!r}"
+            )
         _check_sides(shape, levels, name)
+        before = [
+            CheckerboardCoupling(
+                shape,
+                parity=number % 2,
+                width=width,
+                scale=scale,
+                network=network,
+                blocks=blocks,
+                network_dtype=network_dtype,
+                dtype=dtype,
+                name=f"{name}_checkerboard{number}",
+            )
+            for number in range(checkerboard)
+        ]
+        if before:
+            before = [ActNorm(shape, dtype=dtype, name=f"{name}_checkerboard_actnorm"), *before]
         self._levels = []
         for level in range(levels):
             squeeze = Squeeze(shape, dtype=dtype, name=f"{name}_level{level}_squeeze")
@@ -91,6 +120,8 @@ class Glow(FlowBijector):
                     permutation=permutation,
                     width=width,
                     scale=scale,
+                    network=network,
+                    blocks=blocks,
                     network_dtype=network_dtype,
                     dtype=dtype,
                     name=f"{name}_level{level}_step{number}",
@@ -103,7 +134,8 @@ class Glow(FlowBijector):
             if level < levels - 1:
                 split = Split(shape, dtype=dtype, name=f"{name}_level{level}_split")
                 shape = (*shape[:2], split.staying)
-            self._levels.append(_Level(squeeze, steps, split, memory))
+            self._levels.append(_Level([*before, squeeze, *steps], split, memory))
+            before = []
         self.top_shape = shape
         super().__init__(
             event_shape,
@@ -152,10 +184,10 @@ class Glow(FlowBijector):
 class _Level(tf.Module):
     """The bijectors of one resolution, in the order towards the latents."""
 
-    def __init__(self, squeeze, steps, split, memory):
+    def __init__(self, bijectors, split, memory):
         super().__init__()
         self.split = split
-        self.bijectors = [squeeze, *steps, *([split] if split else [])]
+        self.bijectors = [*bijectors, *([split] if split else [])]
         self.chain = Chain(self.bijectors, memory)
 
     @property

@@ -29,6 +29,7 @@ class GlowStep(FlowBijector):
         width: hidden channels of the coupling's network.
         context_channels: K, of the context that the coupling's network sees too, if any.
         scale: of an affine coupling, see `AffineCoupling`.
+        network, blocks: of the coupling, see `AdditiveCoupling`.
         network_dtype: in which the network computes, such as "bfloat16".
         dtype: of data and weights.
         name: of the bijector.
@@ -58,6 +59,8 @@ class GlowStep(FlowBijector):
         width=512,
         context_channels=0,
         scale="tanh",
+        network="convolutional",
+        blocks=2,
         network_dtype=None,
         dtype="float32",
         name="glow_step",
@@ -83,6 +86,8 @@ class GlowStep(FlowBijector):
             event_shape,
             width=width,
             context_channels=context_channels,
+            network=network,
+            blocks=blocks,
             network_dtype=network_dtype,
             dtype=dtype,
             name=f"{name}_coupling",

@@ -298,10 +298,14 @@ class GenerativeModel(keras.Model):
     def _compiled(self):
         images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
         latents = tf.TensorSpec([None, self.latent_dim], tf.float32)
+        graphs = (
+            ("log_prob", self._log_prob, images),
+            ("encode", self._encode, images),
+            ("decode", self._decode, latents),
+        )
         return {
-            "log_prob": tf.function(self._log_prob, input_signature=[images]),
-            "encode": tf.function(self._encode, input_signature=[images]),
-            "decode": tf.function(self._decode, input_signature=[latents]),
+            verb: tf.function(function, input_signature=[spec], autograph=False)
+            for verb, function, spec in graphs
         }
 
     def _run(self, verb, batch):

@@ -13,6 +13,7 @@ from tfgen.models.base import GenerativeModel, in_chunks
 from tfgen.models.class_prior import ClassPrior
 from tfgen.models.dequantization import UniformDequantization, VariationalDequantization
 from tfgen.models.noise import ImageNoise
+from tfgen.models.value_scale import VALUES
 
 CLASSIFICATION_WEIGHT = 0.01
 DEQUANTIZATIONS = ("uniform", "variational")
@@ -27,6 +28,8 @@ class Glow(GenerativeModel):
     - an image x becomes levels l = floor(x / 2^(8-n)) and y = (l + u) / 2^n - 1/2, with an offset
       0 <= u < 1 of density q(u|x): 1 with dequantization="uniform", that of a conditional flow with
       "variational" (`tfgen.models.dequantization`)
+    - with values="logit" the flow sees log((1/2 + y) / (1/2 - y)) in place of y, and the density
+      below is that of y all the same (`tfgen.models.value_scale`)
     - log_prob(x) = log N(f^-1(y); 0, I) + log |det df^-1/dy| - n D log 2 - log q(u|x), in nats
     - encode(x) = f^-1(y) at u = 1/2, or at the offset of the conditional flow's noise 0
     - decode(z): the level that f(z) falls in, or the nearest, as the uint8 value 255 l / (2^n - 1)
@@ -56,17 +59,24 @@ class Glow(GenerativeModel):
         coupling: "affine" or "additive".
         permutation: "invertible_conv", "shuffle" or "reverse".
         scale: of affine couplings, see `tfgen.bijectors.AffineCoupling`.
+        network: of the couplings: "convolutional", the paper's, or "gated", see
+            `tfgen.networks.gated_residual`.
+        blocks: residual blocks of a gated network.
+        checkerboard: number of `tfgen.bijectors.CheckerboardCoupling`s before the first squeeze;
+            the paper has none.
+        values: the scale on which the flow sees pixels, "linear" or "logit".
         num_bits: 1 to 8, bits of a channel that the model sees; the lower ones are dropped.
         num_classes: K, for a class-conditional model.
         dequantization: "uniform" or "variational".
         dequantization_depth: steps of the conditional flow of variational dequantization.
+        dequantization_width: hidden channels of its networks; `width` by default.
         network_dtype: in which the networks compute, such as "bfloat16".
         memory: "plain", "checkpoint" or "reversible": what training keeps of the activations, see
             `tfgen.bijectors.chain.Chain`.
 
     Raises:
         InputError: sides that are no multiples of 2^levels, num_bits outside 1 to 8, an unknown
-            dequantization, and whatever the bijectors refuse.
+            dequantization or scale of values, and whatever the bijectors refuse.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039).
 
@@ -91,12 +101,17 @@ class Glow(GenerativeModel):
         coupling="affine",
         permutation="invertible_conv",
         scale="tanh",
+        network="convolutional",
+        blocks=2,
+        checkerboard=0,
+        values="linear",
         num_bits=8,
         num_classes=None,
         network_dtype=None,
         memory="plain",
         dequantization="uniform",
         dequantization_depth=4,
+        dequantization_width=None,
         name="glow",
     ):
         super().__init__(image_shape, None, name=name)
@@ -109,16 +124,21 @@ class Glow(GenerativeModel):
                 f"{name}: dequantization must be one of {', '.join(DEQUANTIZATIONS)}, "
                 f"got {dequantization!r}"
             )
-        if not isinstance(dequantization_depth, int) or dequantization_depth < 1:
-            raise InputError(
-                f"{name}: dequantization_depth must be a positive integer, "
-                f"got {dequantization_depth!r}"
-            )
+        for argument, value in (
+            ("dequantization_depth", dequantization_depth),
+            ("dequantization_width", dequantization_width or 1),
+        ):
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{name}: {argument} must be a positive integer, got {value!r}")
+        if values not in VALUES:
+            raise InputError(f"{name}: values must be one of {', '.join(VALUES)}, got {values!r}")
         self.num_bits = num_bits
+        self._values_name, self._values = values, VALUES[values]
         self.num_classes = num_classes
         self._dequantization_config = {
             "dequantization": dequantization,
             "dequantization_depth": dequantization_depth,
+            "dequantization_width": dequantization_width,
         }
         self._flow_config = {
             "levels": levels,
@@ -127,6 +147,9 @@ class Glow(GenerativeModel):
             "coupling": coupling,
             "permutation": permutation,
             "scale": scale,
+            "network": network,
+            "blocks": blocks,
+            "checkerboard": checkerboard,
             "network_dtype": network_dtype,
             "memory": memory,
         }
@@ -146,7 +169,7 @@ class Glow(GenerativeModel):
             self._dequantization = VariationalDequantization(
                 self.image_shape,
                 depth=dequantization_depth,
-                width=width,
+                width=dequantization_width or width,
                 network_dtype=network_dtype,
                 name=f"{name}_dequantization",
             )
@@ -158,6 +181,7 @@ class Glow(GenerativeModel):
             "image_shape": self.image_shape,
             "num_bits": self.num_bits,
             "num_classes": self.num_classes,
+            "values": self._values_name,
             "name": self.name,
             **self._flow_config,
             **self._dequantization_config,
@@ -192,7 +216,7 @@ class Glow(GenerativeModel):
         """Set every actnorm from a batch of images; `fit` does it with one of its data."""
         images = self._checked_images(images)
         noise = tf.random.stateless_uniform(tf.shape(images), seed=[self._seed, 0])
-        self.flow.initialize(self._at(images, noise))
+        self.flow.initialize(self._values.towards_flow(self._at(images, noise))[0])
 
     def fit(self, x=None, *args, **options):
         if not self.initialized:
@@ -219,6 +243,22 @@ class Glow(GenerativeModel):
         if not tf.executing_eagerly():
             return self._log_prob_given(images, labels)
         return in_chunks(self._compiled_given, [images, labels], self._numbers_per_image)
+
+    def log_prob_at(self, images, turns):
+        """`log_prob` at other dequantization noise, see `tfgen.models.dequantization_draws`.
+
+        Shapes: uint8 `[N, H, W, C]`, float32 `[2, H, W, C]` in [0, 1) `-> float32 [N]`.
+
+        Args:
+            images: as everywhere.
+            turns: how far the noise of every image is turned; 0 gives `log_prob`.
+        """
+        images = self._checked_images(images)
+        if not tf.executing_eagerly():
+            return self._log_prob(images, turns)
+        return in_chunks(
+            lambda some: self._compiled_at(some, turns), [images], self._numbers_per_image
+        )
 
     def sample(self, n, temperature=1.0, seed=None, y=None):
         """New images: `decode` of scaled noise, placed by the prior of the class if there are any.
@@ -254,12 +294,17 @@ class Glow(GenerativeModel):
     @functools.cached_property
     def _compiled_given(self):
         images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
-        return tf.function(
-            self._log_prob_given, input_signature=[images, tf.TensorSpec([None], tf.int32)]
-        )
+        labels = tf.TensorSpec([None], tf.int32)
+        return tf.function(self._log_prob_given, input_signature=[images, labels], autograph=False)
 
-    def _log_prob(self, images):
-        values, log_q = self._dequantized_by_itself(images)
+    @functools.cached_property
+    def _compiled_at(self):
+        images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
+        turns = tf.TensorSpec([2, *self.image_shape], tf.float32)
+        return tf.function(self._log_prob, input_signature=[images, turns], autograph=False)
+
+    def _log_prob(self, images, turns=None):
+        values, log_q = self._dequantized_by_itself(images, turns)
         log_density, ratios, _ = self._log_density(values, log_q)
         if ratios is None:
             return log_density
@@ -270,11 +315,15 @@ class Glow(GenerativeModel):
         log_density, ratios, _ = self._log_density(values, log_q)
         return log_density + tf.gather(ratios, labels, batch_dims=1)
 
-    def _dequantized_by_itself(self, images):
+    def _dequantized_by_itself(self, images, turns=None):
         # From what the model sees of the image: the bits that it drops must not matter.
         seen = tf.bitwise.right_shift(images, tf.constant(8 - self.num_bits, tf.uint8))
-        draw = getattr(self._image_noise, self._dequantization.noise)
-        return self._dequantized(images, draw(seen, self.image_shape))
+        noise = self._dequantization.noise
+        draw = getattr(self._image_noise, noise)
+        shift = {}
+        if turns is not None:
+            shift = {"shift": turns if noise == "normal" else turns[0]}
+        return self._dequantized(images, draw(seen, self.image_shape, **shift))
 
     def _dequantized(self, images, noise):
         """What the flow sees of images, and log q(u|x)."""
@@ -296,15 +345,18 @@ class Glow(GenerativeModel):
 
     def _encode(self, images):
         middle = self._dequantization.middle(self._at(images, 0.5))
-        return self.flow.inverse_and_log_det(self._at(images, middle))[0]
+        values, _ = self._values.towards_flow(self._at(images, middle))
+        return self.flow.inverse_and_log_det(values)[0]
 
     def _decode(self, latents):
-        return self._quantize(self.flow.forward_and_log_det(latents)[0])
+        values, _ = self.flow.forward_and_log_det(latents)
+        return self._quantize(self._values.from_flow(values))
 
     def _log_density(self, values, log_q=0.0):
         """With a standard normal prior; what each class adds to it; the classifier's logits."""
+        values, log_slope = self._values.towards_flow(values)
         latents, log_det = self.flow.inverse_and_log_det(values)
-        log_det -= log_q
+        log_det += log_slope - log_q
         normalizer = self.num_dims * (0.5 * math.log(2 * math.pi) + self.num_bits * math.log(2.0))
         log_density = log_det - 0.5 * tf.reduce_sum(latents**2, axis=-1) - normalizer
         if self._class_prior is None:

@@ -93,19 +93,25 @@ class ImageNoise:
         largest = max(1, min(4096, (2**31 - 1) // (255 * size)))
         self._weights = _generator().randint(1, largest + 1, size).astype("int32")
 
-    def uniform(self, images, shape):
-        """Uniform in [0, 1): uint8 `[N, H, W, C] -> float32 [N, *shape]`."""
+    def uniform(self, images, shape, shift=0.0):
+        """Uniform in [0, 1): uint8 `[N, H, W, C] -> float32 [N, *shape]`.
+
+        `shift`, `[*shape]`, is added to it modulo 1: other noise, of the same distribution.
+        """
         generator, size = _generator(), math.prod(shape)
         offsets = ((generator.permutation(size) + 0.5) / size).astype("float32")
         odd = 2 * generator.permutation(2**14) + 1
         turns = np.resize(odd, size).astype("int32")
         turned = tf.cast(turns * self._hash(images) % 2**16, tf.float32) / 2.0**16
-        position = offsets + turned
-        return tf.reshape(position - tf.floor(position), [-1, *shape])
+        position = tf.reshape(offsets + turned, [-1, *shape]) + shift
+        return position - tf.floor(position)
 
-    def normal(self, images, shape):
-        """Standard normal: uint8 `[N, H, W, C] -> float32 [N, *shape]`."""
-        radius, angle = tf.unstack(self.uniform(images, [2, *shape]), axis=1)
+    def normal(self, images, shape, shift=0.0):
+        """Standard normal: uint8 `[N, H, W, C] -> float32 [N, *shape]`.
+
+        `shift`, `[2, *shape]`, is that of the two uniform numbers that each is made of.
+        """
+        radius, angle = tf.unstack(self.uniform(images, [2, *shape], shift), axis=1)
         return tf.sqrt(-2.0 * tf.math.log(1.0 - radius)) * tf.cos(2.0 * math.pi * angle)
 
     def _hash(self, images):

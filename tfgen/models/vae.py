@@ -228,9 +228,14 @@ class VAE(GenerativeModel):
     @functools.cached_property
     def _bounds(self):
         images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
-        return _Cache(
-            lambda k: tf.function(lambda x: self._image_bound(x, k), input_signature=[images])
-        )
+
+        def graph(k):
+            def bound(x):
+                return self._image_bound(x, k)
+
+            return tf.function(bound, input_signature=[images], autograph=False)
+
+        return _Cache(graph)
 
     def _numbers(self, k):
         return self.num_dims * (1 if k > MOST_SAMPLES_AT_ONCE else max(k, SAMPLES_OF_LOG_PROB))

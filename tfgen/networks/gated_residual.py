@@ -1,0 +1,94 @@
+"""The gated residual network for couplings."""
+
+import keras
+
+from tfgen.errors import InputError
+from tfgen.networks.convolutional import PointwiseConvolution
+from tfgen.networks.precision import policy
+
+
+def gated_residual(
+    input_shape, output_channels, *, width=64, blocks=2, dtype="float32", name="network"
+):
+    """A network for couplings that sees further and learns faster than Glow's.
+
+    Equations, with a = ReLU, and c, d convolutions of 3x3 and of 1x1 pixels:
+
+    - h_0 = c(x), with `width` channels
+    - h_i = h_(i-1) + v sigmoid(g), (v, g) = d(a(c(a(h_(i-1))))), for each of the `blocks`
+    - network(x) = c(a(h_blocks)), whose convolution starts at zero, so that the network starts as
+      the constant 0
+
+    Shapes: `[N, H, W, C] -> [N, H, W, output_channels]`. A pixel sees those within
+    `blocks` + 2 pixels.
+
+    Args:
+        input_shape: (H, W, C).
+        output_channels: channels of the result.
+        width: hidden channels.
+        blocks: residual blocks.
+        dtype: in which the layers are computed; weights are kept in float32, or in float64 for
+            float64.
+        name: of the network.
+
+    Raises:
+        InputError: no whole number of blocks, at least 1.
+
+    Source: van den Oord et al., Conditional image generation with PixelCNN decoders, 2016
+    (1606.05328), section 2.1, for the gate; Ho et al., Flow++, 2019 (1902.00275), section 3.3, for
+    gated residual convolutions in couplings.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from tfgen.networks import gated_residual
+    >>> network = gated_residual((4, 4, 2), 6, width=8, blocks=1)
+    >>> float(np.abs(network(np.ones((1, 4, 4, 2), "float32"))).max())
+    0.0
+    """
+    if not isinstance(blocks, int) or blocks < 1:
+        raise InputError(f"{name}: blocks must be a positive integer, got {blocks!r}")
+    precision = policy(dtype)
+
+    def convolution(filters, kernel_initializer="he_normal", **options):
+        return keras.layers.Conv2D(
+            filters,
+            3,
+            padding="same",
+            kernel_initializer=kernel_initializer,
+            dtype=precision,
+            **options,
+        )
+
+    def activated(h):
+        return keras.layers.ReLU(dtype=precision)(h)
+
+    inputs = keras.Input(input_shape, dtype=precision.compute_dtype)
+    h = convolution(width, "glorot_normal")(inputs)
+    for _ in range(blocks):
+        inner = convolution(width, activation="relu")(activated(h))
+        inner = PointwiseConvolution(2 * width, dtype=precision)(inner)
+        h = GatedSum(dtype=precision)([h, inner])
+    outputs = convolution(output_channels, "zeros")(activated(h))
+    return keras.Model(inputs, outputs, name=name)
+
+
+@keras.saving.register_keras_serializable(package="tfgen")
+class GatedSum(keras.layers.Layer):
+    """h + v sigmoid(g) of h and (v, g): `[..., C], [..., 2C] -> [..., C]`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from tfgen.networks.gated_residual import GatedSum
+    >>> GatedSum()([np.ones((1, 2), "float32"), np.zeros((1, 4), "float32")]).numpy().tolist()
+    [[1.0, 1.0]]
+    """
+
+    def call(self, inputs):
+        h, inner = inputs
+        values, gates = keras.ops.split(inner, 2, axis=-1)
+        return h + values * keras.ops.sigmoid(gates)
+
+    def compute_output_shape(self, shapes):
+        return shapes[0]
