@@ -7,6 +7,7 @@ Both cases of a ratio run in turns in one process, in rounds; a ratio is the med
 """
 
 import argparse
+import itertools
 import os
 import statistics
 import tempfile
@@ -21,7 +22,7 @@ from PIL import Image
 
 import tfgen
 from tfgen.data.augmentation import Augmentation
-from tfgen.training import strategy
+from tfgen.training import loop, strategy
 from tfgen.training.replicated import Replicated
 
 MODELS = {
@@ -52,11 +53,11 @@ def trained(model, distribution, data, batch_size):
 
 
 def seconds_per_step(replicated, batches, seconds):
-    start, steps = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        replicated.train(batches)
-        steps += 1
-    return (time.perf_counter() - start) / steps
+    start, steps, pace = time.perf_counter(), 0, 0.0
+    while (spent := time.perf_counter() - start) < seconds:
+        pace = spent / steps if steps else 0.0
+        steps += len(replicated.train(batches, loop.steps_of_a_call(pace)).steps)
+    return spent / steps
 
 
 def in_turns(first, second, rounds, seconds):
@@ -80,17 +81,18 @@ DATA = {
 
 
 def bench_input(options):
-    rounds, seconds, batch_size = options.rounds, options.seconds, options.batch_size
+    rounds, seconds, batch_size = options.rounds, options.seconds, options.batch_sizes[0]
     print("| data | model | ms/step, cached batch | ms/step, real data | ratio |")
     print("|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name in options.data:
             shape, augmentation = DATA[name]
             source = name.removesuffix(" augmented")
-            if source not in tfgen.data.names():
-                source = folder
-                write_jpegs(Path(folder), 20_000)
-            data = tfgen.data.load(source, image_shape=shape)
+            if source in tfgen.data.names():
+                data = tfgen.data.load(source)
+            else:
+                write_jpegs(Path(folder) / "images", 20_000)
+                data = prepared_in(Path(folder) / "home", Path(folder) / "images", shape)
             stream = data.stream("train", batch_size=batch_size, augmentation=augmentation)
             for model in options.models:
                 replicated = trained(model, tf.distribute.get_strategy(), data, batch_size)
@@ -104,24 +106,40 @@ def bench_input(options):
 
 
 def bench_devices(options):
-    rounds, seconds, batch_size = options.rounds, options.seconds, options.batch_size
-    print("| model | ms/step, one device | ms/step, two | throughput of two / of one |")
-    print("|---|---|---|---|")
+    rounds, seconds = options.rounds, options.seconds
+    print("| model | batch | ms/step, one device | ms/step, two | throughput of two / of one |")
+    print("|---|---|---|---|---|")
     two = strategy.choose("mirrored", "cpu:2")
     data = tfgen.data.load("cifar10")
-    stream = data.stream("train", batch_size=batch_size)
-    for model in options.models:
+    for model, batch_size in itertools.product(options.models, options.batch_sizes):
+        stream = data.stream("train", batch_size=batch_size)
         replicated = [
             trained(model, distribution, data, batch_size)
             for distribution in (tf.distribute.get_strategy(), two)
         ]
         one, both = ((r, r.batches(stream)) for r in replicated)
         single, mirrored, ratio = in_turns(one, both, rounds, seconds)
-        print(f"| {model} | {1e3 * single:.2f} | {1e3 * mirrored:.2f} | {ratio:.3f} |", flush=True)
+        print(
+            f"| {model} | {batch_size} | {1e3 * single:.2f} | {1e3 * mirrored:.2f} | {ratio:.3f} |",
+            flush=True,
+        )
+
+
+def prepared_in(home, source, shape):
+    """A folder's data set, prepared where it does not stay."""
+    before = os.environ.get("TFGEN_HOME")
+    os.environ["TFGEN_HOME"] = str(home)
+    try:
+        return tfgen.data.load(source, image_shape=shape)
+    finally:
+        os.environ.pop("TFGEN_HOME")
+        if before is not None:
+            os.environ["TFGEN_HOME"] = before
 
 
 def write_jpegs(folder, count):
     """Photographs would take no longer: every file is decoded once, before the first epoch."""
+    folder.mkdir()
     generator = np.random.default_rng(0)
     for i in range(count):
         coarse = generator.integers(0, 256, (8, 8, 3), "uint8")
@@ -133,7 +151,7 @@ if __name__ == "__main__":
     parser.add_argument("what", choices=["input", "devices"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.5, help="of each case in a round")
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
     chosen = parser.parse_args()

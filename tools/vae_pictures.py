@@ -2,7 +2,8 @@
 
     python tools/vae_pictures.py MODEL --out DIR [--data mnist] [--data-dir DIR]
 
-MODEL is a name of the zoo or a run directory. The manifold is left out unless it has two latents.
+MODEL is a name of the zoo or a run directory, which holds the same pictures. The manifold is left
+out unless it has two latents.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tfgen
-from tfgen.training import latent_pictures, pictures
+from tfgen.training import latent_pictures
 
 
 def main():
@@ -26,14 +27,7 @@ def main():
     source = options.data or tfgen.zoo.card(options.model)["data"]["name"]
     images = tfgen.data.load(source, data_dir=options.data_dir).images("test")[:32]
     options.out.mkdir(parents=True, exist_ok=True)
-    made = {
-        "reconstructions": pictures.reconstructions(model, images),
-        "interpolation": pictures.interpolation(model, images),
-        "temperatures": latent_pictures.temperatures(model),
-    }
-    if model.latent_dim == 2:
-        made["manifold"] = latent_pictures.manifold(model)
-    for name, picture in made.items():
+    for name, picture in latent_pictures.of_vae(model, images).items():
         picture.save(options.out / f"{name}.png")
         print(options.out / f"{name}.png")
 

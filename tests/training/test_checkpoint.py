@@ -97,7 +97,8 @@ def test_the_last_ones_and_the_best_are_kept(tmp_path):
 def test_a_killed_writer_never_leaves_a_damaged_checkpoint(tmp_path):
     """SIGKILL at 40 random moments, most of them in the middle of writing."""
     words = [sys.executable, "-c", KILLED_WRITERS, tmp_path]
-    lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    result = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+    lines = result.stdout.splitlines()
     kills = [json.loads(line) for line in lines]
     assert len(kills) == 40
     for kill in kills:

@@ -1,12 +1,12 @@
 """Two workers on loopback train as one device does; stopping one stops and saves both."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -16,13 +16,25 @@ from tfgen.errors import InputError
 from tfgen.training import recipe, run, strategy
 from tfgen.training.tensorboard import read_history
 
-SETTINGS = ["epochs=20", "batch_size=65", "hidden_units=[16]", "temporal_averaging=true"]
+SETTINGS = ["epochs=3", "batch_size=65", "hidden_units=[16]", "temporal_averaging=true"]
 WORKER = """
-import sys
-from tfgen.training import recipe, run
+import json, os, signal, sys
+from tfgen.training import loop, recipe, run
 from tfgen.training.signals import StoppedError
 
 out, how, settings = sys.argv[1], sys.argv[2], sys.argv[3:]
+advance, sent = loop.Loop._advance, []
+
+
+def stopping(self, *arguments):
+    stop = advance(self, *arguments)
+    if self.step >= 10 and not sent:
+        sent.append(os.kill(os.getpid(), signal.SIGTERM))
+    return stop
+
+
+if how == "run" and json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 1:
+    loop.Loop._advance = stopping
 try:
     if how == "resume":
         print("returned", run.resume(out))
@@ -42,45 +54,51 @@ def free_ports(count):
     return ports
 
 
+@contextlib.contextmanager
 def workers(out, how, log):
+    """Two processes, which do not outlive the context."""
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
     started = []
-    for index in range(2):
-        config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", WORKER, out, how, *SETTINGS],
-                env={**os.environ, "TF_CONFIG": json.dumps(config), "CUDA_VISIBLE_DEVICES": "-1"},
-                stdout=(log / f"{how}-{index}.out").open("w"),
-                stderr=(log / f"{how}-{index}.err").open("w"),
-            )
-        )
-    return started
+    try:
+        for index in range(2):
+            config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+            surroundings = {"TF_CONFIG": json.dumps(config), "CUDA_VISIBLE_DEVICES": "-1"}
+            with (
+                (log / f"{how}-{index}.out").open("w") as said,
+                (log / f"{how}-{index}.err").open("w") as errors,
+            ):
+                words = [sys.executable, "-c", WORKER, out, how, *SETTINGS]
+                started.append(
+                    subprocess.Popen(
+                        words, env={**os.environ, **surroundings}, stdout=said, stderr=errors
+                    )
+                )
+        yield started
+    finally:
+        for worker in started:
+            worker.kill()
+            worker.wait(60)
 
 
 @pytest.mark.slow
 def test_two_workers_are_one_trainer(tmp_path):
     single = run.run(recipe.load("vae-digits", SETTINGS), tmp_path / "single")
     out = tmp_path / "shared" / "run"
-    first = workers(out, "run", tmp_path)
-    deadline = time.monotonic() + 240
-    while not list(out.glob("logs/train/events*")) and time.monotonic() < deadline:
-        time.sleep(0.02)  # the first step comes next
-    first[1].send_signal(signal.SIGTERM)
-    assert [worker.wait(240) for worker in first] == [128 + signal.SIGTERM] * 2
+    with workers(out, "run", tmp_path) as first:
+        assert [worker.wait(240) for worker in first] == [128 + signal.SIGTERM] * 2
     said = [(tmp_path / f"run-{index}.out").read_text() for index in range(2)]
     assert "33 on each of 2 devices of 2 workers" in said[0]
     assert "stopped at step" in said[0]
     assert len(said[1].splitlines()) == 1  # it has stopped, and says nothing else
     assert len(list((out / "checkpoints").glob("step-*.ckpt"))) == 1
 
-    second = workers(out, "resume", tmp_path)
-    assert [worker.wait(240) for worker in second] == [0, 0]
+    with workers(out, "resume", tmp_path) as second:
+        assert [worker.wait(240) for worker in second] == [0, 0]
     assert (tmp_path / "resume-0.out").read_text().splitlines()[-1] == f"returned {out}"
     assert (tmp_path / "resume-1.out").read_text() == "returned None\n"
     card, expected = tfgen.zoo.card(out), tfgen.zoo.card(single)
     assert card["training"]["replicas"] == 2
-    assert card["training"]["images_seen"] == expected["training"]["images_seen"] == 20 * 1293
+    assert card["training"]["images_seen"] == expected["training"]["images_seen"] == 3 * 1293
     found = tfgen.zoo.load(out).get_weights()
     for ours, theirs in zip(found, tfgen.zoo.load(single).get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-4)

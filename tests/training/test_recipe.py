@@ -10,7 +10,7 @@ from tfgen.errors import InputError
 from tfgen.training import recipe
 
 
-@pytest.mark.parametrize("name", recipe.names())
+@pytest.mark.parametrize("name", [n for n in recipe.names() if not n.endswith("-paper")])
 def test_every_recipe_builds_its_model_and_optimizer(name):
     chosen = recipe.load(name)
     try:
@@ -130,4 +130,4 @@ def test_recipes_do_without_tensorflow():
         "import sys; from tfgen.training import recipe; recipe.load('vae-digits', ['epochs=2']); "
         "assert 'tensorflow' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

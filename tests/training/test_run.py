@@ -13,7 +13,7 @@ from tensorflow.core.util import event_pb2
 import tfgen
 from tfgen.errors import InputError
 from tfgen.models import preset
-from tfgen.training import loop, pictures, recipe, run
+from tfgen.training import curve, loop, pictures, recipe, run
 from tfgen.training.evaluation import evaluate
 from tfgen.training.run_directory import claimed
 from tfgen.training.tensorboard import read_history
@@ -145,7 +145,7 @@ def test_what_the_log_holds(finished):
     np.testing.assert_array_equal(
         np.asarray(Image.open(io.BytesIO(png))), np.asarray(Image.open(finished / "samples.png"))
     )
-    drawn = pictures.curve(history).axes[0].lines
+    drawn = curve.figure(history).axes[0].lines
     for line, key in zip(drawn, ("bits_per_dim", "val_bits_per_dim"), strict=True):
         np.testing.assert_array_equal(line.get_xdata(), [1, 2])
         np.testing.assert_array_equal(line.get_ydata(), [record[key] for record in history])

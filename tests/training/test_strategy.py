@@ -12,7 +12,7 @@ from tfgen.training import strategy
 
 MODELS = {
     "vae": lambda: tfgen.models.VAE((8, 8, 1), latent_dim=3, hidden_units=[16]),
-    "glow": lambda: tfgen.models.Glow((8, 8, 1), levels=2, depth=2, width=8, num_bits=4),
+    "glow": lambda: tfgen.models.Glow((8, 8, 1), levels=2, depth=1, width=8, num_bits=4),
 }
 
 

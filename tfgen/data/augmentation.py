@@ -51,9 +51,12 @@ class Augmentation:
         Shapes: uint8 `[N, H, W, C]`, int32 `[N, 3] -> uint8 [N, H, W, C]`.
         """
         images, draws = tf.convert_to_tensor(images), tf.convert_to_tensor(draws)
-        height, width = images.shape[1:3]
+        height, width, channels = images.shape[1:]
         down, right, mirrored = tf.unstack(draws[:, :, None], axis=1)
+        rows = tf.clip_by_value(tf.range(height) - down, 0, height - 1)
+        rows += height * tf.range(tf.shape(images)[0])[:, None]
+        images = tf.gather(tf.reshape(images, [-1, width * channels]), rows)
+        images = tf.reshape(images, [-1, height, width, channels])
         columns = tf.clip_by_value(tf.range(width) - right, 0, width - 1)
         columns = tf.where(mirrored == 1, tf.reverse(columns, [-1]), columns)
-        rows = tf.clip_by_value(tf.range(height) - down, 0, height - 1)
-        return tf.gather(tf.gather(images, rows, batch_dims=1), columns, axis=2, batch_dims=1)
+        return tf.gather(images, columns, axis=2, batch_dims=1)

@@ -63,13 +63,17 @@ class Stream:
         local_replicas = local_replicas or replicas
         first_epoch, first_batch = divmod(step, self.steps_per_epoch)
 
+        @tf.autograph.experimental.do_not_convert  # Nothing in it needs that, and it takes long.
         def of_epoch(epoch):
             skipped = tf.where(epoch == first_epoch, tf.constant(first_batch, tf.int64), 0)
             return self._epoch(epoch, skipped, replicas, first_replica, local_replicas)
 
         epochs = tf.data.Dataset.counter(first_epoch)
         with tf.device("CPU:0"):
-            return epochs.flat_map(of_epoch).prefetch(tf.data.AUTOTUNE)
+            batches = epochs.flat_map(of_epoch)
+            # Or else several replicas would ask each other at each step whether it is the last.
+            endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+            return batches.apply(endless).prefetch(tf.data.AUTOTUNE).with_options(_one_prefetch())
 
     def global_batch(self, step):
         """The whole batch of a step: as an element of `from_step` for one replica."""
@@ -103,6 +107,13 @@ class Stream:
         return self._source(
             pieces, order_seed if self.shuffle else None, skipped, augmented, local_replicas
         )
+
+
+def _one_prefetch():
+    """TensorFlow adds further buffers of its own, which take a third of a small batch's time."""
+    options = tf.data.Options()
+    options.experimental_optimization.inject_prefetch = False
+    return options
 
 
 def in_memory(examples, count):

@@ -10,9 +10,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=[
         "averages",
         "checkpoint",
+        "curve",
         "diagnosis",
         "evaluation",
+        "latent_pictures",
         "loop",
+        "loss_scaling",
         "memory",
         "pictures",
         "progress",

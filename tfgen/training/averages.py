@@ -5,6 +5,7 @@ import contextlib
 import tensorflow as tf
 
 from tfgen.optimizers import averaged_weights
+from tfgen.training.loss_scaling import unwrapped
 
 
 def averaging(optimizer):
@@ -22,12 +23,13 @@ def averaged(model):
     or Keras' exponential moving averages (`use_ema=True`). Afterwards the weights are exactly what
     they were.
     """
-    kind = averaging(model.optimizer)
+    optimizer = unwrapped(model.optimizer)
+    kind = averaging(optimizer)
     if kind == "temporal":
-        with averaged_weights(model.optimizer):
+        with averaged_weights(optimizer):
             yield
     elif kind == "ema":
-        with _moving_averages(model.optimizer):
+        with _moving_averages(optimizer):
             yield
     else:
         yield

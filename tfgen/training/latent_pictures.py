@@ -1,10 +1,10 @@
-"""Pictures of a model's latent space: its 2-D manifold, and samples by temperature."""
+"""Pictures of a model's latent space: its 2-D manifold, samples by temperature, and all of them."""
 
 import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import InputError
-from tfgen.training.pictures import grid
+from tfgen.training.pictures import grid, interpolation, reconstructions
 
 TEMPERATURES = (0.0, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
 
@@ -60,3 +60,29 @@ def temperatures(model, values=TEMPERATURES, columns=8, seed=0):
     """
     rows = [model.sample(columns, temperature=value, seed=seed) for value in values]
     return grid(np.concatenate(rows), columns=columns)
+
+
+def of_vae(model, images):
+    """Reconstructions, interpolation, temperatures and, with two latents, the manifold.
+
+    Args:
+        model: a `tfgen.models.VAE`.
+        images: to reconstruct, and between which to interpolate.
+
+    Returns:
+        A dict from each picture's name to a `PIL.Image`.
+
+    Example:
+
+    >>> import tfgen
+    >>> from tfgen.training import latent_pictures
+    >>> model = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[16])
+    >>> list(latent_pictures.of_vae(model, tfgen.data.load("digits").images("test")[:8]))
+    ['reconstructions', 'interpolation', 'temperatures', 'manifold']
+    """
+    made = {
+        "reconstructions": reconstructions(model, images),
+        "interpolation": interpolation(model, images),
+        "temperatures": temperatures(model),
+    }
+    return made | ({"manifold": manifold(model)} if model.latent_dim == 2 else {})

@@ -10,6 +10,19 @@ from tfgen.training.checkpoint import DamagedError, State
 from tfgen.training.replicated import Replicated
 
 STEPS_OF_A_RECORD = 1000  # at most; there is one after each epoch in any case
+SECONDS_OF_A_CALL, STEPS_OF_A_CALL = 0.1, 100  # at most; a signal waits for the call to end
+
+
+def steps_of_a_call(seconds_per_step):
+    """How many steps fit into one call; one while that is unknown, 0.
+
+    >>> from tfgen.training.loop import steps_of_a_call
+    >>> [steps_of_a_call(seconds) for seconds in (0.0, 0.0001, 0.005, 2.0)]
+    [1, 100, 20, 1]
+    """
+    if not seconds_per_step:
+        return 1
+    return max(1, min(int(SECONDS_OF_A_CALL / seconds_per_step), STEPS_OF_A_CALL))
 
 
 class Watcher:
@@ -19,7 +32,7 @@ class Watcher:
         """The first step comes next, or the first one after a resumption."""
 
     def stepped(self, loop):
-        """A step was taken."""
+        """One or more steps were taken."""
 
     def recorded(self, loop, record):
         """A record was added to the history."""
@@ -86,6 +99,7 @@ class Loop:
         self._nats = self._images = 0.0
         self._unsaved_best = None
         self._diverges = False
+        self._pace = self._mean_pace = 0.0
         self._saved_step = None
         self._first_arrays = None
 
@@ -146,12 +160,12 @@ class Loop:
         """
         self._initialize()
         batches = self._replicated.batches(self.stream)
-        self._replicated.train(batches)  # The first one traces the graph.
+        self._take(batches, 1)  # The first one traces the graph.
         start, taken, stop = time.monotonic(), 0, False
         while not stop:
             is_over = time.monotonic() - start >= min(measured_seconds, 0.05 * seconds)
-            stop = self._replicated.train(batches, is_over).stop
-            taken += 1
+            found = self._take(batches, STEPS_OF_A_CALL, is_over)
+            taken, stop = taken + len(found.steps), found.stop
         per_step = (time.monotonic() - start) / taken
         if self._validation is not None:
             start = time.monotonic()
@@ -183,7 +197,7 @@ class Loop:
     def _run(self, request):
         batches = self._replicated.batches(self.stream, self.step)
         while self.step < self.total_steps:
-            stop = self._advance(batches, request.number is not None)
+            stop = self._advance(batches, self._undisturbed_steps(), request.number is not None)
             if self._diverges:
                 self._diverged(self.step + 1)
             self._tell("stepped")
@@ -196,19 +210,36 @@ class Loop:
         if self._saved_step != self.step:
             self._save()
 
-    def _advance(self, batches, stop=False):
-        """A step, and what belongs to it; whether to stop now."""
-        found = self._replicated.train(batches, stop)
-        self._diverges = not math.isfinite(found.nats)
-        if self._diverges:
-            return found.stop
-        self.step += 1
-        self._nats += found.nats
-        self._images += found.images
+    def _undisturbed_steps(self):
+        """Steps until something besides them has to be done."""
+        periods = [self.stream.steps_per_epoch, STEPS_OF_A_RECORD]
+        periods += [self._every_steps] if self._every_steps else []
+        left = [period - self.step % period for period in periods]
+        return min(*left, self.total_steps - self.step)
+
+    def _advance(self, batches, steps, stop=False):
+        """Up to so many steps, and what belongs to them; whether to stop now."""
+        found = self._take(batches, steps, stop)
+        for sums in found.steps:
+            self._diverges = not math.isfinite(sums.nats)
+            if self._diverges:
+                return found.stop
+            self.step += 1
+            self._nats += sums.nats
+            self._images += sums.images
         ends = self.step % self.stream.steps_per_epoch == 0 or self.step == self.total_steps
         if ends or self.step % STEPS_OF_A_RECORD == 0:
             self._record(validate=ends)
         return found.stop
+
+    def _take(self, batches, steps, stop=False):
+        """Up to so many steps in one call, of a length that all workers agree on."""
+        steps = min(steps, steps_of_a_call(self._mean_pace))
+        start = time.monotonic()
+        found = self._replicated.train(batches, steps, stop=stop, pace=self._pace)
+        self._pace = (time.monotonic() - start) / len(found.steps)
+        self._mean_pace = found.pace
+        return found
 
     def _record(self, validate):
         rate = self.model.optimizer.learning_rate
@@ -259,6 +290,12 @@ class Loop:
             self._tell("failed_to_save", error)
 
     def _save(self):
+        # The figures of a step are those before its update; several workers see at the next step.
+        if self._replicated.alone and not state.is_finite(self.model):
+            self._diverged(self.step)
+        self._write()
+
+    def _write(self):
         self.seconds = time.monotonic() - self._started
         if self._writes:
             if self._unsaved_best is not None:
@@ -295,12 +332,11 @@ class Loop:
             InputError: always.
         """
         watchers, self._watchers = self._watchers, []
-        self._go_back()
+        self._go_back(step)
         batches = self._replicated.batches(self.stream, self.step)
         while self.step < step:
             good = state.arrays_of(self.model), self._facts()
-            self._diverges = False
-            self._advance(batches)
+            self._advance(batches, 1)
             if self._diverges or not state.is_finite(self.model):
                 break
         else:
@@ -311,7 +347,7 @@ class Loop:
             )
         self._watchers = watchers
         self._restore(State(*good))
-        self._save()
+        self._write()
         images, labels = self._whole_batch(self.step)
         cause = diagnosis.culprit(self.model, images, labels) or "one device only"
         state.assign(self.model, good[0])
@@ -323,13 +359,25 @@ class Loop:
             "optimizer.global_clipnorm may help"
         )
 
-    def _go_back(self):
+    def _go_back(self, diverged):
         """To the newest checkpoint, or to the state before the first step."""
-        if self._saved_step is not None and self._checkpoints.paths():
-            self.resume()
-        else:
+        saved, _ = self._checkpoints.latest()
+        if saved is None and self._first_arrays is not None:
             facts = {"step": 0, "nats": 0.0, "images": 0.0, "history": [], "best": None}
-            self._restore(State(self._first_arrays, {**facts, "seconds": self.seconds}))
+            saved = State(self._first_arrays, {**facts, "seconds": self.seconds})
+        place = self._checkpoints.folder
+        if not self._replicated.agree(-1 if saved is None else saved.facts["step"]):
+            raise InputError(
+                f"the training diverged at step {diverged}; the steps before cannot be taken again "
+                f"to find where, because the workers do not all see the checkpoints of {place}: "
+                "give them an --out directory that all of them share"
+            )
+        if saved is None:
+            raise InputError(
+                f"the training diverged at step {diverged}, and {place} holds no checkpoint from "
+                "which the steps before could be taken again to find where"
+            )
+        self._restore(saved)
 
     def _whole_batch(self, step):
         batch = self.stream.global_batch(step)

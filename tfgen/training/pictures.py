@@ -1,8 +1,7 @@
-"""The pictures of a run: samples, reconstructions, interpolations, the training curve."""
+"""The pictures of a run: samples, reconstructions, interpolations."""
 
 import math
 
-import matplotlib.figure
 import numpy as np
 from PIL import Image
 
@@ -63,21 +62,3 @@ def interpolation(model, images):
     pairs = min(8, max(1, len(images) // 2))
     first, second = images[:pairs], images[-pairs:]
     return grid(np.concatenate(np.asarray(model.interpolate(first, second, steps=8))), columns=8)
-
-
-def curve(history):
-    """bits/dim against epochs.
-
-    Args:
-        history: of a `tfgen.training.loop.Loop`.
-    """
-    figure = matplotlib.figure.Figure(figsize=(6, 4), dpi=120, layout="constrained")
-    axes = figure.subplots()
-    for key, label in (("bits_per_dim", "train"), ("val_bits_per_dim", "validation")):
-        points = [(record["epoch"], record[key]) for record in history if key in record]
-        if points:
-            axes.plot(*zip(*points, strict=True), label=label)
-    axes.set(xlabel="epoch", ylabel="bits/dim")
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    return figure

@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from tfgen.training.strategy import worker_count
 
+STEPS_OF_A_TEST = 16  # in a call; an interruption waits for as many
+
 
 @dataclasses.dataclass(frozen=True)
 class Sums:
@@ -14,12 +16,25 @@ class Sums:
     Attributes:
         nats: sum of the negative log-likelihoods.
         images: how many there were.
-        stop: whether a worker asks to stop.
     """
 
     nats: float
     images: float
-    stop: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """What the steps of one call found.
+
+    Attributes:
+        steps: the `Sums` of each step that was taken.
+        stop: whether a worker asks to stop.
+        pace: the mean over the workers of the paces that they gave.
+    """
+
+    steps: list
+    stop: bool
+    pace: float
 
 
 class Replicated:
@@ -27,6 +42,10 @@ class Replicated:
 
     Each image of a global batch is seen by exactly one replica, gradients are summed before the
     optimizer takes its step, and figures are sums over all replicas and workers.
+
+    Several steps can be taken in one call, a loop in the graph: a step of a small network takes
+    less time than TensorFlow needs to be called from Python. It is the same graph for any number
+    of steps, so how steps are grouped changes no bit of what they compute.
 
     Args:
         model: compiled, within the scope of the strategy.
@@ -39,16 +58,13 @@ class Replicated:
     def __init__(self, model, strategy):
         self._strategy = strategy
         self.alone = worker_count(strategy) == 1
-        # Figures in float64 on the way: they are averaged over many steps.
-        self._flags = [tf.constant(flag, tf.float64) for flag in (0.0, 1.0)]
 
-        def take_step(images, labels, stop):
-            nats = model.gradient_step(images, labels)
-            return tf.stack([*_sums(nats), stop])
+        def take_step(images, labels):
+            return _sums(model.gradient_step(images, labels))
 
-        def look(images, labels, stop):
+        def look(images, labels):
             del labels
-            return tf.stack([*_sums(-model._log_prob(images)), stop])
+            return _sums(-model._log_prob(images))
 
         self._train = self._on_replicas(
             tf.function(take_step, jit_compile=True) if model.jit_compile is True else take_step
@@ -70,23 +86,31 @@ class Replicated:
 
         return iter(self._strategy.distribute_datasets_from_function(of_worker))
 
-    def train(self, batches, stop=False):
-        """One step of the optimizer on the next batch.
+    def train(self, batches, steps=1, *, stop=False, pace=0.0):
+        """Steps of the optimizer on the next batches.
+
+        Fewer are taken if a step's figures are not finite, or if a worker wants to stop: one then.
 
         Args:
             batches: of `batches`.
+            steps: how many at most; the same for all workers.
             stop: whether this worker wants to stop: all of them learn it at the same step.
+            pace: a number of this worker's, such as its seconds a step, of which all learn the
+                mean.
+
+        Returns:
+            A `Group`.
         """
-        return self._result(self._train(batches, self._flags[stop]))
+        return self._result(self._train, batches, steps, stop, pace)
 
     def test(self, stream):
         """The sums of `-log_prob` over one epoch of a stream."""
         batches = self.batches(stream)
-        nats = images = 0.0
-        for _ in range(stream.steps_per_epoch):
-            found = self._result(self._test(batches, self._flags[False]))
-            nats, images = nats + found.nats, images + found.images
-        return Sums(nats, images)
+        found = []
+        while len(found) < stream.steps_per_epoch:
+            left = stream.steps_per_epoch - len(found)
+            found += self._result(self._test, batches, min(left, STEPS_OF_A_TEST)).steps
+        return Sums(sum(step.nats for step in found), sum(step.images for step in found))
 
     def mean(self, value):
         """The mean of a number over all workers: the same for each of them."""
@@ -99,6 +123,12 @@ class Replicated:
 
         return float(mean())
 
+    def agree(self, number):
+        """Whether all workers come with the same whole number."""
+        if self.alone:
+            return True
+        return self.mean(float(number) ** 2) == self.mean(float(number)) ** 2
+
     def wait_for_all(self):
         """Return when every worker has come here."""
         if not self.alone:
@@ -107,18 +137,39 @@ class Replicated:
     def _on_replicas(self, function):
         strategy = self._strategy
 
+        def on_replica(images, labels, told):
+            return tf.concat([function(images, labels), told], axis=0)
+
         @tf.function(autograph=False)
-        def on_all(batches, stop):
-            batch = next(batches)
-            images, labels = batch if isinstance(batch, tuple) else (batch, None)
-            return strategy.reduce("SUM", strategy.run(function, (images, labels, stop)), axis=None)
+        def on_all(batches, steps, told):
+            def goes_on(taken, found, latest):
+                del found
+                return (taken < steps) & (latest[2] == 0.0) & tf.math.is_finite(latest[0])
+
+            def step(taken, found, latest):
+                batch = next(batches)
+                images, labels = batch if isinstance(batch, tuple) else (batch, None)
+                latest = strategy.run(on_replica, (images, labels, told))
+                latest = strategy.reduce("SUM", latest, axis=None)
+                return taken + 1, found.write(taken, latest), latest
+
+            found = tf.TensorArray(tf.float64, steps, element_shape=[4])
+            start = tf.constant(0), found, tf.zeros([4], tf.float64)
+            taken, found, _ = tf.while_loop(goes_on, step, start, parallel_iterations=1)
+            return found.stack()[:taken]
 
         return on_all
 
-    def _result(self, sums):
-        nats, images, stop = sums.numpy().tolist()
-        return Sums(nats, images, stop > 0)
+    def _result(self, function, batches, steps, stop=False, pace=0.0):
+        # Figures in float64 on the way: they are averaged over many steps.
+        told = tf.constant([float(stop), pace], tf.float64)
+        rows = function(batches, tf.constant(steps), told).numpy().tolist()
+        return Group(
+            steps=[Sums(nats, images) for nats, images, _, _ in rows],
+            stop=rows[-1][2] > 0,
+            pace=rows[-1][3] / self._strategy.num_replicas_in_sync,
+        )
 
 
 def _sums(nats):
-    return tf.reduce_sum(tf.cast(nats, tf.float64)), tf.cast(tf.size(nats), tf.float64)
+    return tf.stack([tf.reduce_sum(tf.cast(nats, tf.float64)), tf.cast(tf.size(nats), tf.float64)])

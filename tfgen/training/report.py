@@ -52,6 +52,7 @@ def readme(card):
     shape = ", ".join(map(str, card["image_shape"]))
     command = f"- Command: `{card['command']}`\n" if card["command"] else ""
     splits = ", ".join(f"{count:,} {split}" for split, count in card["data"]["splits"].items())
+    pictures = "\n\n".join(f"![{name}]({name}.png)" for name in card["pictures"])
     return f"""# {card["name"]}
 
 {card["summary"][0].upper()}{card["summary"][1:]}.
@@ -72,11 +73,7 @@ latents = model.encode(images)  # float32 [16, {card["latent_dim"]}]
 images = model.decode(latents)
 ```
 
-![samples](samples.png)
-
-![{card["pictures"][1]}]({card["pictures"][1]}.png)
-
-![training curve](curve.png)
+{pictures}
 
 ## How it was made
 

@@ -12,7 +12,16 @@ import tfgen
 from tfgen.data.augmentation import Augmentation
 from tfgen.errors import InputError
 from tfgen.models import preset
-from tfgen.training import memory, pictures, recipe, report, run_directory
+from tfgen.training import (
+    curve,
+    latent_pictures,
+    loss_scaling,
+    memory,
+    pictures,
+    recipe,
+    report,
+    run_directory,
+)
 from tfgen.training import strategy as strategies
 from tfgen.training.checkpoint import Checkpoints
 from tfgen.training.evaluation import evaluate
@@ -165,7 +174,7 @@ class _Training:
                 tfgen.optimizers, chosen.optimizer, learning_rate=self._schedule
             )
             self._model.compile(
-                optimizer,
+                loss_scaling.wrapped_if_needed(optimizer, self._model),
                 seed=chosen.training.seed,
                 jit_compile=strategies.compiles(distribution),
             )
@@ -267,6 +276,7 @@ class _Training:
             watchers=[
                 ProgressBar(self._console),
                 TensorBoard(self._out / LOGS, recipe.to_yaml(chosen)),
+                curve.Curve(self._out / curve.FILE),
             ]
             if self._is_chief
             else [],
@@ -360,17 +370,17 @@ def _card(chosen, data, model, loop, distribution):
 
 def _write(model, card, data, loop, out):
     test = data.images("test")[:32]
-    pictures.samples(model).save(out / "samples.png")
     if isinstance(model, tfgen.models.Glow):  # A flow's reconstructions are the images themselves.
-        second = "interpolation"
-        pictures.interpolation(model, test).save(out / "interpolation.png")
+        shown = {"interpolation": pictures.interpolation(model, test)}
     else:
-        second = "reconstructions"
-        pictures.reconstructions(model, test).save(out / "reconstructions.png")
-    pictures.curve(loop.history).savefig(out / "curve.png")
+        shown = latent_pictures.of_vae(model, test)
+    shown = {"samples": pictures.samples(model), **shown}
+    for name, picture in shown.items():
+        picture.save(out / f"{name}.png")
+    curve.draw(loop.history, out / curve.FILE)
     card = {
         **card,
-        "pictures": ["samples", second, "curve"],
+        "pictures": [*shown, "curve"],
         "image_shape": list(model.image_shape),
         "latent_dim": model.latent_dim,
         "bound": model.bound,

@@ -1,0 +1,63 @@
+"""The paper's set-ups, for data that few machines have: a few steps at a reduced size."""
+
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tfgen
+from tfgen.training import recipe
+
+COSTS = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "recipe_costs.py"))
+EVERY = pytest.mark.parametrize("name", COSTS["PAPER"])
+REDUCED = {"model.depth": 1, "model.width": 4, "training.batch_size": 4, "warmup_steps": 0}
+
+
+def test_these_are_all():
+    assert {*COSTS["PAPER"]} == {name for name in recipe.names() if name.endswith("-paper")}
+
+
+@EVERY
+def test_it_trains_at_a_reduced_size(name):
+    chosen = recipe.load(name, values={**REDUCED, "model.levels": 1})
+    assert (chosen.data.image_shape or (32, 32, 3))[2] == 3
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), "uint8")
+    model = recipe.build(tfgen.models, chosen.model, (8, 8, 3))
+    model.compile(recipe.build(tfgen.optimizers, chosen.optimizer))
+    history = model.fit(images, batch_size=4, epochs=2, shuffle=False, verbose=0).history
+    first, last = history["bits_per_dim"]
+    assert np.isfinite(last)
+    assert last < first
+
+
+@EVERY
+def test_its_summary_tells_what_it_costs(name):
+    chosen = recipe.load(name)
+    cost = COSTS["cost"](chosen, chosen.data.image_shape or (32, 32, 3))
+    told = [
+        float(number) for number in re.findall(r"([\d.]+) (?:GFLOP|MiB|GiB|GPU)", chosen.summary)
+    ]
+    expected = [
+        cost["GFLOP an image"],
+        1024 * cost["GiB an image"],
+        cost["GiB of weights and Adam"],
+        cost["GPU-hours"],
+    ]
+    np.testing.assert_allclose(told, expected, rtol=0.1)
+
+
+@pytest.mark.parametrize("coupling", ["affine", "additive"])
+def test_costs_count_the_weights_and_multiplications_of_the_model(coupling):
+    values = {"model.depth": 2, "model.width": 6, "coupling": coupling, "memory": "plain"}
+    chosen = recipe.load("glow-cifar10-paper", values=values)
+    cost = COSTS["cost"](chosen, (16, 16, 3))
+    model = recipe.build(tfgen.models, chosen.model, (16, 16, 3))
+    steps = [b for b in model.flow.inner_bijectors if isinstance(b, tfgen.bijectors.GlowStep)]
+    counted = 0
+    for step in steps:
+        others = [*step.actnorm.layers, *step.coupling.layers]
+        counted += sum(np.prod(w.shape) for layer in others for w in layer.trainable_weights)
+        counted += step.data_shape[-1] ** 2  # of the 1x1 convolution, in whatever form it is kept
+    assert cost["weights"] == counted
