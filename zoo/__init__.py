@@ -1,31 +1,45 @@
 """Pretrained models: one folder each, and any run directory.
 
-Nothing here touches the network. TensorFlow is imported when a model is loaded, not before.
+Nothing here touches the network but `fetch`. TensorFlow is imported when a model is loaded, not
+before.
 """
 
 from pathlib import Path
 
 from tfgen.errors import InputError
-
-_FOLDER = Path(__file__).parent
+from tfgen.zoo import places
 
 
 def list():
-    """The names of the pretrained models.
+    """The names of the models on this machine, those of `fetch` and of `<TFGEN_HOME>/zoo` included.
 
     >>> import tfgen
     >>> "vae-digits" in tfgen.zoo.list()
     True
     """
-    return sorted(card.parent.name for card in _FOLDER.glob("*/card.json"))
+    return sorted({name for folder in places.folders() for name in places.versions(folder)})
+
+
+def versions(name):
+    """The versions of a model on this machine, the newest last, as names that `load` takes.
+
+    >>> import tfgen
+    >>> tfgen.zoo.versions("vae-digits")
+    ['vae-digits@1']
+    """
+    found = set()
+    for folder in places.folders():
+        found |= set(places.versions(folder).get(name, {}))
+    return [f"{name}@{version}" for version in sorted(found)]
 
 
 def load(name_or_dir):
     """A model with its trained weights, the SHA-256 of its files checked.
 
     Args:
-        name_or_dir: one of `list()`, or a directory that `tfgen-train` or `model.save_preset`
-            wrote.
+        name_or_dir: one of `list()`, of which it is the newest version; such a name with the
+            version, as in "glow-digits@1"; or a directory that `tfgen-train` or
+            `model.save_preset` wrote. `directory` says where it is looked for.
 
     Returns:
         A `tfgen.models.VAE` or `tfgen.models.Glow`.
@@ -69,19 +83,30 @@ def card(name_or_dir):
     return preset.read_card(directory(name_or_dir))
 
 
-def directory(name_or_dir):
-    """The directory of a pretrained model, or the one that was given.
+def fetch(source, *, sha256=None, progress=None):
+    """Bring a model to this machine: see `tfgen.zoo.fetching.fetch`."""
+    from tfgen.zoo import fetching
 
-    A directory with a model in it wins over a pretrained model of its name.
+    return fetching.fetch(source, sha256=sha256, progress=progress)
+
+
+def directory(name_or_dir):
+    """The directory of a model: the first of these that holds it.
+
+    1. the path itself, if a model is there
+    2. `<TFGEN_HOME>/zoo`, your own models
+    3. the models that come with tfgen
+    4. `<TFGEN_HOME>/fetched`, what `fetch` has brought
 
     Raises:
-        InputError: neither a directory nor a known name.
+        InputError: neither a directory nor a known name, or another version of it only.
     """
     path = Path(name_or_dir)
     if (path / "card.json").is_file():
         return path
-    if str(name_or_dir) in list():
-        return _FOLDER / name_or_dir
+    found = places.find(name_or_dir)
+    if found is not None:
+        return found
     if path.is_dir():
         return path
     raise InputError(

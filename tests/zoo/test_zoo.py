@@ -1,37 +1,88 @@
-"""Every pretrained model: whole, as good as its card says, and loaded without a network."""
+"""Every pretrained model: whole, as good as its card says, and loaded without a network.
 
+Registering a model, by putting its folder into `zoo`, means that it is tested here.
+"""
+
+import functools
 import shutil
 import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfgen
 from tfgen.errors import InputError
+from tfgen.export.signatures import Signatures
 from tfgen.models import preset
 from tfgen.training.evaluation import evaluate
+from tfgen.zoo import checking, places
 
-EVERY = pytest.mark.parametrize("name", tfgen.zoo.list())
+PACKAGED = sorted(
+    f"{name}@{version}" if len(of_name) > 1 else name
+    for name, of_name in places.versions(places.PACKAGED).items()
+    for version in of_name
+)
+EVERY = pytest.mark.parametrize("name", PACKAGED)
+DIGITS = pytest.mark.parametrize("name", ["glow-digits", "vae-digits"])
+MOST_BYTES, MOST_BYTES_TOGETHER = 12_000_000, 60_000_000
 
 
-def test_the_first_models_are_there_and_small():
-    assert {"vae-digits", "glow-digits"} <= set(tfgen.zoo.list())
-    sizes = [
-        sum(path.stat().st_size for path in tfgen.zoo.directory(name).iterdir())
-        for name in ("vae-digits", "glow-digits")
-    ]
-    assert sum(sizes) < 2_000_000
+@functools.cache
+def loaded(name):
+    return tfgen.zoo.load(name)
+
+
+def images_of_the_check(name):
+    """Those of the test split that the card's check is of; skipped where they are not here."""
+    card = tfgen.zoo.card(name)
+    try:
+        data = tfgen.data.load(card["data"]["name"], options=card["recipe"]["data"]["options"])
+    except InputError as error:
+        pytest.skip(str(error))
+    return data.images("test")[: card["check"]["images"]]
+
+
+def test_the_models_are_there_and_small():
+    assert {"vae-digits", "glow-digits"} <= {*PACKAGED}
+    sizes = {
+        name: sum(path.stat().st_size for path in tfgen.zoo.directory(name).iterdir())
+        for name in PACKAGED
+    }
+    assert max(sizes.values()) < MOST_BYTES, sizes
+    assert sum(sizes.values()) < MOST_BYTES_TOGETHER, sizes
+    assert sizes["vae-digits"] + sizes["glow-digits"] < 2_000_000
 
 
 @EVERY
 def test_its_files_have_their_digests(name):
     directory = tfgen.zoo.directory(name)
     card = tfgen.zoo.card(name)
-    assert card["name"] == name
+    assert card["name"] == places.parse(name)[0]
     for file, digest in card["files"].items():
         assert preset.sha256(directory / file) == digest
     assert {path.name for path in directory.iterdir()} == {*card["files"], "card.json"}
+    assert {"config.json", "model.weights.h5", "README.md", "golden.png"} <= {*card["files"]}
+
+
+@EVERY
+def test_its_card_is_complete(name):
+    card = tfgen.zoo.card(name)
+    protocol = {"data", "split", "images", "dims", "bits", "padding", "dequantization", "bound"}
+    assert {"bits_per_dim", "nats"} <= {*card["metrics"]}
+    for metric in card["metrics"].values():
+        assert metric.keys() == {"value", "standard_error", "unit", "protocol"}
+        assert protocol <= metric["protocol"].keys()
+    assert card["command"].startswith("tfgen-train ")
+    assert {"tfgen", "tensorflow", "keras", "python", "cores"} <= {*card["environment"]}
+    assert card["training"]["images_seen"] > 0
+    check = card["check"]
+    # What is compared here is what the card tells of all test images, up to the choice of images.
+    bits = card["metrics"]["bits_per_dim"]
+    images = bits["protocol"]["images"]
+    deviation = bits["standard_error"] * (images / check["images"]) ** 0.5
+    assert abs(check["bits_per_dim"] - bits["value"]) < 5 * deviation
 
 
 @EVERY
@@ -41,12 +92,58 @@ def test_it_loads_without_a_network(name, monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    assert tfgen.zoo.load(name).sample(2, seed=0).shape[0] == 2
+    assert loaded(name).count_params() == tfgen.zoo.card(name)["parameters"]
 
 
 @EVERY
+def test_fixed_noise_gives_its_golden_samples(name):
+    checking.check(loaded(name), tfgen.zoo.directory(name), tfgen.zoo.card(name))
+
+
+@EVERY
+def test_its_likelihood_of_256_images_is_that_of_its_card(name):
+    images = images_of_the_check(name)
+    checking.check(loaded(name), tfgen.zoo.directory(name), tfgen.zoo.card(name), images)
+
+
+@EVERY
+def test_an_export_decodes_and_encodes_as_it_does(name, tmp_path):
+    """The whole exporter is tested with the models of `tests/export`."""
+    model, card = loaded(name), tfgen.zoo.card(name)
+    signatures = Signatures(model)
+    chosen = {verb: signatures.functions[verb] for verb in ("encode", "decode")}
+    tf.saved_model.save(signatures, str(tmp_path / "exported"), chosen)
+    exported = tf.saved_model.load(str(tmp_path / "exported")).signatures
+    images = checking.read_golden(tfgen.zoo.directory(name), model.image_shape)
+    latents = exported["encode"](images=tf.constant(images))["latents"]
+    np.testing.assert_allclose(latents, model.encode(images), rtol=1e-3, atol=1e-3)
+    found = exported["decode"](latents=latents)["images"].numpy()
+    difference = np.abs(found.astype(int) - model.decode(latents).numpy())
+    assert difference.mean() <= card["check"]["tolerance_in_levels"]
+
+
+@pytest.mark.parametrize("name", ["glow-digits"])
+def test_a_model_that_is_not_what_its_card_says_is_found_out(name, tmp_path):
+    card, directory = tfgen.zoo.card(name), tfgen.zoo.directory(name)
+    model = tfgen.zoo.load(name)
+    images = images_of_the_check(name)
+    worse = {
+        **card,
+        "check": {**card["check"], "bits_per_dim": card["check"]["bits_per_dim"] * 1.01},
+    }
+    with pytest.raises(InputError, match="bits/dim of 256 test images, its card says"):
+        checking.check(model, directory, worse, images)
+    with pytest.raises(InputError, match="256 images are needed, got 5"):
+        checking.check(model, directory, card, images[:5])
+    for weight in model.trainable_weights:
+        weight.assign(1.05 * weight)
+    with pytest.raises(InputError, match=r"its samples differ from golden.png by"):
+        checking.check(model, directory, card)
+
+
+@DIGITS
 def test_its_figures_are_those_of_its_card(name):
-    card, model = tfgen.zoo.card(name), tfgen.zoo.load(name)
+    card, model = tfgen.zoo.card(name), loaded(name)
     data = tfgen.data.load(card["data"]["name"])
     found = evaluate(model, data, "test")
     for metric, entry in card["metrics"].items():
@@ -54,7 +151,7 @@ def test_its_figures_are_those_of_its_card(name):
         assert found[metric]["value"] == pytest.approx(entry["value"], rel=1e-4)
 
 
-@EVERY
+@DIGITS
 def test_the_noise_of_log_prob_stands_for_that_of_training(name):
     """A mean over the test images hardly depends on which noise meets them."""
     model = tfgen.zoo.load(name)

@@ -1,0 +1,70 @@
+"""How well models of the zoo tell other images from their own, by three scores.
+
+    python tools/anomaly.py [MODEL:OTHER ...] [--images 2000] [--draws 1] [--data-dir DIR]
+
+For each pair: the area under the ROC curve (1/2 is chance, below it the score is misled) of
+likelihood, typicality and complexity (`tfgen.zoo.anomaly`), test images of the model's data set
+against test images of OTHER. The default is every pair of which model and data are here: MNIST
+against Fashion-MNIST, the reverse, CIFAR-10 against shapes, and the reverse. Images that are not of
+the model's shape are refused, not resized: resizing alone makes images smoother.
+"""
+
+import argparse
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+import tfgen
+from tfgen.errors import InputError
+from tfgen.zoo.anomaly import SCORES, anomaly_scores, auroc
+
+PAIRS = (
+    "glow-mnist:fashion_mnist",
+    "glow-fashion-mnist:mnist",
+    "vae-fashion-mnist:mnist",
+    "glow-cifar10:shapes",
+    "glow-shapes:cifar10",
+)
+
+
+def compare(name, other, count, draws, data_dir=None):
+    """A dict from each score to its AUROC, and the mean bits/dim of both kinds of images."""
+    model = tfgen.zoo.load(name)
+    trained_on = tfgen.zoo.card(name)["recipe"]["data"]
+    own = tfgen.data.load(trained_on["source"], data_dir=data_dir, options=trained_on["options"])
+    others = tfgen.data.load(other, data_dir=data_dir)
+    training = own.images("train")[:count]
+    usual, unusual = (
+        anomaly_scores(model, data.images("test")[:count], training, draws)
+        for data in (own, others)
+    )
+    bits = [np.mean(s["likelihood"]) / (model.num_dims * np.log(2.0)) for s in (usual, unusual)]
+    return {score: auroc(usual[score], unusual[score]) for score in SCORES}, bits
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pairs", nargs="*", metavar="MODEL:OTHER")
+    parser.add_argument("--images", type=int, default=2000, help="of each kind (default: 2000)")
+    parser.add_argument("--draws", type=int, default=1, help="see tfgen score (default: 1)")
+    parser.add_argument("--data-dir", metavar="DIR", help="where local data sets lie")
+    options = parser.parse_args()
+    print(f"| model | against | bits/dim own, other | {' | '.join(SCORES)} |")
+    print(f"|---|---|---|{'---|' * len(SCORES)}")
+    for pair in options.pairs or PAIRS:
+        name, _, other = pair.partition(":")
+        try:
+            found, bits = compare(name, other, options.images, options.draws, options.data_dir)
+        except InputError as error:
+            if options.pairs:
+                parser.error(str(error))
+            print(f"left out: {pair}: {error}")
+            continue
+        areas = " | ".join(f"{found[score]:.3f}" for score in SCORES)
+        print(f"| {name} | {other} | {bits[0]:.2f}, {bits[1]:.2f} | {areas} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Attribute directions of a model of `shapes`, judged on the pixels of what they change.
+
+A shape is drawn in a pure colour over grey, so that (largest - smallest channel) / 255 is the share
+of a pixel that it covers: its area, centre and hue follow from the pixels alone.
+"""
+
+import numpy as np
+
+from tfgen.errors import InputError
+
+IMAGES = 500
+ENCODED = 4000  # training images on which directions are found, at most
+FAINT = 0.15  # coverage below which a pixel counts as background
+
+# From an attribute to: the label; which of its values are without it, and with it; which test
+# images are asked; by how much the measured value must rise to count.
+ATTRIBUTES = {
+    "hue": (
+        lambda hue: np.abs((hue + 0.5) % 1 - 0.5) < 1 / 12,
+        lambda hue: abs(hue - 1 / 3) < 1 / 12,
+    ),
+    "size": (
+        lambda size: size < np.quantile(size, 0.25),
+        lambda size: size > np.quantile(size, 0.75),
+    ),
+    "x": (lambda x: x < 0.375, lambda x: x > 0.625),
+    "y": (lambda y: y < 0.375, lambda y: y > 0.625),
+}
+LEAST = {"hue": 0.02, "size": 0.05, "x": 0.5, "y": 0.5}  # turns, part of the area, pixels
+AMOUNTS = {"hue": 1.0, "size": 1.0, "x": 4.0, "y": 4.0}  # of the direction that are added
+WORDS = {
+    "hue": "red shapes turned towards green by at least 0.02 turns",
+    "size": "small shapes grown by at least 5 % of their area",
+    "x": "shapes of the left moved to the right by at least half a pixel",
+    "y": "shapes of the top moved down by at least half a pixel",
+}
+
+
+def moved(model, data, attribute, images=IMAGES, amount=None):
+    """Of each test image without an attribute: whether the direction moves it as asked.
+
+    The direction is the difference of the mean latents of training images with and without the
+    attribute (`model.attribute_direction`).
+
+    Args:
+        model: of `shapes`.
+        data: `shapes`, a `tfgen.data.Dataset`.
+        attribute: one of `ATTRIBUTES`.
+        images: how many, at most.
+        amount: how many times the direction is added; by default that of `AMOUNTS`.
+
+    Returns:
+        Booleans `[M]`.
+
+    Raises:
+        InputError: an unknown attribute, no such images.
+
+    Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 5, for the directions.
+    """
+    if attribute not in ATTRIBUTES:
+        raise InputError(f"attribute must be one of {', '.join(ATTRIBUTES)}, got {attribute!r}")
+    without, with_it = ATTRIBUTES[attribute]
+    labels, train = data.labels("train")[attribute], data.images("train")
+    direction = model.attribute_direction(
+        train[with_it(labels)][:ENCODED], train[without(labels)][:ENCODED]
+    )
+    asked = data.images("test")[without(data.labels("test")[attribute])][:images]
+    if not len(asked):
+        raise InputError(f"{data.name} has no test images without {attribute}")
+    before = measured(np.asarray(model.reconstruct(asked)))
+    amount = AMOUNTS[attribute] if amount is None else amount
+    after = measured(np.asarray(model.manipulate(asked, direction, amount)))
+    return rise(before, after, attribute) >= LEAST[attribute]
+
+
+def rise(before, after, attribute):
+    """By how much a measured attribute rose: turns (red, green, blue), part of the area, pixels."""
+    if attribute == "size":
+        return after["size"] / before["size"] - 1
+    if attribute == "hue":
+        return (after["hue"] - before["hue"] + 0.5) % 1 - 0.5
+    return after[attribute] - before[attribute]
+
+
+def measured(images):
+    """Hue in turns, area, and centre in pixels, of the one shape of each image.
+
+    Shapes: uint8 `[N, H, W, 3]` to a dict of float arrays `[N]`.
+
+    Example:
+
+    >>> import tfgen
+    >>> from tfgen.zoo import attributes
+    >>> data = tfgen.data.load("shapes", options={"num_images": 8, "num_test_images": 8})
+    >>> found = attributes.measured(data.images("test"))
+    >>> bool(abs(found["x"] - 32 * data.labels("test")["x"]).max() < 0.5)
+    True
+    """
+    values = images.astype("float64") / 255
+    grey = values.min(axis=-1)
+    coverage = values.max(axis=-1) - grey
+    coverage = np.where(coverage < FAINT, 0.0, coverage)
+    area = np.maximum(coverage.sum(axis=(1, 2)), 1e-9)
+    rows, columns = (np.arange(side) + 0.5 for side in coverage.shape[1:])
+    colour = ((values - grey[..., None]) * (coverage > 0)[..., None]).sum(axis=(1, 2))
+    red, green, blue = colour.T
+    hue = np.arctan2(np.sqrt(3) * (green - blue), 2 * red - green - blue) / (2 * np.pi) % 1
+    return {
+        "hue": hue,
+        "size": area,
+        "x": (coverage.sum(axis=1) * columns).sum(axis=1) / area,
+        "y": (coverage.sum(axis=2) * rows).sum(axis=1) / area,
+    }

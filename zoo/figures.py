@@ -1,0 +1,79 @@
+"""Figures of a card beyond the likelihood of one draw, each measured again by its protocol."""
+
+import numpy as np
+
+from tfgen.errors import InputError
+from tfgen.training.evaluation import name_with_options
+from tfgen.zoo import attributes, scoring
+
+IMPORTANCE_SAMPLES, DRAWS = 5000, 16
+TIGHTER, CLASSES = "nats_importance_weighted", "samples_as_asked"
+_MOVED = "moves_"
+
+
+def names(model, data):
+    """Which figures there are of a model."""
+    found = []
+    variational = model.protocol["dequantization"].startswith("variational")
+    if not hasattr(model, "log_prob_at") or variational:
+        found.append(TIGHTER)
+    if getattr(model, "num_classes", None):
+        found.append(CLASSES)
+    if data.name == "shapes":
+        found += [_MOVED + attribute for attribute in attributes.ATTRIBUTES]
+    return found
+
+
+def measure(name, model, data, samples=None):
+    """One figure on the test split.
+
+    - `nats_importance_weighted`: the negative log-likelihood in nats, bounded by 5,000 importance
+      samples of a VAE, or 16 draws of a flow's dequantization noise (`tfgen.zoo.scoring`)
+    - `samples_as_asked`: the share of a class-conditional model's samples that a classifier finds
+      to be of the class that was asked for (`tfgen.zoo.class_samples`)
+    - `moves_hue`, `moves_size`, `moves_x`, `moves_y`: the share of images that an attribute
+      direction moves as asked (`tfgen.zoo.attributes`)
+
+    Args:
+        name: of the figure.
+        model: a model of the zoo.
+        data: a `tfgen.data.Dataset`.
+        samples: of the importance-weighted bound; by default as above.
+
+    Raises:
+        InputError: an unknown figure.
+    """
+    protocol = {"data": name_with_options(data), "split": "test", **model.protocol}
+    if name == TIGHTER:
+        draws = samples or (DRAWS if hasattr(model, "log_prob_at") else IMPORTANCE_SAMPLES)
+        nats, words = scoring.score(model, data.images("test"), draws)
+        return _figure(-nats, "nats/image", {**protocol, "bound": words, "samples": draws})
+    if name == CLASSES:
+        from tfgen.zoo import class_samples
+
+        right, accuracy = class_samples.as_asked(model, data)
+        words = (
+            f"samples at temperature {class_samples.TEMPERATURE}, each class in turn, found to be "
+            f"of their class by a convolutional classifier that is right on {accuracy:.2%} of the "
+            "test split"
+        )
+        return _figure(right, "share", {**protocol, "bound": words})
+    attribute = name.removeprefix(_MOVED)
+    if not name.startswith(_MOVED) or attribute not in attributes.ATTRIBUTES:
+        raise InputError(f"no figure {name!r}; there are {', '.join(names(model, data))}")
+    words = (
+        f"{attributes.WORDS[attribute]}, by {attributes.AMOUNTS[attribute]:g} times the direction "
+        "between the mean latents of images with and without the attribute"
+    )
+    right = attributes.moved(model, data, attribute)
+    return _figure(right, "share", {**protocol, "bound": words})
+
+
+def _figure(values, unit, protocol):
+    values = np.asarray(values, "float64")
+    return {
+        "value": round(float(values.mean()), 5),
+        "standard_error": round(float(values.std() / np.sqrt(len(values))), 5),
+        "unit": unit,
+        "protocol": {**protocol, "images": len(values)},
+    }
