@@ -15,7 +15,7 @@ dependencies = [
     "tf-keras>=2.21,<2.22",  # tensorflow-probability needs it to import; nothing here does
     "tensorflow-datasets>=4.9.9",  # builders: one way to prepare, split and read any data set
     "importlib-resources>=6",  # tensorflow-datasets 4.9.10 imports it without asking for it
-    "scikit-learn>=1.4",  # carries the 1,797 handwritten digits of the embedded data set
+    "scikit-learn>=1.4",  # the handwritten digits of the embedded data set; ROC curves
     "pillow>=10",  # reads folders of images, writes the pictures
     "matplotlib>=3.8",  # the training curves
     "ruamel.yaml>=0.18",  # recipes: YAML 1.2, in which 1e-3 is a number
@@ -23,23 +23,33 @@ dependencies = [
     "rich>=13",  # the progress bar and the tables in the terminal
     "tensorboard>=2.20",  # tf.summary writes its logs through it
     "lazy-loader>=0.4",  # `tfgen-train --help` answers without importing TensorFlow
-    "filelock>=3.13",  # two processes may prepare the same data set
+    "filelock>=3.13",  # two processes may prepare the same data set, or fetch the same model
     "ai-edge-litert>=2.1",  # runs a TFLite file after it was written, to check it
     "tensorflow-serving-api>=2.21,<2.22",  # the messages of TF Serving's warm-up requests
-    "requests>=2.31",  # tfgen.export.Client asks TF Serving's REST API
+    "requests>=2.31",  # tfgen.export.Client asks TF Serving's REST API; tfgen.zoo.fetch
 ]
 
 extras = {
     "test": [
         "pytest>=8",  # the suite
         "pytest-xdist>=3.5",  # runs it in two processes
+        "pytest-timeout>=2.3",  # ends a test that hangs, and says where it hung
         "aiohttp>=3.9",  # as in `serve`, which the suite runs
         "grpcio>=1.60",  # as in `serve`
+        "grpcio-health-checking>=1.60",  # as in `serve`
+        "orjson>=3.10",  # as in `serve`
+        "prometheus-client>=0.20",  # as in `serve`
+        "uvloop>=0.19",  # as in `serve`
+        "selenium>=4.20",  # drives the page of `tfgen serve` in Chromium, where that is installed
         "ruff>=0.9",  # the suite checks that the code is clean
     ],
     "serve": [
         "aiohttp>=3.9",  # HTTP for TF Serving's REST API
         "grpcio>=1.60",  # TF Serving's gRPC API
+        "grpcio-health-checking>=1.60",  # gRPC's standard health service
+        "orjson>=3.10",  # JSON as fast as the models that are asked in it
+        "prometheus-client>=0.20",  # metrics under TF Serving's names
+        "uvloop>=0.19",  # an event loop that costs gRPC and HTTP less than asyncio's own
     ],
     "bench": [
         "torch>=2.6",  # the peer in tools/bench_*.py
@@ -63,7 +73,11 @@ setup(
         "tfgen.export.serving",
     ],
     package_dir={"tfgen.zoo": "zoo", "tfgen.export": "export"},
-    package_data={"tfgen.training": ["recipes/*.yaml"], "tfgen.zoo": ["*/*"]},
+    package_data={
+        "tfgen.export.serving": ["page/index.html"],
+        "tfgen.training": ["recipes/*.yaml"],
+        "tfgen.zoo": ["*/*"],
+    },
     install_requires=dependencies,
     extras_require=extras,
     entry_points={"console_scripts": ["tfgen = tfgen.cli:main", "tfgen-train = tfgen.cli:train"]},

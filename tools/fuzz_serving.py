@@ -24,7 +24,13 @@ import grpc
 import numpy as np
 import requests
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    classification_pb2,
+    inference_pb2,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
 
 import tfgen
 from tfgen.export.serving.server import Server
@@ -32,6 +38,7 @@ from tfgen.export.serving.server import Server
 NAME = "vae-digits"
 SIDE, LATENTS = 8, 8
 REFUSED = {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND", "RESOURCE_EXHAUSTED"}
+UNKNOWN = {"rpc_no_message": {"UNIMPLEMENTED", "INTERNAL"}, "rpc_examples": {"UNIMPLEMENTED"}}
 MOST_BYTES = 2**20
 
 
@@ -63,7 +70,7 @@ class Requests:
         answer = getattr(self, kind)()
         if kind.startswith("rest_"):
             return kind, str(answer), 400 <= answer < 500
-        expected = {"UNIMPLEMENTED", "INTERNAL"} if kind == "rpc_no_message" else REFUSED
+        expected = REFUSED | UNKNOWN.get(kind, set())
         return kind, answer, answer in expected
 
     def good(self):
@@ -192,6 +199,13 @@ class Requests:
         temperature = self.random.choice([[-1.0], [0.5, 0.5], []])
         inputs = {"seeds": [[1, 2]], "temperature": temperature}
         return self._post({"signature_name": "sample_seeded", "inputs": inputs})
+
+    def rest_examples(self):
+        verb = self.random.choice(["classify", "regress"])
+        values = [None, [1, 1.5], 2**64, {"b64": "*"}, [[1]], 1.5, "x", {}]
+        bodies = [{}, {"examples": {}}, {"examples": []}, {"context": 1, "examples": [{}]}]
+        bodies.append({"examples": [{"x": self.random.choice(values)}]})
+        return self._post(self.random.choice(bodies), path=f"{NAME}:{verb}")
 
     def rest_broken_gzip(self):
         body = gzip.compress(b'{"instances": []}')
@@ -326,6 +340,29 @@ class Requests:
         message = self._message("decode", latents=np.zeros((2**15 + 1, LATENTS), "float32"))
         return self._predict(message)
 
+    def rpc_examples(self):
+        verb = self.random.choice(["Classify", "Regress", "MultiInference"])
+        message = {
+            "Classify": classification_pb2.ClassificationRequest,
+            "Regress": regression_pb2.RegressionRequest,
+            "MultiInference": inference_pb2.MultiInferenceRequest,
+        }[verb]()
+        if verb == "MultiInference":
+            method = self.random.choice(["classify", "regress", "predict", ""])
+            task = message.tasks.add(method_name=f"tensorflow/serving/{method}")
+            spec = task.model_spec
+        else:
+            spec = message.model_spec
+        spec.name = self.random.choice([NAME, "", "x"])
+        spec.signature_name = self.random.choice(["", "log_prob", "interpolate", "x"])
+        if self.random.random() < 0.5:
+            message.input.example_list.examples.add()
+        try:
+            getattr(self.stub, verb)(message, timeout=60)
+        except grpc.RpcError as error:
+            return error.code().name
+        return "OK"
+
     def rpc_no_message(self):
         path = "/tensorflow.serving.PredictionService/"
         call = self.channel.unary_unary(path + self.random.choice(["Predict", "Nothing"]))
@@ -362,10 +399,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--enable_batching", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as base:
         tfgen.export.saved_model(NAME, base)
-        with Server({NAME: base}, port=0, rest_api_port=0, most_bytes=MOST_BYTES) as server:
+        with Server(
+            {NAME: base},
+            port=0,
+            rest_api_port=0,
+            most_bytes=MOST_BYTES,
+            enable_batching=options.enable_batching,
+        ) as server:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             start = time.perf_counter()
             answers, wrong = run(server, options.requests, options.seed)

@@ -1,5 +1,6 @@
 """An embedded development server that speaks TF Serving's REST and gRPC APIs.
 
-Imports run one way: statuses <- servable, tensors, config <- manager <- predict <- rest, rpc <-
-server. Only `rest` needs aiohttp, of the extra `serve`.
+Imports run one way: statuses <- tensors, config, metrics <- batching, examples <- servable <-
+manager <- predict, page <- rest, rpc <- server <- command. aiohttp, grpcio, orjson,
+prometheus-client and uvloop come with the extra `serve`.
 """

@@ -1,6 +1,7 @@
 """What `tfgen serve` does: find the models, start the server, say where it is, wait."""
 
 import contextlib
+import ctypes
 import logging
 import os
 import re
@@ -9,11 +10,13 @@ import tempfile
 import threading
 from pathlib import Path
 
-from tfgen import export, zoo
+import tensorflow as tf
+
 from tfgen.errors import InputError
 from tfgen.export.serving import model_config
 from tfgen.export.serving.server import Server
 
+LOG = logging.getLogger(__name__)
 PRODUCTION = (
     "This is tfgen's development server. In production run TF Serving itself, on the same folders."
 )
@@ -29,6 +32,8 @@ def serve(options, console):
     Raises:
         InputError: nothing that can be served, an argument out of range, a port that is taken.
     """
+    if not options.xla_cpu_compilation_enabled:
+        disable_xla()
     stop = threading.Event()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("tfgen").setLevel(logging.INFO)
@@ -52,8 +57,12 @@ def settings(options):
             raise InputError(f"--{name} must lie between 0 and 65535")
     if not (options.port or options.rest_api_port or options.grpc_socket_path):
         raise InputError("--port 0 --rest_api_port 0: nothing is left to listen on")
-    if options.rest_api_timeout_in_ms <= 0:
-        raise InputError("--rest_api_timeout_in_ms must be at least 1")
+    for name in ("rest_api_timeout_in_ms", "grpc_max_threads", "rest_api_num_threads"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name} must be at least 1")
+    if options.batching_parameters_file and not options.enable_batching:
+        raise InputError("--batching_parameters_file is set without --enable_batching")
     same = (
         "host",
         "rest_api_timeout_in_ms",
@@ -64,6 +73,13 @@ def settings(options):
         "allow_version_labels_for_unavailable_models",
         "max_num_load_retries",
         "load_retry_interval_micros",
+        "enable_model_warmup",
+        "enable_batching",
+        "batching_parameters_file",
+        "monitoring_config_file",
+        "enable_grpc_healthcheck_service",
+        "grpc_max_threads",
+        "rest_api_num_threads",
     )
     return {
         **{name: getattr(options, name) for name in same},
@@ -71,6 +87,20 @@ def settings(options):
         "rest_api_port": options.rest_api_port or None,
         "grpc_channel_arguments": channel_arguments(options.grpc_channel_arguments),
     }
+
+
+def disable_xla():
+    """Refuse functions that ask for XLA, in this process, as TF Serving's server does.
+
+    A signature with `jit_compile=True` fails there with INTERNAL, and so it must fail here.
+
+    Source: `model_servers/main.cc` of tensorflow/serving.
+    """
+    for library in sorted(Path(tf.sysconfig.get_lib()).glob("libtensorflow_cc*")):
+        with contextlib.suppress(AttributeError):  # another compiler's name of the function
+            ctypes.CDLL(str(library))._ZN10tensorflow21DisableXlaCompilationEv()
+            return
+    LOG.warning("This TensorFlow lets XLA run, which TF Serving does not")
 
 
 def channel_arguments(text):
@@ -111,6 +141,8 @@ def _base_path(given, scratch):
         raise InputError(
             f"{given} holds neither numbered versions nor a model; tfgen export writes a version"
         )
+    from tfgen import export, zoo  # Keras comes with them: only where a model is exported.
+
     zoo.card(given)
     export.saved_model(given, scratch)
     return scratch

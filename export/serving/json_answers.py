@@ -4,6 +4,7 @@ import base64
 import json
 
 import numpy as np
+import orjson
 import tensorflow as tf
 
 from tfgen.export.serving import proto_tensors
@@ -12,7 +13,7 @@ from tfgen.export.serving.statuses import invalid
 
 
 def to_json(outputs, layout):
-    """The body of an answer, a str.
+    """The body of an answer, in bytes. Floats have as few digits as give them back.
 
     Args:
         outputs: NumPy arrays by name.
@@ -26,12 +27,12 @@ def to_json(outputs, layout):
     >>> import numpy as np
     >>> from tfgen.export.serving import json_answers, json_requests
     >>> json_answers.to_json({"log_prob": np.array([0.1, -2.0], "float32")}, json_requests.ROW)
-    '{"predictions": [0.1, -2.0]}'
+    b'{"predictions":[0.1,-2.0]}'
     """
     values = {name: _plain(name, array) for name, array in outputs.items()}
     if layout == COLUMNAR:
         content = next(iter(values.values())) if len(values) == 1 else values
-        return json.dumps({"outputs": content})
+        return _dumped({"outputs": content}, outputs)
     size = None
     for name, array in outputs.items():
         if not array.ndim:
@@ -45,7 +46,15 @@ def to_json(outputs, layout):
         (rows,) = values.values()
     else:
         rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
-    return json.dumps({"predictions": rows})
+    return _dumped({"predictions": rows}, outputs)
+
+
+def _dumped(document, outputs):
+    """JSON has no word for a number that is not finite; TF Serving writes NaN and Infinity."""
+    arrays = outputs.values()
+    if all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f"):
+        return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    return json.dumps(document, default=lambda item: item.tolist()).encode()
 
 
 def _plain(name, array):
@@ -55,22 +64,9 @@ def _plain(name, array):
         flat = np.empty(array.size, object)
         flat[:] = [encode(item) for item in array.ravel()]
         return flat.reshape(array.shape).tolist()
-    if dtype in FLOATS:
-        return _rounded(array).tolist()
-    if dtype in INTEGERS or dtype == tf.bool:
-        return array.tolist()
+    if dtype in FLOATS or dtype in INTEGERS or dtype == tf.bool:
+        return np.ascontiguousarray(array) if array.ndim else array.tolist()
     raise invalid(f"Failed to write JSON value for tensor type: {dtype.name}")
-
-
-def _rounded(array):
-    """Six digits where these give the number back, else as many as always do."""
-    flat = array.ravel()
-    digits = 9 if array.dtype == np.float32 else 17
-    short = np.array([float(f"{x:.6g}") for x in flat.tolist()], np.float64)
-    full = np.array([float(f"{x:.{digits}g}") for x in flat.tolist()], np.float64)
-    with np.errstate(over="ignore"):
-        exact = short.astype(array.dtype) == flat
-    return np.where(exact, short, full).reshape(array.shape)
 
 
 def _as_base64(data):

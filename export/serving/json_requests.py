@@ -2,10 +2,12 @@
 
 import base64
 import binascii
+import itertools
 import json
 import math
 
 import numpy as np
+import orjson
 import tensorflow as tf
 
 from tfgen.export.serving.statuses import ServingError, invalid
@@ -55,7 +57,10 @@ def parse(body):
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     try:
-        document = json.loads(body)
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:  # NaN perhaps, which TF Serving takes, or an error to name
+            document = json.loads(body)
     except json.JSONDecodeError as error:
         text = _PARSE_ERRORS.get(error.msg, error.msg)
         raise invalid(f"JSON Parse error: {text} at offset: {error.pos}") from None
@@ -141,7 +146,7 @@ def shown(value):
 
 
 def _from_rows(rows, infos):
-    named = isinstance(rows[0], dict) and not _is_base64(rows[0])
+    named = isinstance(rows[0], dict) and not is_base64(rows[0])
     if len(infos) > 1 and not isinstance(rows[0], dict):
         raise invalid(
             "instances is a plain list, but expecting list of objects as multiple input tensors "
@@ -150,7 +155,7 @@ def _from_rows(rows, infos):
     if named:
         return _from_named_rows(rows, infos)
     for i, row in enumerate(rows):
-        if isinstance(row, dict) and not _is_base64(row):
+        if isinstance(row, dict) and not is_base64(row):
             raise invalid(f"Expecting value/list but got object at item {i} of input list")
     name = min(infos)
     return {name: _stacked(rows, infos[name], lambda i: f"{i} of 'instances' list.")}
@@ -158,7 +163,7 @@ def _from_rows(rows, infos):
 
 def _from_named_rows(rows, infos):
     for i, row in enumerate(rows):
-        if not isinstance(row, dict) or _is_base64(row):
+        if not isinstance(row, dict) or is_base64(row):
             raise invalid(f"Expecting object but got list at item {i} of input list")
         for name in row:
             if name not in infos:
@@ -202,7 +207,7 @@ def _stacked(rows, info, place):
 
 
 def _from_columns(value, infos):
-    if not isinstance(value, dict) or _is_base64(value):
+    if not isinstance(value, dict) or is_base64(value):
         if len(infos) > 1:
             raise invalid(
                 "inputs is a plain value/list, but expecting an object as multiple input tensors "
@@ -231,33 +236,38 @@ def _known(info):
 
 def _fast(value, dtype):
     """The array of a well-formed list, by NumPy; None for whatever needs a closer look."""
-    if not isinstance(value, list):
+    flat = _flat(value)
+    if flat is None:
         return None
-    try:
-        array = np.array(value)
-    except (ValueError, OverflowError):
-        return None
-    if dtype in INTEGERS and array.dtype.kind in "iu":
+    shape, items = flat
+    kinds = set(map(type, items))  # True is a number to NumPy, but not to TF Serving
+    if dtype in INTEGERS and kinds == {int}:
         low, high = INTEGERS[dtype]
-        if array.size and low <= array.min() and array.max() <= high and not _has_bools(value):
-            return array.astype(dtype.as_numpy_dtype)
-    if dtype in FLOATS and array.dtype == np.float64 and not _has_bools(value):
-        large = np.any(np.abs(array[np.isfinite(array)]) >= 2**24)
-        # Integers among the large ones do not all fit a float.
-        return None if large else array.astype(dtype.as_numpy_dtype)
+        if low <= min(items) and max(items) <= high:
+            return np.array(items, dtype.as_numpy_dtype).reshape(shape)
+    elif dtype in FLOATS and kinds <= {int, float}:
+        array = np.array(items, np.float64)
+        # Not every integer from 2^24 on is a float; larger numbers of others become infinite.
+        limit = 2.0**24 - 1 if int in kinds else np.finfo(dtype.as_numpy_dtype).max
+        if not np.any((np.abs(array) > limit) & np.isfinite(array)):
+            return array.astype(dtype.as_numpy_dtype).reshape(shape)
+    elif dtype == tf.bool and kinds == {bool}:
+        return np.array(items, bool).reshape(shape)
     return None
 
 
-def _has_bools(value):
-    """True and False become 1 and 0 among numbers in NumPy, but not in TF Serving."""
-    pending = [value]
-    while pending:
-        items = pending.pop()
-        if items and isinstance(items[0], list):
-            pending.extend(items)
-        elif bool in set(map(type, items)):
-            return True
-    return False
+def _flat(value):
+    """The shape of regular lists in lists and what they hold; None for other things."""
+    shape, items = [], [value]
+    while type(items[0]) is list:
+        if len(shape) == DEEPEST or set(map(type, items)) != {list}:
+            return None
+        sizes = set(map(len, items))
+        if len(sizes) > 1 or 0 in sizes:
+            return None
+        shape.append(sizes.pop())
+        items = items[0] if len(items) == 1 else list(itertools.chain.from_iterable(items))
+    return (shape, items) if shape else None
 
 
 def _array(value, dtype):
@@ -302,7 +312,7 @@ def _element(value, dtype):
         if isinstance(value, str):
             return value.encode("utf-8", "surrogatepass")
         if isinstance(value, dict):
-            return _decoded(value)
+            return decoded(value)
     elif dtype == tf.bool:
         if isinstance(value, bool):
             return value
@@ -313,7 +323,7 @@ def _element(value, dtype):
     elif number:
         return _float(value, dtype)
     raise invalid(
-        f"JSON Value: {shown(value)} Type: {_type_name(value)} is not of expected type: "
+        f"JSON Value: {shown(value)} Type: {type_name(value)} is not of expected type: "
         f"{_SHORT.get(dtype.name, dtype.name)}"
     )
 
@@ -332,12 +342,18 @@ def _float(value, dtype):
     return value
 
 
-def _is_base64(value):
+def is_base64(value):
+    """Whether a JSON value stands for bytes: an object whose only key is `b64`."""
     return isinstance(value, dict) and list(value) == ["b64"] and isinstance(value["b64"], str)
 
 
-def _decoded(value):
-    if not _is_base64(value):
+def decoded(value):
+    """The bytes that such an object stands for.
+
+    Raises:
+        ServingError: it is another one, or holds no base64.
+    """
+    if not is_base64(value):
         raise invalid(f"JSON Value: {shown(value)} not formatted correctly for base64 data")
     text = value["b64"].translate(str.maketrans("-_", "+/")).rstrip("=")
     try:
@@ -346,7 +362,8 @@ def _decoded(value):
         raise invalid("Unable to base64 decode") from None
 
 
-def _type_name(value):
+def type_name(value):
+    """TF Serving's word for the type of a JSON value."""
     if value is None:
         return "Null"
     if isinstance(value, bool):

@@ -33,6 +33,7 @@ class Model:
         self.config = config
         self.versions = {}
         self.labels = {}
+        self.wanted = set()
         self.warned = False
 
     def available(self):
@@ -54,6 +55,8 @@ class Manager:
         retry_seconds: between these.
         warm_up: run the warm-up requests of each version.
         labels_before_load: labels may be given to versions that are not there yet.
+        scheduler: a `tfgen.export.serving.batching.Scheduler`, which all models share.
+        metrics: a `tfgen.export.serving.metrics.Metrics`.
 
     Raises:
         ServingError: the configuration cannot be used, or a version does not load.
@@ -83,12 +86,15 @@ class Manager:
         retry_seconds=60.0,
         warm_up=True,
         labels_before_load=False,
+        scheduler=None,
+        metrics=None,
     ):
+        self.batched = scheduler is not None
         self._models = {}
         self._changing = threading.RLock()  # one change at a time; requests never wait for it
         self._load_retries = load_retries
         self._retry_seconds = retry_seconds
-        self._warm_up = warm_up
+        self._servables = {"warm_up": warm_up, "scheduler": scheduler, "metrics": metrics}
         self._labels_before_load = labels_before_load
         self._stop = threading.Event()
         self._poller = None
@@ -122,8 +128,10 @@ class Manager:
             for name in set(self._models) - set(wanted):
                 self._remove(name)
             for name in wanted:
-                self._look(self._models[name])
-            self._set_labels(wanted)
+                self._load_wanted(self._models[name])
+            self._set_labels(wanted)  # before what they meant goes
+            for name in wanted:
+                self._unload_others(self._models[name])
             self._report_failures(wanted)
 
     def poll(self):
@@ -151,6 +159,15 @@ class Manager:
     def names(self):
         """The names of the models, sorted."""
         return sorted(self._models)
+
+    def known(self, name):
+        """The name if it is a model's, else an empty one: what strangers ask for is not counted."""
+        return name if name in self._models else ""
+
+    def labels(self, name):
+        """From a label of a model to the version that it means."""
+        model = self._models.get(name)
+        return dict(model.labels) if model else {}
 
     def versions(self, name, version=None):
         """What is known of a model's versions, newest first.
@@ -215,6 +232,10 @@ class Manager:
         _unload_all(gone)
 
     def _look(self, model):
+        self._load_wanted(model)
+        self._unload_others(model)
+
+    def _load_wanted(self, model):
         found = model_config.versions_on_disk(model.config.base_path)
         wanted = model_config.aspired(model.config, found)
         if not wanted and not model.warned:
@@ -227,6 +248,10 @@ class Manager:
                 model.versions = {**model.versions, number: version}
             if version.state == START or self._to_be_retried(version):
                 self._load(model.config.name, version)
+        model.wanted = wanted
+
+    def _unload_others(self, model):
+        wanted = model.wanted
         if wanted and not set(model.available()) & wanted:
             return  # Nothing that is wanted answers: keep what does.
         for number, version in list(model.versions.items()):
@@ -245,7 +270,7 @@ class Manager:
         version.retries += version.error is not None
         version.state, version.error = LOADING, None
         try:
-            version.servable = Servable(name, version.number, version.path, warm_up=self._warm_up)
+            version.servable = Servable(name, version.number, version.path, **self._servables)
             version.state = AVAILABLE
             LOG.info("Loaded version %d of %s from %s", version.number, name, version.path)
         except ServingError as error:

@@ -1,5 +1,6 @@
 """The calls of TF Serving's two services, on protocol buffers; REST and gRPC are made of them."""
 
+import asyncio
 import time
 
 from google.protobuf import any_pb2
@@ -7,10 +8,11 @@ from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_management_pb2,
+    model_pb2,
     predict_pb2,
 )
 
-from tfgen.export.serving import proto_tensors
+from tfgen.export.serving import examples, proto_tensors
 from tfgen.export.serving.statuses import ServingError, invalid
 
 SIGNATURE_DEF = "signature_def"
@@ -30,35 +32,79 @@ def predict(manager, request, *, deadline=None):
     Source: `apis/prediction_service.proto` of tensorflow/serving.
     """
     with borrow(manager, request) as servable:
-        inputs = {
-            name: proto_tensors.to_numpy(name, tensor) for name, tensor in request.inputs.items()
-        }
         outputs = servable.predict(
             request.model_spec.signature_name,
-            inputs,
+            _inputs(request),
             request.output_filter,
-            seconds=None if deadline is None else deadline - time.monotonic(),
+            seconds=_seconds(deadline),
         )
-        response = predict_pb2.PredictResponse()
-        response.model_spec.name = request.model_spec.name
-        response.model_spec.version.value = servable.version
-        response.model_spec.signature_name = request.model_spec.signature_name or "serving_default"
+        return _response(request, servable, outputs)
+
+
+async def predict_soon(manager, request, *, deadline=None):
+    """Like `predict`, of a batching server, for an event loop that goes on meanwhile."""
+    with borrow(manager, request) as servable:
+        names, future = servable.submit(
+            request.model_spec.signature_name,
+            _inputs(request),
+            request.output_filter,
+            seconds=_seconds(deadline),
+        )
+        outputs = dict(zip(names, await asyncio.wrap_future(future), strict=True))
+        return _response(request, servable, outputs)
+
+
+def _inputs(request):
+    return {name: proto_tensors.to_numpy(name, tensor) for name, tensor in request.inputs.items()}
+
+
+def _response(request, servable, outputs):
+    response = predict_pb2.PredictResponse()
+    response.model_spec.name = request.model_spec.name
+    response.model_spec.version.value = servable.version
+    response.model_spec.signature_name = request.model_spec.signature_name or "serving_default"
     for name, array in outputs.items():
         proto_tensors.fill(response.outputs[name], array)
     return response
+
+
+def classify(manager, request, *, deadline=None):
+    """Answer a `ClassificationRequest`; see `predict`."""
+    with borrow(manager, request) as servable:
+        return examples.classify(servable, request, _seconds(deadline))
+
+
+def regress(manager, request, *, deadline=None):
+    """Answer a `RegressionRequest`; see `predict`."""
+    with borrow(manager, request) as servable:
+        return examples.regress(servable, request, _seconds(deadline))
+
+
+def multi_inference(manager, request, *, deadline=None):
+    """Answer a `MultiInferenceRequest`; see `predict`."""
+    spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
+    with _borrow(manager, spec) as servable:
+        return examples.multi_inference(servable, request, _seconds(deadline))
 
 
 def borrow(manager, request):
     """The servable that a request's `model_spec` means, as `Manager.borrow` gives it."""
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
-    spec = request.model_spec
+    return _borrow(manager, request.model_spec)
+
+
+def _borrow(manager, spec):
     kind = spec.WhichOneof("version_choice")
     return manager.borrow(
         spec.name,
         version=spec.version.value if kind == "version" else None,
         label=spec.version_label if kind == "version_label" else None,
     )
+
+
+def _seconds(deadline):
+    return None if deadline is None else deadline - time.monotonic()
 
 
 def metadata(manager, request):

@@ -1,5 +1,6 @@
 """TensorProtos from strangers as NumPy arrays, and back."""
 
+import functools
 import math
 
 import numpy as np
@@ -29,6 +30,9 @@ def to_numpy(name, tensor):
     >>> proto_tensors.to_numpy("x", tf.make_tensor_proto([[1.0, 2.0]])).tolist()
     [[1.0, 2.0]]
     """
+    array = _plain(tensor)
+    if array is not None:
+        return array
     try:
         dtype = tf.as_dtype(tensor.dtype)
         if dtype != dtype.base_dtype:
@@ -51,9 +55,31 @@ def to_numpy(name, tensor):
     return array
 
 
+def _plain(tensor):
+    """The array of a tensor of well-known numbers in `tensor_content`; None for other things."""
+    dtype, content = _NUMBERS.get(tensor.dtype), tensor.tensor_content
+    if dtype is None or not content or tensor.tensor_shape.unknown_rank:
+        return None
+    sizes = [dim.size for dim in tensor.tensor_shape.dim]
+    if min(sizes, default=1) < 0 or math.prod(sizes) * dtype.itemsize != len(content):
+        return None
+    return np.frombuffer(content, dtype).reshape(sizes) if len(content) <= MOST_BYTES else None
+
+
+@functools.lru_cache(maxsize=64)
+def _dtype_named(dtype):
+    return tf.string if dtype.kind == "O" else tf.as_dtype(dtype)
+
+
 def dtype_of(array):
     """The TensorFlow dtype of an array; of objects it is string."""
-    return tf.string if array.dtype == object else tf.as_dtype(array.dtype)
+    return _dtype_named(array.dtype)
+
+
+@functools.lru_cache(maxsize=64)
+def dtype_numbered(number):
+    """The TensorFlow dtype of a number in a message."""
+    return tf.as_dtype(number)
 
 
 def fill(tensor, array):
@@ -84,6 +110,10 @@ def fill(tensor, array):
         getattr(tensor, field).extend(array.ravel().tolist())
 
 
+_NUMBERS = {
+    dtype.as_datatype_enum: np.dtype(dtype.as_numpy_dtype)
+    for dtype in (tf.float32, tf.float64, tf.int32, tf.int64, tf.uint8)
+}
 _FIELDS = {
     tf.float32.as_datatype_enum: "float_val",
     tf.float64.as_datatype_enum: "double_val",

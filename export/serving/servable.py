@@ -1,15 +1,17 @@
 """One loaded version of a model: TensorFlow's SavedModel loader and one session."""
 
 import contextlib
+import functools
 import logging
 import threading
+import time
 from pathlib import Path
 
 import tensorflow as tf
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow_serving.apis import prediction_log_pb2
 
-from tfgen.export.serving import proto_tensors
+from tfgen.export.serving import examples, proto_tensors
 from tfgen.export.serving.statuses import NAMES, ServingError, invalid
 
 DEFAULT = "serving_default"
@@ -30,6 +32,8 @@ class Servable:
         path: the folder of the version.
         warm_up: run the requests in `assets.extra/tf_serving_warmup_requests`; one that fails
             fails the load, as in TF Serving.
+        scheduler: a `tfgen.export.serving.batching.Scheduler` that runs requests together.
+        metrics: a `tfgen.export.serving.metrics.Metrics` that counts the seconds of the runs.
 
     Raises:
         ServingError: the folder holds no SavedModel, or its warm-up fails.
@@ -49,10 +53,13 @@ class Servable:
     >>> servable.close()
     """
 
-    def __init__(self, name, version, path, *, warm_up=True):
+    def __init__(self, name, version, path, *, warm_up=True, scheduler=None, metrics=None):
         self.name = name
         self.version = version
         self.path = Path(path)
+        self.batched = scheduler is not None
+        self._scheduler = scheduler
+        self._metrics = metrics
         self._users = 0
         self._closing = False
         self._lock = threading.Lock()
@@ -63,7 +70,10 @@ class Servable:
             self.signatures = dict(loaded.signature_def)
             self._tensors = _tensors(self._graph, self.signatures)
             if warm_up:
+                start = time.perf_counter()
                 self._warm_up()
+                if metrics is not None:
+                    metrics.warmed_up(str(path), time.perf_counter() - start)
         except BaseException:
             self._session.close()
             raise
@@ -95,31 +105,88 @@ class Servable:
             ServingError: what TF Serving answers to such a request.
         """
         signature = self.signature(signature_name)
+        feeds, wanted = self._checked(signature, inputs, output_filter)
+        found = self.run(feeds, [signature.outputs[alias].name for alias in wanted], seconds)
+        return dict(zip(wanted, found, strict=True))
+
+    def submit(self, signature_name, inputs, output_filter=(), *, seconds=None):
+        """Like `predict`, for a caller that goes on meanwhile.
+
+        Returns:
+            The names of the outputs, and a `concurrent.futures.Future` of their arrays.
+
+        Raises:
+            ServingError: what is wrong before the run.
+        """
+        signature = self.signature(signature_name)
+        feeds, wanted = self._checked(signature, inputs, output_filter)
+        return wanted, self._submit(
+            feeds, [signature.outputs[alias].name for alias in wanted], seconds
+        )
+
+    def run(self, feeds, fetches, seconds=None, *, api="Predict"):
+        """Run the session, with the rows of other requests where batching is on.
+
+        Args:
+            feeds: arrays by the name of the tensor in the graph.
+            fetches: names of tensors.
+            seconds: as for `predict`.
+            api: the method that runs it, a label of the metrics.
+
+        Returns:
+            A list of NumPy arrays.
+        """
+        if self.batched and seconds is not None and seconds <= 0:
+            raise _too_late()
+        if self.batched:
+            return self._submit(feeds, fetches, seconds, api).result()
+        return self._run(api, fetches, feeds, seconds)
+
+    def _checked(self, signature, inputs, output_filter):
         _check_names(signature, inputs)
         wanted = _wanted_outputs(signature, output_filter)
         _check_dtypes(signature, inputs)
-        feeds = {
-            self._tensors[signature.inputs[alias].name]: value for alias, value in inputs.items()
-        }
-        fetches = [self._tensors[signature.outputs[alias].name] for alias in wanted]
-        return dict(zip(wanted, self._run(feeds, fetches, seconds), strict=True))
+        return {signature.inputs[alias].name: value for alias, value in inputs.items()}, wanted
 
-    def _run(self, feeds, fetches, seconds):
+    def _submit(self, feeds, fetches, seconds, api="Predict"):
+        run = functools.partial(self._run, api, fetches)
+        key = (id(self), api, *fetches)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        if not self.acquire():
+            raise ServingError("UNAVAILABLE", f"version {self.version} of {self.name} is closing")
+        try:
+            future = self._scheduler.submit(key, run, feeds, deadline=deadline)
+        except BaseException:
+            self.release()
+            raise
+        future.add_done_callback(lambda _: self.release())
+        return future
+
+    def _run(self, api, fetches, feeds, seconds):
         options = None
         if seconds is not None:
             if seconds <= 0:
-                raise ServingError("DEADLINE_EXCEEDED", "Deadline exceeded before the run")
+                raise _too_late()
             message = tf.compat.v1.RunOptions(timeout_in_ms=max(1, int(1000 * seconds)))
             options = pywrap_tf_session.TF_NewBufferFromString(message.SerializeToString())
+        given = {self._tensors[name]: value for name, value in feeds.items()}
+        start = time.perf_counter()
         try:
             return pywrap_tf_session.TF_SessionRun_wrapper(
-                self._session._session, options, feeds, fetches, [], None
+                self._session._session,
+                options,
+                given,
+                [self._tensors[name] for name in fetches],
+                [],
+                None,
             )
         except tf.errors.OpError as error:
             raise ServingError(NAMES.get(error.error_code, "UNKNOWN"), str(error)) from None
         finally:
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)
+            if self._metrics is not None:
+                self._metrics.ran(self.name, api, time.perf_counter() - start)
 
     def _warm_up(self):
         file = self.path / WARMUP
@@ -141,18 +208,24 @@ class Servable:
         LOG.info("Finished reading warmup data. Number of warmup records read: %d", count)
 
     def _warm_up_with(self, log):
-        if log.WhichOneof("log_type") != "predict_log":
-            raise ServingError(
-                "UNIMPLEMENTED", "only warm-up requests of the kind predict_log can be run"
-            )
-        request = log.predict_log.request
-        inputs = {name: proto_tensors.to_numpy(name, t) for name, t in request.inputs.items()}
-        self.predict(request.model_spec.signature_name, inputs)
+        kind = log.WhichOneof("log_type")
+        if kind == "predict_log":
+            request = log.predict_log.request
+            inputs = {name: proto_tensors.to_numpy(name, t) for name, t in request.inputs.items()}
+            self.predict(request.model_spec.signature_name, inputs)
+        elif kind == "classify_log":
+            examples.classify(self, log.classify_log.request)
+        elif kind == "regress_log":
+            examples.regress(self, log.regress_log.request)
+        elif kind == "multi_inference_log":
+            examples.multi_inference(self, log.multi_inference_log.request)
+        else:
+            raise ServingError("UNIMPLEMENTED", f"Unsupported log_type for warmup: {kind}")
 
     def acquire(self):
-        """Keep the session open until `release`; False if it is closing already."""
+        """Keep the session open until `release`; False if it is closed already."""
         with self._lock:
-            if self._closing:
+            if self._closing and not self._users:
                 return False
             self._users += 1
             return True
@@ -246,13 +319,17 @@ def _check_dtypes(signature, inputs):
     ordered = sorted(inputs, key=lambda alias: signature.inputs[alias].name)
     for i, alias in enumerate(ordered):
         given = proto_tensors.dtype_of(inputs[alias])
-        wanted = tf.as_dtype(signature.inputs[alias].dtype)
+        wanted = proto_tensors.dtype_numbered(signature.inputs[alias].dtype)
         if given != wanted:
             raise invalid(
                 f"Expects arg[{i}] to be {wanted.name} but {given.name} is provided".replace(
                     "float32", "float"
                 ).replace("float64", "double")
             )
+
+
+def _too_late():
+    return ServingError("DEADLINE_EXCEEDED", "Deadline exceeded before the run")
 
 
 def _listed(names):

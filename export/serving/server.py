@@ -5,8 +5,9 @@ import threading
 from pathlib import Path
 
 from tfgen.errors import InputError
-from tfgen.export.serving import model_config, rest, rpc
+from tfgen.export.serving import batching, model_config, rest, rpc, text_config
 from tfgen.export.serving.manager import Manager
+from tfgen.export.serving.metrics import PATH, Metrics
 from tfgen.export.serving.statuses import ServingError
 
 MOST_BYTES = 64 * 2**20  # of a request
@@ -33,7 +34,12 @@ class Server:
         load_retry_interval_micros: between these.
         enable_model_warmup: run the warm-up requests of each version before it answers others.
         rest_api_enable_cors_support: let pages from elsewhere ask.
-        threads: requests of each API that are answered at once.
+        enable_batching: run rows of several requests together.
+        batching_parameters_file: TF Serving's `BatchingParameters` in text format.
+        monitoring_config_file: TF Serving's `MonitoringConfig`, which may ask for metrics.
+        enable_grpc_healthcheck_service: offer gRPC's standard health service.
+        grpc_max_threads: gRPC requests that are answered at once without batching.
+        rest_api_num_threads: REST requests that are answered at once without batching.
         most_bytes: of a request; larger ones get 413 or RESOURCE_EXHAUSTED.
 
     Attributes:
@@ -78,7 +84,12 @@ class Server:
         load_retry_interval_micros=60_000_000,
         enable_model_warmup=True,
         rest_api_enable_cors_support=False,
-        threads=16,
+        enable_batching=False,
+        batching_parameters_file=None,
+        monitoring_config_file=None,
+        enable_grpc_healthcheck_service=False,
+        grpc_max_threads=16,
+        rest_api_num_threads=16,
         most_bytes=MOST_BYTES,
     ):
         self._file = None if isinstance(models, dict) else Path(models)
@@ -89,6 +100,10 @@ class Server:
             config = model_config.of_models(models)
         else:
             config = model_config.read(self._file)
+        metrics_path = _metrics_path(monitoring_config_file)
+        metrics = None if metrics_path is None else Metrics()
+        parameters = _batching_parameters(enable_batching, batching_parameters_file)
+        self._scheduler = parameters and batching.Scheduler(parameters, metrics=metrics)
         try:
             self.manager = Manager(
                 config,
@@ -97,31 +112,38 @@ class Server:
                 retry_seconds=load_retry_interval_micros / 1e6,
                 warm_up=enable_model_warmup,
                 labels_before_load=allow_version_labels_for_unavailable_models,
+                scheduler=self._scheduler,
+                metrics=metrics,
             )
         except ServingError as error:
+            self._end_batching()
             raise InputError(error.message) from None
         try:
             addresses = [] if port is None else [f"{_bracketed(host)}:{port}"]
             if grpc_socket_path:
                 addresses.append(f"unix:{grpc_socket_path}")
             if addresses:
-                self._rpc, first = rpc.start(
+                self._rpc = rpc.Rpc(
                     self.manager,
                     addresses,
-                    threads=threads,
+                    threads=grpc_max_threads,
                     most_bytes=most_bytes,
                     channel_arguments=grpc_channel_arguments,
+                    healthcheck=enable_grpc_healthcheck_service,
+                    metrics=metrics,
                 )
-                self.port = None if port is None else first
+                self.port = None if port is None else self._rpc.port
             if rest_api_port is not None:
                 self._rest = rest.Rest(
                     self.manager,
                     host,
                     rest_api_port,
                     timeout=rest_api_timeout_in_ms / 1000,
-                    threads=threads,
+                    threads=rest_api_num_threads,
                     most_bytes=most_bytes,
                     cors=rest_api_enable_cors_support,
+                    metrics=metrics,
+                    metrics_path=metrics_path,
                 )
                 self.rest_api_port = self._rest.port
         except BaseException:
@@ -144,8 +166,13 @@ class Server:
         if self._rest is not None:
             self._rest.close()
         if self._rpc is not None:
-            self._rpc.stop(grace=10).wait()
+            self._rpc.close()
         self.manager.close()
+        self._end_batching()
+
+    def _end_batching(self):
+        if self._scheduler is not None:
+            self._scheduler.close()
 
     def _watch(self, config, seconds):
         """Serve what the file says whenever it says something else."""
@@ -164,6 +191,26 @@ class Server:
         thread = threading.Thread(target=watch, args=(config,), daemon=True, name="models.config")
         thread.start()
         self._threads.append(thread)
+
+
+def _batching_parameters(enabled, file):
+    if not enabled:
+        if file is not None:
+            raise InputError("batching_parameters_file is set without enable_batching")
+        return None
+    if file is None:
+        return batching.Parameters(thread_pool_name="model_server_batch_threads")
+    return batching.Parameters.read(file)
+
+
+def _metrics_path(file):
+    if file is None:
+        return None
+    config = text_config.read(file, "MonitoringConfig").prometheus_config
+    path = config.path or PATH
+    if not path.startswith("/"):
+        raise InputError(f"{file}: the path of the metrics must start with /, got {path!r}")
+    return path if config.enable else None
 
 
 def _bracketed(host):

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tfgen.export.serving.server import Server
@@ -11,18 +12,24 @@ from tfgen.export.serving.server import Server
 TOOL = Path(__file__).parents[2] / "tools" / "fuzz_serving.py"
 
 
-def test_each_is_refused_and_good_ones_get_the_right_answer(base, truth):
+@pytest.mark.parametrize("batching", [False, True])
+def test_each_is_refused_and_good_ones_get_the_right_answer(base, truth, batching):
     spec = importlib.util.spec_from_file_location("fuzz_serving", TOOL)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)
     with Server(
-        {tool.NAME: str(base)}, port=0, rest_api_port=0, most_bytes=tool.MOST_BYTES
+        {tool.NAME: str(base)},
+        port=0,
+        rest_api_port=0,
+        most_bytes=tool.MOST_BYTES,
+        enable_batching=batching,
+        enable_model_warmup=False,
     ) as server:
-        answers, wrong = tool.run(server, 400, seed=1)
+        answers, wrong = tool.run(server, 250, seed=1 + batching)
         sender = tool.Requests(server, seed=2)
         expected = truth["log_prob"](images=tf.constant(tool.fixed_images()))["log_prob"].numpy()
         np.testing.assert_allclose(sender.good(), expected, rtol=1e-5)
         sender.close()
     assert wrong == []
-    assert sum(answers.values()) == 400
+    assert sum(answers.values()) == 250
     assert {kind for kind, _ in answers} == set(sender.kinds)

@@ -10,10 +10,12 @@ import time
 import numpy as np
 import pytest
 import requests
+import tensorflow as tf
 
 from tfgen import cli
 from tfgen.errors import InputError
 from tfgen.export import Client
+from tfgen.export.deploy import configs
 from tfgen.export.serving import command
 
 
@@ -31,16 +33,18 @@ def free_ports(count):
 @pytest.mark.slow
 def test_it_serves_and_ends_with_its_last_answer(base, images, truth, tmp_path):
     rpc, rest = free_ports(2)
-    words = ["tfgen", "serve", base, "--port", rpc, "--rest_api_port", rest]
-    words += ["--grpc_socket_path", tmp_path / "socket"]
+    words = ["tfgen", "serve", base, _compiled(tmp_path / "xla")]
+    words += ["--port", rpc, "--rest_api_port", rest]
+    words += ["--grpc_socket_path", tmp_path / "socket", "--enable_batching=true"]
     log = (tmp_path / "log").open("w+")
     with subprocess.Popen(
         list(map(str, words)), stdout=subprocess.PIPE, stderr=log, text=True
     ) as process:
-        said = [process.stdout.readline() for _ in range(4)]
+        said = [process.stdout.readline() for _ in range(5)]
         assert said == [
             command.PRODUCTION + "\n",
             f"REST  http://127.0.0.1:{rest}/v1/models/vae-digits\n",
+            f"REST  http://127.0.0.1:{rest}/v1/models/xla\n",
             f"gRPC  127.0.0.1:{rpc}\n",
             f"gRPC  unix:{tmp_path / 'socket'}\n",
         ]
@@ -52,6 +56,10 @@ def test_it_serves_and_ends_with_its_last_answer(base, images, truth, tmp_path):
         ):
             with Client(address, "vae-digits") as client:
                 np.testing.assert_allclose(client.log_prob(images), expected, rtol=1e-5)
+        url = f"http://127.0.0.1:{rest}/v1/models/xla:predict"
+        answer = requests.post(url, json={"instances": [1.0]}, timeout=30)
+        assert answer.status_code == 500
+        assert answer.json()["error"].startswith("XLA compilation disabled")
         others = [a for a in _addresses() if a != "127.0.0.1"]
         for address in others:
             with pytest.raises(requests.ConnectionError):
@@ -60,6 +68,19 @@ def test_it_serves_and_ends_with_its_last_answer(base, images, truth, tmp_path):
         assert process.wait(timeout=30) == 0
     log.seek(0)
     assert "Traceback" not in log.read()
+
+
+def _compiled(path):
+    """The base directory of a model that TF Serving loads but does not run."""
+
+    @tf.function(jit_compile=True, input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def double(x):
+        return {"y": 2.0 * x}
+
+    module = tf.Module()
+    module.double = double
+    tf.saved_model.save(module, str(path / "1"), signatures={"serving_default": double})
+    return path
 
 
 def _addresses():
@@ -78,6 +99,14 @@ def _addresses():
         (["{base}", "--port", "70000"], "--port must lie between"),
         (["{base}", "--port", "0", "--rest_api_port", "0"], "nothing is left to listen on"),
         (["{base}", "--grpc_channel_arguments", "x"], "takes KEY=VALUE"),
+        (["{base}", "--grpc_max_threads", "0"], "--grpc_max_threads must be at least 1"),
+        (["{base}", "--rest_api_timeout_in_ms", "0"], "--rest_api_timeout_in_ms must be at least"),
+        (["{base}", "--batching_parameters_file", "x"], "is set without --enable_batching"),
+        (
+            ["{base}", "--enable_batching", "--batching_parameters_file", "{empty}/x"],
+            "No such file",
+        ),
+        (["{base}", "--monitoring_config_file", "{empty}/x"], "cannot be read: No such file"),
         (["--model_base_path", "{empty}/x"], "there is no such directory"),
         (["--model_config_file", "{empty}/models.config"], "models.config"),
         (["{base}", "--port", "0", "--rest_api_port", "{taken}"], "REST cannot listen on"),
@@ -97,6 +126,21 @@ def test_bad_input_is_one_line(words, message, base, tmp_path, capfd):
     assert "Traceback" not in error
 
 
+def test_the_flags_of_the_deployment_folder_are_taken():
+    """As TF Serving is given them: --NAME=VALUE, switches with true."""
+    parser = argparse.ArgumentParser()
+    cli._serve_arguments(parser)
+    options = parser.parse_args(configs.flags())
+    assert options.enable_batching
+    assert options.allow_version_labels_for_unavailable_models
+    assert options.batching_parameters_file == "/config/batching.config"
+    assert options.monitoring_config_file == "/config/monitoring.config"
+    options = parser.parse_args(["--enable_model_warmup=false", "base"])
+    assert (options.enable_model_warmup, options.enable_batching) == (False, False)
+    assert parser.parse_args(["--enable_batching", "base"]).models == ["base"]
+    assert parser.parse_args(["base"]).enable_model_warmup
+
+
 def test_without_the_extra_it_says_what_to_install():
     code = (
         "import sys; from importlib import util; found = util.find_spec; "
@@ -105,7 +149,7 @@ def test_without_the_extra_it_says_what_to_install():
     )
     start = time.monotonic()
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
     )
     assert result.returncode == 2
     assert result.stderr == (
@@ -116,7 +160,13 @@ def test_without_the_extra_it_says_what_to_install():
 
 def test_the_command_line_needs_no_server_library():
     code = "import sys; from tfgen import cli; assert not {'aiohttp', 'grpc'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_server_of_saved_models_does_without_the_models():
+    code = "import sys; from tfgen.export.serving import command; "
+    code += "assert not {'tensorflow_probability', 'tfgen.models', 'tfgen.zoo'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True)
 
 
 def test_a_pretrained_name_is_exported_and_served(tmp_path):

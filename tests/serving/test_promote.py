@@ -1,0 +1,142 @@
+"""A label moves in steps that TF Serving takes; `tfgen export --promote` and `tfgen deploy`."""
+
+import shutil
+import threading
+
+import pytest
+
+from tfgen import cli
+from tfgen.errors import InputError
+from tfgen.export import Client, deploy
+from tfgen.export.serving import model_config
+from tfgen.export.serving.server import Server
+
+NAME = "vae-digits"
+
+
+@pytest.fixture
+def versions(base, tmp_path):
+    """A base directory with versions 1 and 2."""
+    for version in ("1", "2"):
+        shutil.copytree(base / "1", tmp_path / "m" / version)
+    return tmp_path / "m"
+
+
+@pytest.fixture
+def folder(versions, tmp_path):
+    return deploy.write(tmp_path / "out", {"m": versions}, labels={"m": {"stable": 1}})
+
+
+def served(file):
+    """The versions that a file asks for, and its labels."""
+    (model,) = model_config.read(file).model_config_list.config
+    return list(model.model_version_policy.specific.versions), dict(model.version_labels)
+
+
+def test_both_are_served_before_the_label_moves(folder):
+    file = folder / "config" / "models.config"
+    assert served(file) == ([1], {"stable": 1})
+    assert deploy.promote(folder, "m", 2) == "loading"
+    assert served(file) == ([1, 2], {"stable": 1})
+    assert deploy.promote(folder, "m", 2) == "moved"
+    assert served(file) == ([1, 2], {"stable": 2})
+    assert deploy.promote(folder, "m", 2) == "done"
+    assert served(file) == ([2], {"stable": 2})
+    assert (folder / "kubernetes" / "base" / "models.config").read_text() == file.read_text()
+    assert not list(file.parent.glob(".*"))
+
+
+def test_other_labels_keep_their_versions(folder):
+    deploy.promote(folder, "m", 2, label="canary")
+    assert deploy.promote(folder, "m", 2, label="canary") == "moved"
+    assert served(folder / "config" / "models.config") == ([1, 2], {"stable": 1, "canary": 2})
+
+
+def test_a_server_follows_both_steps_without_a_failed_request(folder, versions, images):
+    file = folder / "config" / "models.config"
+    file.write_text(file.read_text().replace("/models/m", str(versions)))
+    failures, stop = [], threading.Event()
+    with Server(
+        file,
+        port=0,
+        rest_api_port=0,
+        model_config_file_poll_wait_seconds=0.05,
+        file_system_poll_wait_seconds=0.05,
+        enable_model_warmup=False,
+    ) as server:
+
+        def ask():
+            with Client(f"127.0.0.1:{server.port}", "m", label="stable", attempts=1) as client:
+                while not stop.is_set():
+                    try:
+                        client.log_prob(images)
+                    except Exception as error:
+                        failures.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.rest_api_port}"
+            assert deploy.promote(file, "m", 2, server=url, seconds=30) == "done"
+            assert server.manager.labels("m") == {"stable": 2}
+            stop.wait(0.3)  # while the old version goes
+        finally:
+            stop.set()
+            thread.join(30)
+    assert failures == []
+
+
+def test_a_version_that_does_not_load_does_not_get_the_label(folder, versions):
+    (versions / "2" / "saved_model.pb").write_bytes(b"broken")
+    file = folder / "config" / "models.config"
+    file.write_text(file.read_text().replace("/models/m", str(versions)))
+    options = {"model_config_file_poll_wait_seconds": 0.05, "enable_model_warmup": False}
+    with Server(file, port=None, rest_api_port=0, **options) as s:
+        url = f"http://127.0.0.1:{s.rest_api_port}"
+        with pytest.raises(InputError, match=r"after 1 s: it is .*the label has not moved"):
+            deploy.promote(file, "m", 2, server=url, seconds=1)
+    assert served(file) == ([1, 2], {"stable": 1})
+
+
+def test_the_commands(versions, tmp_path, capsys):
+    out = tmp_path / "deployed"
+    words = ["deploy", str(out), f"vae={versions}", "--label", "vae:stable=1", "vae:canary=2"]
+    assert cli.main(words) == 0
+    assert str(out) in capsys.readouterr().out
+    assert served(out / "config" / "models.config") == ([1, 2], {"canary": 2, "stable": 1})
+    words = ["export", "vae", str(out), "--promote", "2"]
+    assert cli.main(words) == 0
+    assert "stable of vae is version 2; the same command lets" in capsys.readouterr().out
+    assert cli.main(words) == 0
+    assert capsys.readouterr().out == "stable of vae is version 2\n"
+    assert served(out / "config" / "models.config") == ([2], {"canary": 2, "stable": 2})
+    assert cli.main([*words[:-1], "1", "--label", "canary"]) == 0
+    assert "when it is AVAILABLE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["export", "x", "{out}", "--promote", "2"], "has no model 'x'; it has m"),
+        (["export", "m", "{out}/nowhere", "--promote", "2"], "neither a models.config nor"),
+        (["export", "m", "{out}", "--promote", "0"], "version must be a positive integer"),
+        (["export", "m", "{out}", "--promote", "2", "--label", "a/b"], "holds one of / and :"),
+        (["export", "m", "{out}", "--promote", "2", "--version", "3"], "exports nothing"),
+        (["export", "m", "{out}", "--label", "x"], "go with --promote"),
+        (["export", "m", "{out}", "--promote", "2", "--server", "x:1"], "is not http://HOST:PORT"),
+        (["export", "m", "{out}/config/monitoring.config", "--promote", "2"], "ModelServerConfig"),
+        (["deploy", "{out}", "{m}"], "exists: choose another folder"),
+        (["deploy", "{new}", "{new}"], "holds no version of"),
+        (["deploy", "{new}", "A B={m}"], "small letters, digits and - only"),
+        (["deploy", "{new}", "a={m}", "a={m}"], "two models of the name a"),
+        (["deploy", "{new}", "a={m}", "--label", "a:stable"], "--label takes NAME:LABEL=N"),
+        (["deploy", "{new}", "a={m}", "--label", "a:stable=9"], "has no version 9"),
+        (["deploy", "{new}", "a={m}", "--label", "b:stable=1"], "labels for 'b'"),
+    ],
+)
+def test_bad_input_is_one_line(folder, versions, words, message, tmp_path, capfd):
+    names = {"out": folder, "m": versions, "new": tmp_path / "new"}
+    assert cli.main([word.format(**names) for word in words]) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if ": error: " in line]
+    assert len(lines) == 1
+    assert message in lines[0]
