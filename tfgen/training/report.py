@@ -5,6 +5,12 @@ from rich.table import Table
 EXPLAINED = {
     "bits_per_dim": "bits/dim",
     "nats": "negative log-likelihood, nats",
+    "nats_importance_weighted": "the same with more samples an image, nats",
+    "samples_as_asked": "samples of the class asked for",
+    "moves_hue": "images whose hue moves as asked",
+    "moves_size": "images whose size moves as asked",
+    "moves_x": "images moved to the right as asked",
+    "moves_y": "images moved down as asked",
 }
 
 
@@ -24,11 +30,14 @@ def protocols(card):
 
 def value(metric):
     """A figure with its standard error."""
-    return f"{metric['value']:.3f} ± {metric['standard_error']:.3f}"
+    kind = ".1%" if metric["unit"] == "share" else ".3f"
+    return f"{metric['value']:{kind}} ± {metric['standard_error']:{kind}}"
 
 
 def _protocol(metric):
     p = metric["protocol"]
+    if metric["unit"] == "share":
+        return f"{p['data']} {p['split']}, {p['images']:,} images: {p['bound']}"
     return (
         f"{p['data']} {p['split']}, {p['images']:,} images; {p['dims']} dims, "
         f"{_count(p['bits'], 'bit')}; padding: {p['padding']}; dequantization: "
