@@ -32,12 +32,11 @@ def serve(options, console):
     Raises:
         InputError: nothing that can be served, an argument out of range, a port that is taken.
     """
-    if not options.xla_cpu_compilation_enabled:
-        disable_xla()
     stop = threading.Event()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("tfgen").setLevel(logging.INFO)
-    with tempfile.TemporaryDirectory(prefix="tfgen-serve-") as scratch:
+    xla = contextlib.nullcontext() if options.xla_cpu_compilation_enabled else without_xla()
+    with xla, tempfile.TemporaryDirectory(prefix="tfgen-serve-") as scratch:
         models = _models(options, Path(scratch))
         with Server(models, **settings(options)) as server:
             _announce(options, server, console)
@@ -89,18 +88,32 @@ def settings(options):
     }
 
 
-def disable_xla():
-    """Refuse functions that ask for XLA, in this process, as TF Serving's server does.
+@contextlib.contextmanager
+def without_xla():
+    """Refuse functions that ask for XLA meanwhile, as TF Serving's server does.
 
     A signature with `jit_compile=True` fails there with INTERNAL, and so it must fail here.
 
     Source: `model_servers/main.cc` of tensorflow/serving.
     """
+    refuse, allow = (_xla_switch(name) for name in ("21Disable", "20Enable"))
+    if refuse is None or allow is None:
+        LOG.warning("This TensorFlow lets XLA run, which TF Serving does not")
+        yield
+        return
+    refuse()
+    try:
+        yield
+    finally:
+        allow()
+
+
+def _xla_switch(name):
+    """A function of TensorFlow's library; None under a compiler that names it differently."""
     for library in sorted(Path(tf.sysconfig.get_lib()).glob("libtensorflow_cc*")):
-        with contextlib.suppress(AttributeError):  # another compiler's name of the function
-            ctypes.CDLL(str(library))._ZN10tensorflow21DisableXlaCompilationEv()
-            return
-    LOG.warning("This TensorFlow lets XLA run, which TF Serving does not")
+        with contextlib.suppress(AttributeError):
+            return getattr(ctypes.CDLL(str(library)), f"_ZN10tensorflow{name}XlaCompilationEv")
+    return None
 
 
 def channel_arguments(text):

@@ -90,6 +90,13 @@ def _addresses():
         return set()
 
 
+def test_xla_is_refused_only_while_it_serves():
+    compiled = tf.function(lambda x: x + 1.0, jit_compile=True)
+    with command.without_xla(), pytest.raises(tf.errors.OpError, match="XLA compilation disabled"):
+        compiled(tf.constant(1.0))
+    assert float(compiled(tf.constant(1.0))) == 2.0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
