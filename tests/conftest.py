@@ -15,6 +15,9 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
+# As many as there are cores would be two here: too few where replicas wait for one another.
+tf.config.threading.set_inter_op_parallelism_threads(8)
+
 
 @pytest.fixture(autouse=True)
 def _same_random_numbers_in_every_run():

@@ -29,8 +29,9 @@ def log_likelihood(model, images, *, limit=6.0, points=601):
 
     Example:
 
-    >>> import tfgen
+    >>> import keras, tfgen
     >>> from tfgen.models import quadrature
+    >>> keras.utils.set_random_seed(0)
     >>> model = tfgen.models.VAE((8, 8, 1), latent_dim=1, hidden_units=[8])
     >>> images = tfgen.data.load("digits").images("test")[:2]
     >>> estimates = model.log_prob(images, importance_samples=5000).numpy()
