@@ -136,7 +136,7 @@ def test_bad_input_is_one_line(words, message, base, tmp_path, capfd):
 def test_the_flags_of_the_deployment_folder_are_taken():
     """As TF Serving is given them: --NAME=VALUE, switches with true."""
     parser = argparse.ArgumentParser()
-    cli._serve_arguments(parser)
+    cli.serving.serve_arguments(parser)
     options = parser.parse_args(configs.flags())
     assert options.enable_batching
     assert options.allow_version_labels_for_unavailable_models

@@ -1,0 +1,103 @@
+"""`tfgen evaluate` and `tfgen score`."""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from tfgen.cli.common import model_argument, quiet_start
+from tfgen.errors import InputError
+
+
+def evaluate_arguments(parser):
+    model_argument(parser)
+    parser.add_argument("--data", metavar="SOURCE", help="default: the data that it was trained on")
+    parser.add_argument("--data-dir", metavar="DIR", help="where local data sets lie")
+    parser.add_argument("--split", default="test", help="default: test")
+    parser.add_argument(
+        "--figure",
+        nargs="+",
+        metavar="NAME",
+        help="of the card, such as bits_per_dim (default: every one that the data allow)",
+    )
+
+
+def evaluate(options):
+    from tfgen import zoo
+
+    card = zoo.card(options.model)
+    with quiet_start():
+        model = zoo.load(options.model)
+        from tfgen import data
+        from tfgen.training import report
+        from tfgen.training.evaluation import evaluate
+    trained_on = card.get("recipe", {}).get("data", {})
+    source = options.data or trained_on.get("source")
+    if source is None:
+        raise InputError(f"the card of {options.model} names no data: give --data")
+    chosen = data.load(
+        source,
+        data_dir=options.data_dir,
+        image_shape=model.image_shape,
+        options=trained_on.get("options") if source == trained_on.get("source") else None,
+    )
+    if trained_on.get("validation") and source == trained_on["source"]:
+        chosen = chosen.holding_out(trained_on["validation"])
+    if options.split not in chosen.splits:
+        raise InputError(
+            f"{source} has no split {options.split!r}; it has {', '.join(chosen.splits)}"
+        )
+    of_card = card.get("metrics", {})
+    wanted = options.figure or [*of_card] or ["bits_per_dim", "nats"]
+    metrics = {}
+    if {"bits_per_dim", "nats"} & {*wanted}:
+        found = evaluate(model, chosen, options.split)
+        metrics = {name: found[name] for name in found if name in wanted}
+    others = [name for name in wanted if name not in metrics]
+    if source == trained_on.get("source") and options.split == "test":
+        from tfgen.zoo import figures
+
+        for name in others:
+            samples = of_card.get(name, {}).get("protocol", {}).get("samples")
+            metrics[name] = figures.measure(name, model, chosen, samples)
+    elif options.figure and others:
+        raise InputError(f"{others[0]} is a figure of the test split of {trained_on.get('source')}")
+    Console().print(report.table({"name": card["name"], "metrics": metrics}))
+
+
+def score_arguments(parser):
+    model_argument(parser)
+    parser.add_argument("folder", metavar="FOLDER", help="of images, with those in its subfolders")
+    parser.add_argument(
+        "--draws",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of a flow's dequantization noise, or a VAE's importance samples (default: 1)",
+    )
+    parser.add_argument("--out", metavar="FILE", help="a CSV file (default: the terminal)")
+
+
+def score(options):
+    """A line for each image: the file, log p(x) in nats, bits/dim, how it was estimated."""
+    from tfgen import zoo
+
+    if options.out is not None and not Path(options.out).parent.is_dir():
+        raise InputError(f"--out {options.out}: there is no directory {Path(options.out).parent}")
+    with quiet_start():
+        model = zoo.load(options.model)
+        from tfgen.models.preset import write_atomically
+        from tfgen.zoo import scoring
+    rows, unreadable, words = scoring.score_folder(model, options.folder, options.draws)
+    for path, reason in unreadable:
+        print(f"tfgen score: left out: {path}: {reason}", file=sys.stderr)
+    if options.out is None:
+        scoring.write_csv(sys.stdout, rows, words)
+        return
+
+    def write(path):
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            scoring.write_csv(file, rows, words)
+
+    write_atomically(Path(options.out), write)
+    print(f"{len(rows)} images in {options.out}: {words}")

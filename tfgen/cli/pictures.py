@@ -1,0 +1,102 @@
+"""`tfgen sample` and `tfgen interpolate`."""
+
+import re
+from pathlib import Path
+
+from tfgen.cli.common import model_argument, quiet_start
+from tfgen.errors import InputError
+
+
+def sample_arguments(parser):
+    model_argument(parser)
+    parser.add_argument("--temperature", type=float, default=1.0, help="default: 1")
+    parser.add_argument("--seed", type=int, help="of the noise (default: another each time)")
+    parser.add_argument(
+        "--label", type=int, metavar="N", help="of a class-conditional model (default: all in turn)"
+    )
+    parser.add_argument(
+        "--grid", default="8x8", metavar="ROWSxCOLUMNS", help="images in the picture (default: 8x8)"
+    )
+    parser.add_argument("--out", default="samples.png", metavar="FILE", help="a picture's file")
+
+
+def sample(options):
+    from tfgen import zoo
+
+    rows, columns = _grid(options.grid)
+    out = _picture_file(options.out)
+    with quiet_start():
+        model = zoo.load(options.model)
+        from tfgen.models.preset import write_atomically
+        from tfgen.training import pictures
+    of_class = {}
+    if options.label is not None:
+        if not getattr(model, "num_classes", None):
+            raise InputError(f"--label: {options.model} has no classes")
+        of_class = {"y": options.label}
+    images = model.sample(rows * columns, options.temperature, options.seed, **of_class)
+    picture = pictures.grid(images, columns=columns)
+    write_atomically(out, lambda path: picture.save(path))
+    print(f"{rows * columns} samples in {out}")
+
+
+def interpolate_arguments(parser):
+    model_argument(parser)
+    parser.add_argument(
+        "images",
+        nargs="*",
+        metavar="IMAGE",
+        help="two files, or several pairs (default: --rows pairs of samples)",
+    )
+    parser.add_argument(
+        "--steps", type=int, default=8, metavar="N", help="images a row (default: 8)"
+    )
+    parser.add_argument("--rows", type=int, default=4, metavar="N", help="pairs of samples")
+    parser.add_argument("--temperature", type=float, default=0.7, help="of samples (default: 0.7)")
+    parser.add_argument("--seed", type=int, help="of the samples' noise")
+    parser.add_argument(
+        "--out", default="interpolation.png", metavar="FILE", help="a picture's file"
+    )
+
+
+def interpolate(options):
+    import numpy as np
+
+    from tfgen import zoo
+
+    if len(options.images) % 2:
+        raise InputError(f"images come in pairs, from and to; there are {len(options.images)}")
+    if options.rows < 1:
+        raise InputError(f"--rows must be at least 1, got {options.rows}")
+    out = _picture_file(options.out)
+    with quiet_start():
+        model = zoo.load(options.model)
+        from tfgen.models.preset import write_atomically
+        from tfgen.training import pictures
+        from tfgen.zoo.scoring import read_images
+    if options.images:
+        images = read_images(options.images, model.image_shape)
+    else:
+        images = model.sample(2 * options.rows, options.temperature, options.seed)
+    between = np.asarray(model.interpolate(images[::2], images[1::2], options.steps))
+    picture = pictures.grid(np.concatenate(between), columns=options.steps)
+    write_atomically(out, lambda path: picture.save(path))
+    print(f"{len(between)} x {options.steps} images in {out}")
+
+
+def _grid(text):
+    match = re.fullmatch(r"([1-9][0-9]{0,2})x([1-9][0-9]{0,2})", text)
+    if not match:
+        raise InputError(f"--grid must be ROWSxCOLUMNS, such as 8x8, up to 999, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def _picture_file(name):
+    from PIL import Image
+
+    path = Path(name)
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise InputError(f"--out {name}: unknown kind of picture; .png and .jpg work")
+    if not path.parent.is_dir():
+        raise InputError(f"--out {name}: there is no directory {path.parent}")
+    return path

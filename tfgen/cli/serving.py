@@ -1,0 +1,76 @@
+"""`tfgen serve`."""
+
+import argparse
+
+from rich.console import Console
+
+from tfgen.cli.common import quiet_start
+from tfgen.errors import InputError
+
+
+def serve_arguments(parser):
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="BASE_DIR|NAME",
+        help="directories of numbered SavedModels, pretrained models, run directories",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="default: only this machine can ask")
+    parser.add_argument(
+        "--port", type=int, default=8500, help="of gRPC; 0 for none (default: 8500)"
+    )
+    parser.add_argument(
+        "--rest_api_port", type=int, default=8501, help="of REST; 0 for none (default: 8501)"
+    )
+    parser.add_argument("--rest_api_timeout_in_ms", type=int, default=30_000, metavar="N")
+    _switch(parser, "rest_api_enable_cors_support", "let pages from elsewhere ask")
+    parser.add_argument("--grpc_socket_path", metavar="PATH", help="gRPC on a UNIX socket as well")
+    parser.add_argument(
+        "--grpc_channel_arguments", default="", metavar="KEY=VALUE,...", help="of the gRPC server"
+    )
+    parser.add_argument("--model_config_file", metavar="FILE", help="a models.config")
+    parser.add_argument("--model_config_file_poll_wait_seconds", type=float, default=0, metavar="N")
+    parser.add_argument("--model_name", default="default", metavar="NAME")
+    parser.add_argument("--model_base_path", metavar="DIR", help="of the one model to serve")
+    parser.add_argument("--file_system_poll_wait_seconds", type=float, default=1, metavar="N")
+    _switch(
+        parser,
+        "allow_version_labels_for_unavailable_models",
+        "new labels may come before their versions",
+    )
+    parser.add_argument("--max_num_load_retries", type=int, default=5, metavar="N")
+    parser.add_argument("--load_retry_interval_micros", type=int, default=60_000_000, metavar="N")
+    _switch(parser, "enable_batching", "run rows of several requests together")
+    parser.add_argument("--batching_parameters_file", metavar="FILE", help="BatchingParameters")
+    parser.add_argument(
+        "--monitoring_config_file", metavar="FILE", help="MonitoringConfig: metrics for Prometheus"
+    )
+    _switch(parser, "enable_grpc_healthcheck_service", "offer gRPC's standard health service")
+    _switch(parser, "enable_model_warmup", "run warm-up requests (default)", default=True)
+    _switch(parser, "xla_cpu_compilation_enabled", "let functions ask for XLA")
+    parser.add_argument("--grpc_max_threads", type=int, default=16, metavar="N")
+    parser.add_argument("--rest_api_num_threads", type=int, default=16, metavar="N")
+
+
+def _switch(parser, name, text, *, default=False):
+    """A flag as TF Serving takes it: --NAME, --NAME=true, --NAME=false."""
+    parser.add_argument(f"--{name}", action="store_true", default=default, help=text)
+    for value in ("true", "false"):
+        action = f"store_{value}"
+        parser.add_argument(f"--{name}={value}", dest=name, action=action, help=argparse.SUPPRESS)
+        parser.set_defaults(**{name: default})
+
+
+def serve(options):
+    from importlib import util
+
+    modules = ("aiohttp", "grpc", "grpc_health", "orjson", "prometheus_client", "uvloop")
+    missing = [name for name in modules if util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"serve needs {' and '.join(missing)}: pip install 'tfgen[serve]'")
+    ways = [options.models, options.model_config_file, options.model_base_path]
+    if sum(map(bool, ways)) != 1:
+        raise InputError("serve what? Give BASE_DIR|NAME, --model_config_file or --model_base_path")
+    with quiet_start():
+        from tfgen.export.serving import command
+    command.serve(options, Console())

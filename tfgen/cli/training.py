@@ -1,0 +1,154 @@
+"""`tfgen train`, which is `tfgen-train`."""
+
+import shlex
+
+from rich.console import Console
+from rich.table import Table
+
+from tfgen.cli.common import quiet_start
+from tfgen.errors import InputError
+
+
+def train_arguments(parser):
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="a name, or a .yaml file")
+    parser.add_argument("--list", action="store_true", help="list the recipes and data sets")
+    parser.add_argument("--data", metavar="SOURCE", help="a data set's name, or a folder of images")
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="where local data sets lie (default: $TFGEN_DATA)"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", help="the run directory to make (default: runs/RECIPE-001, ...)"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out DIR, which was stopped or killed",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print parameters, memory and steps, and train nothing",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="replace values of the recipe, such as optimizer.learning_rate=3e-4",
+    )
+    parser.add_argument("--epochs", type=int, metavar="N", help="passes over the training split")
+    parser.add_argument("--seed", type=int, metavar="N", help="of everything random")
+    parser.add_argument(
+        "--strategy",
+        metavar="NAME",
+        help="auto (default), single, mirrored, or multi_worker with TF_CONFIG",
+    )
+    parser.add_argument(
+        "--devices", metavar="KIND:N", help="gpu:N, or cpu:N to split the CPU (default: all GPUs)"
+    )
+
+
+def train(options):
+    from tfgen.training import recipe
+
+    if options.list:
+        _list_recipes()
+        return
+    if options.resume:
+        _resume(options)
+        return
+    if options.recipe is None:
+        raise InputError("which RECIPE? --list shows them; it stands before --set")
+    values = {
+        "data.source": options.data,
+        "training.epochs": options.epochs,
+        "training.seed": options.seed,
+    }
+    values = {key: value for key, value in values.items() if value is not None}
+    chosen = recipe.load(options.recipe, options.set, values)
+    with quiet_start():
+        from tfgen.training import run
+
+    console = Console()
+    if options.dry_run:
+        run.dry_run(
+            chosen,
+            data_dir=options.data_dir,
+            strategy=options.strategy or "auto",
+            devices=options.devices,
+            console=console,
+        )
+        return
+    directory = run.run(
+        chosen,
+        options.out,
+        data_dir=options.data_dir,
+        strategy=options.strategy or "auto",
+        devices=options.devices,
+        command=_command(options),
+        console=console,
+    )
+    _report(console, directory)
+
+
+def _resume(options):
+    given = [options.recipe, options.data, options.epochs, options.seed, *options.set]
+    if options.dry_run or any(value is not None for value in given):
+        raise InputError(
+            "--resume goes on with the recipe of the run: leave RECIPE, --set, --data, "
+            "--epochs, --seed and --dry-run away"
+        )
+    if options.out is None:
+        raise InputError("--resume which run? Give its directory with --out DIR")
+    with quiet_start():
+        from tfgen.training import run
+    console = Console()
+    directory = run.resume(
+        options.out,
+        data_dir=options.data_dir,
+        strategy=options.strategy,
+        devices=options.devices,
+        console=console,
+    )
+    _report(console, directory)
+
+
+def _report(console, directory):
+    if directory is None:  # This process is not the chief of its workers.
+        return
+    from tfgen import zoo
+    from tfgen.training import report
+
+    console.print(report.table(zoo.card(directory)))
+    console.print(f"Saved in {directory}", soft_wrap=True, highlight=False)
+
+
+def _command(options):
+    """The command again, less what does not change its result: where it writes."""
+    words = ["tfgen-train", options.recipe]
+    for flag in ("data", "epochs", "seed", "devices"):
+        value = getattr(options, flag)
+        if value is not None:
+            words += [f"--{flag}", str(value)]
+    if options.strategy:
+        words += ["--strategy", options.strategy]
+    if options.set:
+        words += ["--set", *options.set]
+    return shlex.join(words)
+
+
+def _list_recipes():
+    from tfgen import data
+    from tfgen.training import recipe
+
+    recipes = Table("recipe", "what it trains", box=None, pad_edge=False)
+    for name in recipe.names():
+        recipes.add_row(name, recipe.load(name).summary)
+    sources = Table("data set", "what it holds", box=None, pad_edge=False)
+    for name in data.names():
+        sources.add_row(name, data.describe(name))
+    console = Console()
+    console.print(recipes)
+    console.print()
+    console.print(sources)
