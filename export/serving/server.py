@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tfgen.errors import InputError
 from tfgen.export.serving import batching, model_config, rest, rpc, text_config
+from tfgen.export.serving.batching_parameters import Parameters
 from tfgen.export.serving.manager import Manager
 from tfgen.export.serving.metrics import PATH, Metrics
 from tfgen.export.serving.statuses import ServingError
@@ -199,8 +200,8 @@ def _batching_parameters(enabled, file):
             raise InputError("batching_parameters_file is set without enable_batching")
         return None
     if file is None:
-        return batching.Parameters(thread_pool_name="model_server_batch_threads")
-    return batching.Parameters.read(file)
+        return Parameters(thread_pool_name="model_server_batch_threads")
+    return Parameters.read(file)
 
 
 def _metrics_path(file):

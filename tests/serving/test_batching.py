@@ -9,6 +9,7 @@ import pytest
 
 from tfgen.errors import InputError
 from tfgen.export.serving import batching
+from tfgen.export.serving.batching_parameters import Parameters
 from tfgen.export.serving.server import Server
 from tfgen.export.serving.statuses import ServingError
 
@@ -40,7 +41,7 @@ def scheduling():
 
     def start(**parameters):
         values = {"num_batch_threads": 1, **parameters}
-        made.append(batching.Scheduler(batching.Parameters(**values)))
+        made.append(batching.Scheduler(Parameters(**values)))
         return made[-1]
 
     yield start
@@ -226,12 +227,12 @@ def test_many_clients_get_their_own_answers(recorder, scheduling):
 def test_parameters_that_are_refused(tmp_path, text, message):
     (tmp_path / "batching.config").write_text(text)
     with pytest.raises(InputError, match=message):
-        batching.Parameters.read(tmp_path / "batching.config")
+        Parameters.read(tmp_path / "batching.config")
 
 
 def test_parameters_have_tf_servings_defaults(tmp_path):
     (tmp_path / "batching.config").write_text("max_batch_size { value: 8 }")
-    found = batching.Parameters.read(tmp_path / "batching.config")
+    found = Parameters.read(tmp_path / "batching.config")
     assert (found.max_batch_size, found.batch_timeout_micros) == (8, 0)
     assert (found.max_enqueued_batches, found.max_execution_batch_size) == (10, 1000)
 
