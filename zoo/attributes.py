@@ -27,7 +27,8 @@ ATTRIBUTES = {
     "y": (lambda y: y < 0.375, lambda y: y > 0.625),
 }
 LEAST = {"hue": 0.02, "size": 0.05, "x": 0.5, "y": 0.5}  # turns, part of the area, pixels
-AMOUNTS = {"hue": 1.0, "size": 1.0, "x": 4.0, "y": 4.0}  # of the direction that are added
+AMOUNTS = (1.0, 2.0, 4.0, 8.0)  # how many times a direction may be added
+TRIED = 200  # training images on which one of them is chosen
 WORDS = {
     "hue": "red shapes turned towards green by at least 0.02 turns",
     "size": "small shapes grown by at least 5 % of their area",
@@ -36,21 +37,21 @@ WORDS = {
 }
 
 
-def moved(model, data, attribute, images=IMAGES, amount=None):
+def moved(model, data, attribute, images=IMAGES):
     """Of each test image without an attribute: whether the direction moves it as asked.
 
     The direction is the difference of the mean latents of training images with and without the
-    attribute (`model.attribute_direction`).
+    attribute (`model.attribute_direction`). It is added as often as moves most of other training
+    images, the fewest times if several do: the test images have no say in that.
 
     Args:
         model: of `shapes`.
         data: `shapes`, a `tfgen.data.Dataset`.
         attribute: one of `ATTRIBUTES`.
         images: how many, at most.
-        amount: how many times the direction is added; by default that of `AMOUNTS`.
 
     Returns:
-        Booleans `[M]`.
+        Booleans `[M]`; how many times the direction was added, one of `AMOUNTS`.
 
     Raises:
         InputError: an unknown attribute, no such images.
@@ -61,16 +62,21 @@ def moved(model, data, attribute, images=IMAGES, amount=None):
         raise InputError(f"attribute must be one of {', '.join(ATTRIBUTES)}, got {attribute!r}")
     without, with_it = ATTRIBUTES[attribute]
     labels, train = data.labels("train")[attribute], data.images("train")
-    direction = model.attribute_direction(
-        train[with_it(labels)][:ENCODED], train[without(labels)][:ENCODED]
-    )
+    having, lacking = train[with_it(labels)], train[without(labels)]
     asked = data.images("test")[without(data.labels("test")[attribute])][:images]
-    if not len(asked):
-        raise InputError(f"{data.name} has no test images without {attribute}")
-    before = measured(np.asarray(model.reconstruct(asked)))
-    amount = AMOUNTS[attribute] if amount is None else amount
-    after = measured(np.asarray(model.manipulate(asked, direction, amount)))
-    return rise(before, after, attribute) >= LEAST[attribute]
+    if not len(asked) or not len(having) or len(lacking) < 2:
+        raise InputError(f"{data.name} has too few images with and without {attribute}")
+    tried = min(TRIED, len(lacking) // 2)
+    direction = model.attribute_direction(having[:ENCODED], lacking[tried:][:ENCODED])
+
+    def as_asked(images, amount):
+        before = measured(np.asarray(model.reconstruct(images)))
+        after = measured(np.asarray(model.manipulate(images, direction, amount)))
+        return rise(before, after, attribute) >= LEAST[attribute]
+
+    shares = [as_asked(lacking[:tried], amount).mean() for amount in AMOUNTS]
+    amount = AMOUNTS[int(np.argmax(shares))]
+    return as_asked(asked, amount), amount
 
 
 def rise(before, after, attribute):

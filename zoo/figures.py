@@ -61,11 +61,11 @@ def measure(name, model, data, samples=None):
     attribute = name.removeprefix(_MOVED)
     if not name.startswith(_MOVED) or attribute not in attributes.ATTRIBUTES:
         raise InputError(f"no figure {name!r}; there are {', '.join(names(model, data))}")
+    right, amount = attributes.moved(model, data, attribute)
     words = (
-        f"{attributes.WORDS[attribute]}, by {attributes.AMOUNTS[attribute]:g} times the direction "
-        "between the mean latents of images with and without the attribute"
+        f"{attributes.WORDS[attribute]}, by {amount:g} times the direction between the mean "
+        "latents of images with and without the attribute; both chosen on training images"
     )
-    right = attributes.moved(model, data, attribute)
     return _figure(right, "share", {**protocol, "bound": words})
 
 

@@ -64,10 +64,26 @@ class Factors:
 
 @pytest.mark.parametrize("attribute", attributes.ATTRIBUTES)
 def test_directions_that_move_the_attribute_are_told_from_those_that_do_not(attribute, shapes):
-    right = attributes.moved(Factors(shapes), shapes, attribute)
+    right, _ = attributes.moved(Factors(shapes), shapes, attribute)
     assert 20 < len(right) <= 300
     assert right.mean() > 0.95
-    assert attributes.moved(Factors(shapes, wrong_way=True), shapes, attribute).mean() < 0.05
+    wrong, amount = attributes.moved(Factors(shapes, wrong_way=True), shapes, attribute)
+    if attribute == "hue":
+        assert amount > 1  # Around the circle the wrong way leads there too.
+    else:
+        assert wrong.mean() < 0.05
+
+
+class ShortDirections(Factors):
+    def attribute_direction(self, images_with, images_without):
+        return super().attribute_direction(images_with, images_without) / 64
+
+
+def test_a_direction_is_added_as_often_as_training_images_need(shapes):
+    assert attributes.moved(Factors(shapes), shapes, "size")[1] == 1.0
+    right, amount = attributes.moved(ShortDirections(shapes), shapes, "size")
+    assert amount > 1.0
+    assert right.mean() > 0.9
 
 
 def test_unknown_attributes_and_figures_are_named(shapes):
