@@ -9,6 +9,7 @@ import tfgen
 from tfgen.models.noise import StepNoise
 from tfgen.models.objectives import with_free_bits
 from tfgen.training import strategy
+from tfgen.training.replicated import Replicated
 
 SHAPE = (8, 8, 1)
 
@@ -115,7 +116,19 @@ def test_importance_samples_may_come_after_some_steps(images):
         expected = -other._bound_of(observed, tf.constant(noise[:, :, :k]), "B").numpy()
         found, _ = later._training_loss(tf.constant(images), None, Noise)
         np.testing.assert_allclose(found, expected, rtol=1e-5)
-    later.fit(images, batch_size=8, epochs=1, verbose=0)
+
+
+def test_importance_samples_come_during_a_call_of_several_steps(images):
+    flows = {"prior": "flow", "posterior": "flow", "flow_steps": 1, "flow_width": 8}
+    later = compiled(importance_samples=5, importance_after=2, **flows)
+    replicated = Replicated(later, tf.distribute.get_strategy())
+    stream = tfgen.data.load("digits").stream("train", batch_size=8)
+    found = replicated.train(replicated.batches(stream), 4).steps
+    one_by_one = compiled(importance_samples=5, importance_after=2, **flows)
+    for step, sums in enumerate(found):
+        batch = replicated.batches(stream, step)
+        nats = one_by_one.gradient_step(next(batch))  # Not in a graph: no `tf.cond`.
+        np.testing.assert_allclose(sums.nats, np.sum(nats), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,7 @@ def reordered(values, order, axis):
     Its gradient is the values' gradient in the inverse order: faster than that of `tf.gather`,
     which must expect an index twice.
     """
+    order = tf.convert_to_tensor(order)  # The gradient of a `tf.cond` cannot read a variable.
 
     @tf.custom_gradient
     def compute(values):
