@@ -16,6 +16,7 @@ the server's process. Exits with 1 if there was any of these.
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import shutil
 import subprocess
@@ -278,6 +279,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / options.model
         truth = Truth(tfgen.export.saved_model(options.model, base))
+        gc.freeze()  # The clients' own pauses are not the server's.
         loads = (soak if options.requests else throughput)(base, truth, options)
     for error in {error for load in loads for error in load.errors}:
         print(error, file=sys.stderr)
