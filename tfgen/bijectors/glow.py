@@ -93,17 +93,17 @@ class Glow(FlowBijector):
                 f"got {checkerboard!r}"
             )
         _check_sides(shape, levels, name)
+        of_couplings = {
+            "width": width,
+            "scale": scale,
+            "network": network,
+            "blocks": blocks,
+            "network_dtype": network_dtype,
+            "dtype": dtype,
+        }
         before = [
             CheckerboardCoupling(
-                shape,
-                parity=number % 2,
-                width=width,
-                scale=scale,
-                network=network,
-                blocks=blocks,
-                network_dtype=network_dtype,
-                dtype=dtype,
-                name=f"{name}_checkerboard{number}",
+                shape, parity=number % 2, name=f"{name}_checkerboard{number}", **of_couplings
             )
             for number in range(checkerboard)
         ]
@@ -118,13 +118,8 @@ class Glow(FlowBijector):
                     shape,
                     coupling=coupling,
                     permutation=permutation,
-                    width=width,
-                    scale=scale,
-                    network=network,
-                    blocks=blocks,
-                    network_dtype=network_dtype,
-                    dtype=dtype,
                     name=f"{name}_level{level}_step{number}",
+                    **of_couplings,
                 )
                 for number in range(depth)
             ]
