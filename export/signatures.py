@@ -36,6 +36,7 @@ class Signatures(tf.Module):
 
     Args:
         model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
+        precomputed: `tf.Variable`s of the graphs besides the model's weights.
         on_device: only the first five signatures and without the refusals, which TFLite drops
             anyway.
 
@@ -43,9 +44,9 @@ class Signatures(tf.Module):
         functions: a dict from a signature's name to its concrete function.
     """
 
-    def __init__(self, model, *, on_device=False):
+    def __init__(self, model, *, precomputed=(), on_device=False):
         super().__init__()
-        self._weights = [weight.value for weight in model.weights]
+        self._weights = [*(weight.value for weight in model.weights), *precomputed]
         self._checked = not on_device
         self._num_classes = getattr(model, "num_classes", None)
         functions = _functions(model)

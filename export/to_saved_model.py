@@ -91,7 +91,8 @@ def _taken(target):
 
 
 def _write(source, directory):
-    module = Signatures(source.model)
+    with source.model.precomputed() as variables:
+        module = Signatures(source.model, precomputed=variables)
     functions = module.functions
     save(module, directory)
     extra = directory / cards.EXTRA

@@ -72,16 +72,42 @@ def test_it_offers_all_signatures_and_no_others(name, saved):
         assert set(card["signatures"][key]["outputs"]) == set(outputs)
 
 
+def graph_and_nodes(path):
+    content = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    graph = content.meta_graphs[0].graph_def
+    return graph, [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+
+
 @EVERY
 def test_the_graph_holds_no_python_no_xla_and_no_state(name, saved):
-    content = saved_model_pb2.SavedModel.FromString((saved(name) / "saved_model.pb").read_bytes())
-    graph = content.meta_graphs[0].graph_def
-    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    graph, nodes = graph_and_nodes(saved(name))
     stateful = {node.op for node in nodes if op_def_registry.get(node.op).is_stateful}
     assert stateful <= HARMLESS, stateful - HARMLESS
     compiled = [f for f in graph.library.function if f.attr["_XlaMustCompile"].b]
     assert not compiled
     assert not any(node.attr["_XlaMustCompile"].b for node in nodes)
+
+
+@pytest.mark.parametrize("name", ["glow-digits", "glow-variational", "vae-of-flows"])
+def test_what_depends_on_weights_alone_is_not_computed_for_each_request(name, saved):
+    _, nodes = graph_and_nodes(saved(name))
+    operations = {node.op for node in nodes}
+    assert not operations & {"MatrixTriangularSolve", "InvertPermutation", "MatrixInverse"}
+
+
+def test_a_model_that_was_exported_goes_on_computing_with_its_weights(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), "uint8")
+    flow = model("glow-of-classes")
+    before = flow.log_prob(images).numpy()
+    tfgen.export.saved_model(flow, tmp_path)
+    np.testing.assert_array_equal(flow.log_prob(images), before)
+    for weight in flow.trainable_weights:
+        if "mixing" in weight.path:
+            weight.assign_add(np.full(weight.shape, 0.05, "float32"))
+    fresh = type(flow).from_config(flow.get_config())
+    fresh.set_weights(flow.get_weights())
+    assert np.abs(flow.log_prob(images) - before).min() > 1e-3
+    np.testing.assert_allclose(flow.log_prob(images), fresh.log_prob(images), rtol=1e-6)
 
 
 def test_the_serving_process_refuses_xla_as_tf_serving_does(tmp_path, serve):

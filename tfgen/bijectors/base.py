@@ -1,5 +1,7 @@
 """What every bijector here shares: one pass for value and log-determinant, weights in Keras."""
 
+import contextlib
+
 import keras
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
@@ -101,6 +103,19 @@ class FlowBijector(tfb.Bijector):
         Shapes: `[N, *data_shape] -> [N, *latent_shape]`.
         """
         return self._any_batch(self._inverse_with_log_det, x, self.data_shape, context)[0]
+
+    is_precomputed = False
+
+    @contextlib.contextmanager
+    def precomputed(self):
+        """In this scope what depends on weights alone is computed only once, as for an export.
+
+        Yields:
+            The `tf.Variable`s that hold it.
+        """
+        with contextlib.ExitStack() as scopes:
+            inner = [scopes.enter_context(b.precomputed()) for b in self.inner_bijectors]
+            yield [variable for variables in inner for variable in variables]
 
     def _inverse_gradient(self, z, of_z, of_log_det):
         """The backward pass of `_inverse_with_log_det` from its result alone.

@@ -45,10 +45,13 @@ class Chain:
 
     @staticmethod
     def _in_turn(pairs, direction, value):
-        """The bijectors one after the other; each by its trace where a graph is made."""
+        """The bijectors one after the other; each by its trace where a graph is made.
+
+        A trace is of the weights alone: it knows nothing of what was computed from them before.
+        """
         total = 0.0
         for bijector, trace in pairs:
-            if tf.executing_eagerly():
+            if tf.executing_eagerly() or bijector.is_precomputed:
                 value, log_det = getattr(bijector, f"_{direction}_with_log_det")(value)
             else:
                 value, log_det = getattr(trace, direction)(value, values_of(bijector))

@@ -1,5 +1,7 @@
 """One step of flow."""
 
+import contextlib
+
 import tensorflow as tf
 
 from tfgen.bijectors.actnorm import ActNorm
@@ -93,6 +95,7 @@ class GlowStep(FlowBijector):
             name=f"{name}_coupling",
             **options,
         )
+        self._precomputed = None
         super().__init__(
             event_shape,
             context_shape=self.coupling.context_shape,
@@ -133,25 +136,53 @@ class GlowStep(FlowBijector):
         )
         return x, of_x, [*of_weights, *of_coupling]
 
+    @contextlib.contextmanager
+    def precomputed(self):
+        if not isinstance(self.mixing, InvertibleConv1x1):
+            yield []
+            return
+        values = (*self._affine_map(), *self._affine_map_back(), self._log_det())
+        self._precomputed = [tf.Variable(value, trainable=False) for value in values]
+        try:
+            yield list(self._precomputed)
+        finally:
+            self._precomputed = None
+
     def _mixed_halves(self, x):
         """The two halves of the channels after actnorm and mixing; their log-determinant."""
         if not isinstance(self.mixing, InvertibleConv1x1):
             normalized, log_det = self.actnorm._inverse_with_log_det(x)
             mixed, _ = self.mixing._inverse_with_log_det(normalized)
             return tf.split(mixed, 2, axis=-1), log_det
-        scale, shift = self.actnorm.scale_and_shift()
-        matrix = self.mixing.matrix()
-        rows = tf.split(matrix * scale, 2)
-        shifts = tf.split(tf.linalg.matvec(matrix, shift), 2)
-        halves = [mix_channels(x, *half) for half in zip(rows, shifts, strict=True)]
-        return halves, self.actnorm.log_det() + self.mixing.log_det()
+        halves = zip(*(tf.split(part, 2) for part in self._affine_map()), strict=True)
+        return [mix_channels(x, *half) for half in halves], self._log_det()
 
     def _unmixed(self, mixed):
         """What `_mixed_halves` mixed, and the log-determinant of the way back."""
         if not isinstance(self.mixing, InvertibleConv1x1):
             normalized, _ = self.mixing._forward_with_log_det(mixed)
             return self.actnorm._forward_with_log_det(normalized)
+        return mix_channels(mixed, *self._affine_map_back()), -self._log_det()
+
+    @property
+    def is_precomputed(self):
+        return self._precomputed is not None
+
+    def _affine_map(self):
+        """Actnorm and mixing as one matrix `[C, C]` and shift `[C]`."""
+        if self.is_precomputed:
+            return self._precomputed[:2]
         scale, shift = self.actnorm.scale_and_shift()
-        matrix = self.mixing.inverse_matrix() / scale[:, None]
-        x = mix_channels(mixed, matrix, -shift / scale)
-        return x, -self.actnorm.log_det() - self.mixing.log_det()
+        matrix = self.mixing.matrix()
+        return matrix * scale, tf.linalg.matvec(matrix, shift)
+
+    def _affine_map_back(self):
+        if self.is_precomputed:
+            return self._precomputed[2:4]
+        scale, shift = self.actnorm.scale_and_shift()
+        return self.mixing.inverse_matrix() / scale[:, None], -shift / scale
+
+    def _log_det(self):
+        if self.is_precomputed:
+            return self._precomputed[4]
+        return self.actnorm.log_det() + self.mixing.log_det()

@@ -1,5 +1,6 @@
 """The four verbs, and training by maximum likelihood."""
 
+import contextlib
 import functools
 import math
 import operator
@@ -22,7 +23,7 @@ class GenerativeModel(keras.Model):
     A subclass gives the graph of each verb, on tensors with a free batch dimension:
     `_log_prob(images)`, `_encode(images)`, `_decode(latents)`, and `_training_loss(images, labels,
     noise)`, which gives the negative log-likelihood in nats and what is minimized, both `[N]`. It
-    also sets `bound` and `num_bits`.
+    also sets `bound`, `num_bits` and `bijectors`, those that it is made of.
 
     The verbs take NumPy arrays or tensors. Eagerly they run compiled, a limited number of images at
     a time, so that memory stays bounded; inside a `tf.function` they are part of its graph.
@@ -188,6 +189,17 @@ class GenerativeModel(keras.Model):
                 f"got {direction.shape}"
             )
         return self.decode(self.encode(images) + amount * direction)
+
+    @contextlib.contextmanager
+    def precomputed(self):
+        """In this scope what depends on weights alone is computed only once, as for an export.
+
+        Yields:
+            The `tf.Variable`s that hold it.
+        """
+        with contextlib.ExitStack() as scopes:
+            held = [scopes.enter_context(b.precomputed()) for b in self.bijectors]
+            yield [variable for variables in held for variable in variables]
 
     def save_preset(self, directory, *, card=None):
         """Write the model to a directory that `tfgen.zoo.load` reads: see `tfgen.models.preset`."""

@@ -25,6 +25,7 @@ class UniformDequantization:
     (1511.01844), section 3.1.
     """
 
+    bijectors = ()
     noise = "uniform"
     protocol = "uniform, one draw an image"
 
@@ -68,7 +69,7 @@ class VariationalDequantization(keras.layers.Layer):
         self._features = networks.image_features(
             shape, width, width=width, dtype=dtype, name=f"{name}_features"
         )
-        self._steps = [
+        self.bijectors = [
             GlowStep(
                 shape,
                 width=width,
@@ -78,7 +79,7 @@ class VariationalDequantization(keras.layers.Layer):
             )
             for number in range(depth)
         ]
-        self._step_layers = [layer for step in self._steps for layer in step.layers]
+        self._step_layers = [layer for step in self.bijectors for layer in step.layers]
         self._size = math.prod(image_shape)
         self.built = True
 
@@ -104,7 +105,7 @@ class VariationalDequantization(keras.layers.Layer):
         )
         z = self._squeeze._inverse_with_log_det(noise)[0]
         total = self._size * math.log(UNIFORM_SLOPE)
-        for step in self._steps:
+        for step in self.bijectors:
             z, log_det = step._forward_with_log_det(z, context)
             total += log_det
         return UNIFORM_SLOPE * self._squeeze._forward_with_log_det(z)[0], total

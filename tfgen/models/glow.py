@@ -208,6 +208,11 @@ class Glow(GenerativeModel):
         }
 
     @property
+    def bijectors(self):
+        """The flow, and what the dequantization is made of."""
+        return [self.flow, *self._dequantization.bijectors]
+
+    @property
     def initialized(self):
         """Whether the actnorms have been set from data."""
         return all(b.initialized for b in _every(self.flow) if isinstance(b, bijectors.ActNorm))

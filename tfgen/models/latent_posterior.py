@@ -25,6 +25,7 @@ class GaussianPosterior:
 
     def __init__(self, latent_dim):
         self.layers = []
+        self.bijectors = []
         self.latent_dim = latent_dim
         self.encoder_outputs = 2 * latent_dim
 
@@ -85,7 +86,7 @@ class FlowPosterior(GaussianPosterior):
         super().__init__(latent_dim)
         self.encoder_outputs = 2 * latent_dim + context_channels
         self._context_channels = context_channels
-        self._steps = glow_steps(
+        self.bijectors = glow_steps(
             latent_dim,
             steps=steps,
             width=width,
@@ -93,7 +94,7 @@ class FlowPosterior(GaussianPosterior):
             network_dtype=network_dtype,
             name=name,
         )
-        self.layers = [layer for step in self._steps for layer in step.layers]
+        self.layers = [layer for step in self.bijectors for layer in step.layers]
 
     def parameters(self, outputs):
         return tf.split(
@@ -112,5 +113,5 @@ class FlowPosterior(GaussianPosterior):
         context = tf.broadcast_to(context, target)
         flat = tf.reshape(latents, [-1, self.latent_dim])
         context = tf.reshape(context, [-1, self._context_channels])
-        bent, log_det = run_inverse(self._steps, flat, context)
+        bent, log_det = run_inverse(self.bijectors, flat, context)
         return tf.reshape(bent, shape), tf.reshape(log_det, shape[:-1])

@@ -17,6 +17,7 @@ class NormalPrior:
 
     def __init__(self):
         self.layers = []
+        self.bijectors = []
 
     def log_prob(self, latents):
         """Nats: `[N, D] -> [N]`."""
@@ -51,23 +52,23 @@ class FlowPrior:
     """
 
     def __init__(self, latent_dim, *, steps, width, network_dtype, name):
-        self._steps = glow_steps(
+        self.bijectors = glow_steps(
             latent_dim, steps=steps, width=width, network_dtype=network_dtype, name=name
         )
-        self.layers = [layer for step in self._steps for layer in step.layers]
+        self.layers = [layer for step in self.bijectors for layer in step.layers]
 
     def log_prob(self, latents):
         """Nats: `[N, D] -> [N]`."""
-        noise, log_det = run_inverse(self._steps, latents)
+        noise, log_det = run_inverse(self.bijectors, latents)
         return log_normal(noise) + log_det
 
     def from_noise(self, noise):
-        for step in reversed(self._steps):
+        for step in reversed(self.bijectors):
             noise = step.forward_and_log_det(noise)[0]
         return noise
 
     def to_noise(self, latents):
-        return run_inverse(self._steps, latents)[0]
+        return run_inverse(self.bijectors, latents)[0]
 
 
 def glow_steps(latent_dim, *, steps, width, name, network_dtype=None, context_channels=0):

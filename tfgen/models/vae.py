@@ -188,6 +188,11 @@ class VAE(GenerativeModel):
             "samples": SAMPLES_OF_LOG_PROB if single else self.importance_samples,
         }
 
+    @property
+    def bijectors(self):
+        """Those that the prior and the posterior are made of."""
+        return [*self.prior.bijectors, *self.posterior.bijectors]
+
     def log_prob(self, images, importance_samples=None):
         """A lower bound of the log-likelihood in nats.
 
