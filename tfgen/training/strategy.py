@@ -109,7 +109,10 @@ def _multi_worker(devices):
 def _mirrored(names):
     # One for all trainings of a process: TensorFlow's collective operations of a second strategy
     # over the same devices would collide with those of the first.
-    return tf.distribute.MirroredStrategy(names)
+    on_cpus = all(name.startswith("/cpu") for name in names)
+    # Logical CPUs share their memory: a sum made once costs less than collective operations.
+    reduction = tf.distribute.ReductionToOneDevice() if on_cpus else None
+    return tf.distribute.MirroredStrategy(names, cross_device_ops=reduction)
 
 
 def _device_names(devices):
