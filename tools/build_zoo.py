@@ -25,7 +25,7 @@ from tfgen.zoo import checking, figures, places
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 
 
-def build(name, run=None, new_version=False, data_dir=None, wanted=None):
+def build(name, run=None, new_version=False, data_dir=None, wanted=None, samples=None):
     """Trains the recipe of this name, or takes a run over: what its card lists, and no logs."""
     with tempfile.TemporaryDirectory(dir=ZOO.parent) as directory:
         if run is None:
@@ -38,11 +38,11 @@ def build(name, run=None, new_version=False, data_dir=None, wanted=None):
         for file in card["files"]:
             shutil.copyfile(run / file, ready / file)
         card["name"] = name
-        finish(ready, card, data_dir, wanted)
+        finish(ready, card, data_dir, wanted, samples)
         put(ready, name, new_version)
 
 
-def finish(directory, card, data_dir=None, wanted=None):
+def finish(directory, card, data_dir=None, wanted=None, samples=None):
     """Measures the further figures and the check, and writes card and README."""
     preset.write_atomically(  # A complete card: loading needs one.
         directory / preset.CARD, lambda path: path.write_text(preset.to_json(card), "utf-8")
@@ -52,7 +52,7 @@ def finish(directory, card, data_dir=None, wanted=None):
         card["data"]["name"], data_dir=data_dir, options=card["recipe"]["data"]["options"]
     )
     chosen = figures.names(model, data) if wanted is None else wanted
-    card["metrics"] |= {name: figures.measure(name, model, data) for name in chosen}
+    card["metrics"] |= {name: figures.measure(name, model, data, samples) for name in chosen}
     (directory / "README.md").write_text(report.readme(card), "utf-8")
     add_check(model, data, directory, card)
 
@@ -94,6 +94,12 @@ def main():
     parser.add_argument(
         "--figures", nargs="*", metavar="FIGURE", help="the further ones (default: all there are)"
     )
+    parser.add_argument(
+        "--samples",
+        type=int,
+        metavar="K",
+        help="of the importance-weighted bound (default: those of tfgen.zoo.figures)",
+    )
     parser.add_argument("--data-dir", metavar="DIR", help="where local data sets lie")
     options = parser.parse_args()
     if options.run and len(options.names) != 1:
@@ -108,7 +114,14 @@ def main():
             )
             add_check(preset.load(directory), data, directory, card)
         else:
-            build(name, options.run, options.new_version, options.data_dir, options.figures)
+            build(
+                name,
+                options.run,
+                options.new_version,
+                options.data_dir,
+                options.figures,
+                options.samples,
+            )
 
 
 if __name__ == "__main__":
