@@ -40,17 +40,21 @@ def serve(options, console):
     with xla, tempfile.TemporaryDirectory(prefix="tfgen-serve-") as scratch:
         models = _models(options, Path(scratch))
         with Server(models, **settings(options)) as server:
-            _keep_for_good()
             _announce(options, server, console)
-            with _stopping_at(signal.SIGTERM, stop):
+            with _collector_spared(), _stopping_at(signal.SIGTERM, stop):
                 while not stop.wait(1.0):
                     pass
 
 
-def _keep_for_good():
-    """Spare Python's garbage collector what TensorFlow made: it would stop requests for 0.2 s."""
+@contextlib.contextmanager
+def _collector_spared():
+    """Python's garbage collector leaves alone what TensorFlow made, or it would stop requests."""
     gc.collect()
     gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def settings(options):

@@ -106,16 +106,9 @@ class FlowBijector(tfb.Bijector):
 
     is_precomputed = False
 
-    @contextlib.contextmanager
     def precomputed(self):
-        """In this scope what depends on weights alone is computed only once, as for an export.
-
-        Yields:
-            The `tf.Variable`s that hold it.
-        """
-        with contextlib.ExitStack() as scopes:
-            inner = [scopes.enter_context(b.precomputed()) for b in self.inner_bijectors]
-            yield [variable for variables in inner for variable in variables]
+        """A scope in which what depends on weights alone is computed only once: `precomputed`."""
+        return precomputed(self.inner_bijectors)
 
     def _inverse_gradient(self, z, of_z, of_log_det):
         """The backward pass of `_inverse_with_log_det` from its result alone.
@@ -206,6 +199,20 @@ class FlowBijector(tfb.Bijector):
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
         return {}
+
+
+@contextlib.contextmanager
+def precomputed(bijectors):
+    """In this scope what depends on the bijectors' weights alone is computed only once.
+
+    For a graph that is written and whose weights no longer change.
+
+    Yields:
+        The `tf.Variable`s that hold it.
+    """
+    with contextlib.ExitStack() as scopes:
+        held = [scopes.enter_context(bijector.precomputed()) for bijector in bijectors]
+        yield [variable for variables in held for variable in variables]
 
 
 def trainable_values(layers):

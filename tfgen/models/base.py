@@ -1,6 +1,5 @@
 """The four verbs, and training by maximum likelihood."""
 
-import contextlib
 import functools
 import math
 import operator
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgen.bijectors.base import precomputed
 from tfgen.errors import InputError
 from tfgen.models import preset
 from tfgen.models.noise import StepNoise
@@ -190,16 +190,12 @@ class GenerativeModel(keras.Model):
             )
         return self.decode(self.encode(images) + amount * direction)
 
-    @contextlib.contextmanager
     def precomputed(self):
-        """In this scope what depends on weights alone is computed only once, as for an export.
+        """A scope in which what depends on weights alone is computed only once, for an export.
 
-        Yields:
-            The `tf.Variable`s that hold it.
+        Entering it gives the `tf.Variable`s that hold it.
         """
-        with contextlib.ExitStack() as scopes:
-            held = [scopes.enter_context(b.precomputed()) for b in self.bijectors]
-            yield [variable for variables in held for variable in variables]
+        return precomputed(self.bijectors)
 
     def save_preset(self, directory, *, card=None):
         """Write the model to a directory that `tfgen.zoo.load` reads: see `tfgen.models.preset`."""

@@ -107,11 +107,11 @@ def _multi_worker(devices):
 
 @functools.cache
 def _mirrored(names):
+    # Logical CPUs share their memory: a sum made once costs less than collective operations.
+    on_cpus = all(name.startswith("/cpu") for name in names)
+    reduction = tf.distribute.ReductionToOneDevice() if on_cpus else None
     # One for all trainings of a process: TensorFlow's collective operations of a second strategy
     # over the same devices would collide with those of the first.
-    on_cpus = all(name.startswith("/cpu") for name in names)
-    # Logical CPUs share their memory: a sum made once costs less than collective operations.
-    reduction = tf.distribute.ReductionToOneDevice() if on_cpus else None
     return tf.distribute.MirroredStrategy(names, cross_device_ops=reduction)
 
 
