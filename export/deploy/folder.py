@@ -80,7 +80,7 @@ def _check(out, models, labels):
         missing = set(labels.get(name, {}).values()) - there
         if missing:
             raise InputError(f"{path} has no version {min(missing)}, which a label of {name} means")
-    for name in set(labels) - set(models):
+    for name in sorted(set(labels) - set(models)):
         raise InputError(f"labels for {name!r}, which is not deployed")
 
 

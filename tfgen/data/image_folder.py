@@ -116,7 +116,8 @@ def _builder(data_dir, root, image_shape, files, unreadable):
     if not named:
         splits = folder_files.split_by_hash(list(shapes))
     used = [path for paths in splits.values() for path in paths]
-    unreadable += [[path, "outside the folders of the splits"] for path in shapes.keys() - {*used}]
+    unused = sorted(shapes.keys() - {*used})
+    unreadable += [[path, "outside the folders of the splits"] for path in unused]
     return ImageFolder(
         data_dir=data_dir,
         root=root,

@@ -18,7 +18,7 @@ def assign(model, arrays):
         InputError: the arrays of another model or optimizer.
     """
     variables = _variables(model)
-    for name in variables.keys() | arrays.keys():
+    for name in {**variables, **arrays}:  # in the model's order: the message names the first
         if name not in variables or name not in arrays:
             owner = "checkpoint" if name in arrays else "model"
             raise InputError(f"the checkpoint is of another recipe: {name} is only in the {owner}")
