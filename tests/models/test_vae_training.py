@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import tfgen
 from tfgen.models.noise import StepNoise
-from tfgen.models.objectives import with_free_bits
+from tfgen.models.objectives import resampled, with_free_bits
 from tfgen.training import strategy
 from tfgen.training.replicated import Replicated
 
@@ -131,10 +131,62 @@ def test_importance_samples_come_during_a_call_of_several_steps(images):
         np.testing.assert_allclose(sums.nats, np.sum(nats), rtol=1e-5)
 
 
+def test_samples_are_drawn_in_proportion_to_their_weights():
+    log_weights = np.random.default_rng(0).normal(size=(3, 2, 7)) * 3.0 - 900.0
+    weights = np.exp(log_weights - log_weights.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    spread = (np.arange(2000) + 0.5) / 2000
+    drawn = np.array([resampled(log_weights, np.full((3, 2), u), 4) for u in spread])
+    shares = (drawn[..., None] == np.arange(7)).sum(-2)
+    np.testing.assert_allclose(shares.mean(0), 4 * weights, atol=3e-3)
+    assert np.all(np.abs(shares - 4 * weights) < 1.0 + 1e-9)
+
+
+@pytest.mark.parametrize("flows", [False, True])
+@pytest.mark.parametrize("samples", [1, 2])
+def test_gradients_through_few_samples_average_to_those_through_all(images, samples, flows):
+    options = {"importance_samples": 6, "samples": samples, "beta": 0.7}
+    if flows:
+        options |= {"prior": "flow", "posterior": "flow", "flow_steps": 1, "flow_width": 8}
+    plain, few = compiled(**options), compiled(**options, backward_samples=2)
+    for model in (plain, few):
+        weights = np.random.default_rng(1)
+        for weight in model.trainable_weights:
+            weight.assign(weight + 0.1 * weights.normal(size=weight.shape))
+    of_latents = np.random.default_rng(2).normal(size=(32, samples, 6, 4)).astype("float32")
+
+    def gradients(model, u):
+        class Noise:
+            normal = staticmethod(lambda shape: tf.constant(of_latents))
+            uniform = staticmethod(
+                lambda shape: tf.fill([32, *shape], 0.5 if len(shape) > 1 else u)
+            )
+
+        with tf.GradientTape() as tape:
+            nats, losses = model._training_loss(tf.constant(images), None, Noise)
+            loss = tf.reduce_sum(losses)
+        found = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
+        return nats, losses, np.concatenate([np.ravel(gradient) for gradient in found])
+
+    nats, losses, expected = gradients(plain, 0.5)
+    found = []
+    for u in (np.arange(100, dtype="float32") + 0.5) / 100:
+        nats_of_few, losses_of_few, gradient = gradients(few, u)
+        np.testing.assert_allclose(nats_of_few, nats, rtol=1e-6)
+        np.testing.assert_allclose(losses_of_few, losses, rtol=1e-5)
+        found.append(gradient)
+    assert np.linalg.norm(np.mean(found, axis=0) - expected) < 0.01 * np.linalg.norm(expected)
+    assert np.linalg.norm(found[0] - expected) > 0.02 * np.linalg.norm(expected)
+
+
 @pytest.mark.parametrize(
     "options",
-    [{"free_bits": 0.3}, {"prior": "flow", "posterior": "flow", "flow_steps": 1, "flow_width": 8}],
-    ids=["free_bits", "flows"],
+    [
+        {"free_bits": 0.3},
+        {"prior": "flow", "posterior": "flow", "flow_steps": 1, "flow_width": 8},
+        {"importance_samples": 5, "backward_samples": 2},
+    ],
+    ids=["free_bits", "flows", "backward_samples"],
 )
 def test_two_devices_train_as_one_does(images, options):
     weights = []

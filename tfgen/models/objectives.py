@@ -31,6 +31,37 @@ def weighted_bound(reconstruction, divergence, beta=1.0):
     return tf.reduce_mean(log_mean, axis=1)
 
 
+def resampled(log_weights, uniform, count):
+    """Which of k samples stand for all of them, each drawn in proportion to its weight.
+
+    The gradient of the importance-weighted bound is sum_i w_i grad log w_i with weights w that sum
+    to one, the expectation of grad log w at a sample drawn by w. So a backward pass through a few
+    drawn samples is as right in expectation as one through all k.
+
+    Equation: the least j with w_1 + ... + w_j > (u + i) / m for i < m, systematic resampling: index
+    j is drawn m w_j times, rounded up or down at random.
+
+    Shapes: `[..., k]` unnormalized, `[...]` uniform in [0, 1) `-> [..., m]`, int32.
+
+    Args:
+        count: m.
+
+    Source: Burda, Grosse and Salakhutdinov, 2015 (1509.00519), section 3; Carpenter, Clifford and
+    Fearnhead, Improved particle filter for nonlinear problems, 1999.
+
+    Example:
+
+    >>> from tfgen.models.objectives import resampled
+    >>> print(resampled([0.0, 0.0, -99.0, 0.0], 0.1, 6).numpy())
+    [0 0 1 1 3 3]
+    """
+    thresholds = tf.cumsum(tf.nn.softmax(log_weights, axis=-1), axis=-1)[..., :-1]
+    uniform = tf.convert_to_tensor(uniform)[..., None]
+    positions = (uniform + tf.range(count, dtype=uniform.dtype)) / count
+    passed = positions[..., None] >= thresholds[..., None, :]
+    return tf.reduce_sum(tf.cast(passed, tf.int32), axis=-1)
+
+
 def gaussian_divergences(mean, log_variance):
     """KL(N(mu_j, sigma_j^2) || N(0, 1)) of each latent.
 

@@ -67,6 +67,8 @@ class VAE(GenerativeModel):
         samples: L, for training.
         importance_samples: k, for training and by default for `log_prob`.
         importance_after: steps of training with k = 1 that come first.
+        backward_samples: through how many of the k samples gradients go, drawn by their weights:
+            the same gradients in expectation for less work; 0 for all.
         beta: weight of the KL term in training.
         kl_warmup: steps during which it rises.
         free_bits: nats for each latent.
@@ -113,6 +115,7 @@ class VAE(GenerativeModel):
         samples=1,
         importance_samples=1,
         importance_after=0,
+        backward_samples=0,
         beta=1.0,
         kl_warmup=0,
         free_bits=0.0,
@@ -292,6 +295,16 @@ class VAE(GenerativeModel):
         if settings["kl_warmup"]:
             beta = objectives.annealed(beta, settings["kl_warmup"], self.optimizer.iterations)
         losses = -objectives.weighted_bound(reconstruction, divergence, beta)
+        if 0 < settings["backward_samples"] < noise_of_latents.shape[2]:
+            drawn = objectives.resampled(
+                reconstruction - beta * divergence,
+                step_noise.uniform([self.samples]),
+                settings["backward_samples"],
+            )
+            few = tf.gather(noise_of_latents, drawn, axis=2, batch_dims=2)
+            reconstruction, divergence, _ = self._terms(observed, few, "A")
+            through = -tf.reduce_mean(reconstruction - beta * divergence, axis=[1, 2])
+            losses = tf.stop_gradient(losses - through) + through
         if settings["weight_prior"]:
             weights = [*self.decoder.trainable_weights]
             weights += [w for layer in self.prior.layers for w in layer.trainable_weights]

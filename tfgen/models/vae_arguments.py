@@ -39,6 +39,12 @@ def check(settings, name):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not 0 <= value < math.inf:
             raise InputError(f"{name}: {argument} must be a number >= 0, got {value!r}")
+    value, most = settings["backward_samples"], settings["importance_samples"]
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise InputError(
+            f"{name}: backward_samples must be an integer from 0 to importance_samples, {most}, "
+            f"got {value!r}"
+        )
     for argument in ("encoder", "decoder"):
         value = settings[argument]
         if value not in NETWORKS and not isinstance(value, (keras.Model, dict)):
