@@ -287,7 +287,8 @@ class VAE(GenerativeModel):
         reconstruction, divergence, parameters = self._terms(
             observed, noise_of_latents, self.estimator
         )
-        nats = -objectives.weighted_bound(reconstruction, divergence)
+        # Out of a `tf.cond`, zeros would go back all the way from what is only reported.
+        nats = tf.stop_gradient(-objectives.weighted_bound(reconstruction, divergence))
         settings = self.settings
         if settings["free_bits"]:
             divergence = self._with_free_bits(divergence, parameters, step_noise)
