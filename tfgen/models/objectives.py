@@ -38,7 +38,7 @@ def resampled(log_weights, uniform, count):
     to one, the expectation of grad log w at a sample drawn by w. So a backward pass through a few
     drawn samples is as right in expectation as one through all k.
 
-    Equation: the least j with w_1 + ... + w_j > (u + i) / m for i < m, systematic resampling: index
+    Equation: the least j with w_0 + ... + w_j > (u + i) / m for i < m, systematic resampling: index
     j is drawn m w_j times, rounded up or down at random.
 
     Shapes: `[..., k]` unnormalized, `[...]` uniform in [0, 1) `-> [..., m]`, int32.

@@ -92,7 +92,7 @@ class VAE(GenerativeModel):
             together with importance samples.
 
     Source: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), sections 2 and
-    3, appendices B and C; Burda, Grosse and Salakhutdinov, 2015 (1509.00519), equation 8.
+    3, appendices B and C; Burda, Grosse and Salakhutdinov, 2015 (1509.00519), section 3.
 
     Example:
 
