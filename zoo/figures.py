@@ -63,7 +63,8 @@ def measure(name, model, data, samples=None):
         raise InputError(f"no figure {name!r}; there are {', '.join(names(model, data))}")
     right, amount = attributes.moved(model, data, attribute)
     words = (
-        f"{attributes.WORDS[attribute]}, by {amount:g} times the direction between the mean "
+        f"{attributes.WORDS[attribute]} and otherwise kept (hue within 1/12 of a turn, area within "
+        f"a half, centre within a pixel), by {amount:g} times the direction between the mean "
         "latents of images with and without the attribute; both chosen on training images"
     )
     return _figure(right, "share", {**protocol, "bound": words})

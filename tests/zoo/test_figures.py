@@ -11,7 +11,7 @@ from tfgen.zoo import attributes, class_samples, figures
 
 @pytest.fixture(scope="module")
 def shapes():
-    return tfgen.data.load("shapes", options={"num_images": 400, "num_test_images": 300})
+    return tfgen.data.load("shapes", options={"num_images": 6000, "num_test_images": 300})
 
 
 def test_hue_area_and_centre_are_read_from_the_pixels(shapes):
@@ -74,13 +74,28 @@ def test_directions_that_move_the_attribute_are_told_from_those_that_do_not(attr
         assert wrong.mean() < 0.05
 
 
+class Blob(Factors):
+    """It answers every direction with the same shape, which is on the right, low, green and big."""
+
+    def manipulate(self, images, direction, amount):
+        factors = {"shape": 0, "hue": 1 / 3, "x": 0.75, "y": 0.75, "size": 0.2, "background": 0.2}
+        factors = {name: np.full(len(images), factors[name]) for name in FACTORS}
+        return render(factors, 32)
+
+
+@pytest.mark.parametrize("attribute", attributes.ATTRIBUTES)
+def test_a_shape_that_replaces_the_image_does_not_count_as_its_move(attribute, shapes):
+    right, _ = attributes.moved(Blob(shapes), shapes, attribute)
+    assert right.mean() < 0.05
+
+
 class ShortDirections(Factors):
     def attribute_direction(self, images_with, images_without):
         return super().attribute_direction(images_with, images_without) / 64
 
 
 def test_a_direction_is_added_as_often_as_training_images_need(shapes):
-    assert attributes.moved(Factors(shapes), shapes, "size")[1] == 1.0
+    assert attributes.moved(Factors(shapes), shapes, "size")[1] == attributes.AMOUNTS[0]
     right, amount = attributes.moved(ShortDirections(shapes), shapes, "size")
     assert amount > 1.0
     assert right.mean() > 0.9
