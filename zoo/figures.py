@@ -8,7 +8,7 @@ from tfgen.zoo import attributes, scoring
 
 IMPORTANCE_SAMPLES, DRAWS = 5000, 16
 TIGHTER, CLASSES = "nats_importance_weighted", "samples_as_asked"
-_MOVED = "moves_"
+_MOVED, _MOVED_ALONE = "moves_", "moves_only_"
 
 
 def names(model, data):
@@ -20,7 +20,7 @@ def names(model, data):
     if getattr(model, "num_classes", None):
         found.append(CLASSES)
     if data.name == "shapes":
-        found += [_MOVED + attribute for attribute in attributes.ATTRIBUTES]
+        found += [kind + a for kind in (_MOVED, _MOVED_ALONE) for a in attributes.ATTRIBUTES]
     return found
 
 
@@ -32,7 +32,8 @@ def measure(name, model, data, samples=None):
     - `samples_as_asked`: the share of a class-conditional model's samples that a classifier finds
       to be of the class that was asked for (`tfgen.zoo.class_samples`)
     - `moves_hue`, `moves_size`, `moves_x`, `moves_y`: the share of images that an attribute
-      direction moves as asked (`tfgen.zoo.attributes`)
+      direction moves as asked (`tfgen.zoo.attributes`); `moves_only_hue` and so on: and leaves the
+      other attributes alone
 
     Args:
         name: of the figure.
@@ -58,14 +59,15 @@ def measure(name, model, data, samples=None):
             "test split"
         )
         return _figure(right, "share", {**protocol, "bound": words})
-    attribute = name.removeprefix(_MOVED)
+    alone = name.startswith(_MOVED_ALONE)
+    attribute = name.removeprefix(_MOVED_ALONE if alone else _MOVED)
     if not name.startswith(_MOVED) or attribute not in attributes.ATTRIBUTES:
         raise InputError(f"no figure {name!r}; there are {', '.join(names(model, data))}")
-    right, amount = attributes.moved(model, data, attribute)
+    right, amount = attributes.moved(model, data, attribute, alone=alone)
     words = (
-        f"{attributes.WORDS[attribute]} and otherwise kept (hue within 1/12 of a turn, area within "
-        f"a half, centre within a pixel), by {amount:g} times the direction between the mean "
-        "latents of images with and without the attribute; both chosen on training images"
+        f"{attributes.WORDS[attribute]}{', ' + attributes.ALONE if alone else ''}, by {amount:g} "
+        "times the direction between the mean latents of images with and without the attribute; "
+        "both chosen on training images"
     )
     return _figure(right, "share", {**protocol, "bound": words})
 

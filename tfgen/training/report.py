@@ -11,6 +11,10 @@ EXPLAINED = {
     "moves_size": "images whose size moves as asked",
     "moves_x": "images moved to the right as asked",
     "moves_y": "images moved down as asked",
+    "moves_only_hue": "images of which the hue alone moves as asked",
+    "moves_only_size": "images of which the size alone moves as asked",
+    "moves_only_x": "images moved to the right and otherwise unchanged",
+    "moves_only_y": "images moved down and otherwise unchanged",
 }
 
 
