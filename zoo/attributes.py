@@ -16,7 +16,7 @@ FAINT = 0.15  # coverage below which a pixel counts as background
 # images are asked; by how much the measured value must rise to count.
 ATTRIBUTES = {
     "hue": (
-        lambda hue: np.abs((hue + 0.5) % 1 - 0.5) < 1 / 7,
+        lambda hue: np.abs((hue + 0.5) % 1 - 0.5) < 1 / 12,
         lambda hue: abs(hue - 1 / 3) < 1 / 12,
     ),
     "size": (

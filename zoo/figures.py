@@ -2,11 +2,12 @@
 
 import numpy as np
 
+import tfgen
 from tfgen.errors import InputError
 from tfgen.training.evaluation import name_with_options
 from tfgen.zoo import attributes, scoring
 
-IMPORTANCE_SAMPLES, DRAWS = 5000, 16
+IMPORTANCE_SAMPLES, DRAWS, TEST_SHAPES = 5000, 16, 4000
 TIGHTER, CLASSES = "nats_importance_weighted", "samples_as_asked"
 _MOVED, _MOVED_ALONE = "moves_", "moves_only_"
 
@@ -63,6 +64,8 @@ def measure(name, model, data, samples=None):
     attribute = name.removeprefix(_MOVED_ALONE if alone else _MOVED)
     if not name.startswith(_MOVED) or attribute not in attributes.ATTRIBUTES:
         raise InputError(f"no figure {name!r}; there are {', '.join(names(model, data))}")
+    data = _with_enough_shapes(data)
+    protocol["data"] = name_with_options(data)
     right, amount = attributes.moved(model, data, attribute, alone=alone)
     words = (
         f"{attributes.WORDS[attribute]}{', ' + attributes.ALONE if alone else ''}, by {amount:g} "
@@ -70,6 +73,15 @@ def measure(name, model, data, samples=None):
         "both chosen on training images"
     )
     return _figure(right, "share", {**protocol, "bound": words})
+
+
+def _with_enough_shapes(data):
+    """With so many test images that 500 of them lack any attribute; the first are the same."""
+    options = data.provenance["options"]
+    most = max(options["num_test_images"], TEST_SHAPES)
+    if most == options["num_test_images"]:
+        return data
+    return tfgen.data.load(data.name, options={**options, "num_test_images": most})
 
 
 def _figure(values, unit, protocol):
