@@ -86,6 +86,12 @@ def compressed_bits(images):
 def auroc(usual, unusual):
     """The probability that an unusual image scores higher than a usual one: 1/2 is chance.
 
+    Infinite scores are compared like others: a flow's density of an image far from what it has
+    learned may be below what float32 holds.
+
+    Raises:
+        InputError: a score that is no number.
+
     Example:
 
     >>> from tfgen.zoo.anomaly import auroc
@@ -93,7 +99,11 @@ def auroc(usual, unusual):
     0.8333333333333334
     """
     labels = np.concatenate([np.zeros(len(usual)), np.ones(len(unusual))])
-    return float(roc_auc_score(labels, np.concatenate([usual, unusual])))
+    scores = np.concatenate([usual, unusual])
+    if np.isnan(scores).any():
+        raise InputError(f"{np.isnan(scores).sum():,} of {len(scores):,} scores are no numbers")
+    _, ranks = np.unique(scores, return_inverse=True)
+    return float(roc_auc_score(labels, ranks))
 
 
 _FORMATS = (

@@ -80,3 +80,11 @@ def test_the_tool_compares_what_is_here(monkeypatch, capsys):
     assert row[:2] == ["| vae-digits", "digits"]
     np.testing.assert_allclose([float(area.strip(" |")) for area in row[3:]], 0.5)  # Its own data.
     assert tfgen.zoo.card("vae-digits")["data"]["name"] == "digits"
+
+
+def test_infinite_scores_are_ranked_and_nan_is_refused():
+    usual, unusual = [0.0, 1.0, -np.inf], [0.5, np.inf, np.inf]
+    above = [(u > v) + 0.5 * (u == v) for u in unusual for v in usual]
+    assert anomaly.auroc(usual, unusual) == pytest.approx(np.mean(above))
+    with pytest.raises(InputError, match="1 of 4 scores are no numbers"):
+        anomaly.auroc([0.0, np.nan], [1.0, 2.0])
