@@ -53,6 +53,7 @@ UNTRAINED = {
         latent_dim=4,
         hidden_units=[16],
         likelihood="quantized_logistic",
+        neighbours=2,
         importance_samples=5,
     ),
 }

@@ -190,37 +190,6 @@ def test_the_reparameterized_gradient_equals_finite_differences(image):
         np.testing.assert_allclose(gradient[index], difference, rtol=1e-3, atol=1e-4)
 
 
-def test_grey_pixels_are_binarized_with_their_own_probability():
-    likelihood = tfgen.models.likelihoods.Bernoulli((1, 1, 1))
-    images = np.full((100_000, 1, 1, 1), 64, "uint8")
-    noise = np.random.default_rng(0).uniform(size=images.shape).astype("float32")
-    share = likelihood.observe(images, noise).numpy().mean()
-    assert abs(share - 64 / 255) < 4 * np.sqrt(0.19 / 100_000)
-
-
-def test_quantized_logistic_adds_up_to_one_over_the_256_levels():
-    likelihood = tfgen.models.likelihoods.QuantizedLogistic((1, 1, 1))
-    levels = likelihood.observe(np.arange(256, dtype="uint8").reshape(256, 1), None)
-    for mean, raw_log_scale in [(0.0, 0.0), (0.4, -3.0), (-0.7, 5.0), (2.0, 1.0)]:
-        outputs = tf.constant([[mean, raw_log_scale]])
-        total = np.exp(likelihood.log_prob(levels, outputs).numpy().astype("float64")).sum()
-        np.testing.assert_allclose(total, 1.0, rtol=2e-4)
-
-
-def test_gaussian_is_a_density_of_the_dequantized_pixel():
-    likelihood = tfgen.models.likelihoods.Gaussian((1, 1, 1))
-    generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (50, 1, 1, 1)).astype("uint8")
-    noise = generator.uniform(size=images.shape).astype("float32")
-    outputs = generator.normal(size=(50, 2), scale=2.0)
-    observed = likelihood.observe(images, noise).numpy().reshape(50, 1)
-    found = likelihood.log_prob(observed, tf.constant(outputs, tf.float32))
-    mean, deviation = special.expit(outputs[:, 0]), np.exp(-8 * special.expit(-outputs[:, 1]))
-    values = (images[:, 0, 0, 0] + noise[:, 0, 0, 0].astype("float64")) / 256
-    expected = stats.norm.logpdf(values, mean, deviation) - np.log(256)
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
-
-
 def test_static_binarization_is_one_draw_for_ever_and_dynamic_is_not():
     images = tfgen.data.load("digits").images("test")[:20]
     for binarization, same in (("static", True), ("dynamic", False)):
@@ -229,18 +198,6 @@ def test_static_binarization_is_one_draw_for_ever_and_dynamic_is_not():
         first, second = (model.observe(images, StepNoise(0, step, images)) for step in (1, 2))
         assert bool(tf.reduce_all(first == second)) is same
         assert bool(tf.reduce_all(first == model.observe(images))) is same
-
-
-def test_bernoulli_log_prob_and_its_gradient_stay_exact_at_the_ends_of_the_range():
-    logits = np.concatenate([np.linspace(-300, 300, 97), [-1e4, 1e4, 0.0]])
-    values = (np.arange(100) % 3 == 0).astype("float64")
-    expected = np.sum(values * logits - np.logaddexp(0, logits))
-    variable = tf.Variable(logits, dtype=tf.float32)
-    with tf.GradientTape() as tape:
-        found = tfgen.numerics.bernoulli_log_prob(values, variable)
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
-    gradient = tape.gradient(found, variable)
-    np.testing.assert_allclose(gradient, values - special.expit(logits), atol=1e-6)
 
 
 def test_bad_arguments_say_what_would_work():
@@ -266,6 +223,8 @@ def test_bad_arguments_say_what_would_work():
             {"likelihood": "gaussian", "binarization": "static"},
             "needs likelihood='bernoulli', got 'gaussian'",
         ),
+        ({"neighbours": 1}, "neighbours=1 needs likelihood='quantized_logistic', got 'bernoulli'"),
+        ({"neighbours": 5}, "neighbours must be an integer from 0 to 4, got 5"),
         ({"decoder": "conv", "channels": [4, 4, 4, 4]}, "give fewer channels than"),
     ):
         with pytest.raises(InputError, match=message):

@@ -63,6 +63,8 @@ class VAE(GenerativeModel):
         likelihood: "bernoulli" (grey images, binarized at random), "gaussian" or
             "quantized_logistic" (8 bits).
         binarization: "dynamic" or "static", for a Bernoulli likelihood.
+        neighbours: from 0 to 4, on which the mean of a pixel of a quantized logistic leans, see
+            `tfgen.models.likelihoods.QuantizedLogistic`.
         estimator: "B" or "A", for training.
         samples: L, for training.
         importance_samples: k, for training and by default for `log_prob`.
@@ -111,6 +113,7 @@ class VAE(GenerativeModel):
         decoder="mlp",
         likelihood="bernoulli",
         binarization="dynamic",
+        neighbours=0,
         estimator="B",
         samples=1,
         importance_samples=1,
@@ -145,7 +148,11 @@ class VAE(GenerativeModel):
         self.estimator = estimator
         self.samples = samples
         self.importance_samples = importance_samples
-        options = {"binarization": binarization} if likelihood == "bernoulli" else {}
+        options = {}
+        if likelihood == "bernoulli":
+            options["binarization"] = binarization
+        if likelihood == "quantized_logistic":
+            options["neighbours"] = neighbours
         self._likelihood = LIKELIHOODS[likelihood](self.image_shape, **options)
         self.num_bits = self._likelihood.num_bits
         flow = {"steps": flow_steps, "width": flow_width, "network_dtype": network_dtype}

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfgen.errors import InputError
-from tfgen.models.likelihoods import BINARIZATIONS, LIKELIHOODS
+from tfgen.models.likelihoods import BINARIZATIONS, LIKELIHOODS, NEIGHBOURS
 
 _CHOICES = {
     "likelihood": tuple(LIKELIHOODS),
@@ -39,12 +39,16 @@ def check(settings, name):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not 0 <= value < math.inf:
             raise InputError(f"{name}: {argument} must be a number >= 0, got {value!r}")
-    value, most = settings["backward_samples"], settings["importance_samples"]
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-        raise InputError(
-            f"{name}: backward_samples must be an integer from 0 to importance_samples, {most}, "
-            f"got {value!r}"
-        )
+    samples = settings["importance_samples"]
+    for argument, most, meaning in (
+        ("backward_samples", samples, f"importance_samples, {samples}"),
+        ("neighbours", len(NEIGHBOURS), f"{len(NEIGHBOURS)}"),
+    ):
+        value = settings[argument]
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+            raise InputError(
+                f"{name}: {argument} must be an integer from 0 to {meaning}, got {value!r}"
+            )
     for argument in ("encoder", "decoder"):
         value = settings[argument]
         if value not in NETWORKS and not isinstance(value, (keras.Model, dict)):
@@ -57,11 +61,15 @@ def check(settings, name):
             f"{name}: free_bits keep a KL term up, and the bound of importance_samples > 1 has "
             "none; give one of the two"
         )
-    if settings["binarization"] != "dynamic" and settings["likelihood"] != "bernoulli":
-        raise InputError(
-            f"{name}: binarization={settings['binarization']!r} needs likelihood='bernoulli', got "
-            f"{settings['likelihood']!r}"
-        )
+    for argument, default, needed in (
+        ("binarization", "dynamic", "bernoulli"),
+        ("neighbours", 0, "quantized_logistic"),
+    ):
+        if settings[argument] != default and settings["likelihood"] != needed:
+            raise InputError(
+                f"{name}: {argument}={settings[argument]!r} needs likelihood={needed!r}, got "
+                f"{settings['likelihood']!r}"
+            )
 
 
 def checked_network(network, owner, inputs, outputs):
