@@ -181,8 +181,8 @@ class QuantizedLogistic:
     def draw(self, outputs, noise):
         """As `Bernoulli.draw`, `[..., P D]` and `[..., D] -> [..., D]`.
 
-        With neighbours a pixel at row i and column j is known once those with a smaller j + 2i are:
-        all are after so many rounds, each of them for all pixels at once.
+        With neighbours a pixel at row i and column j is known once those with a smaller j + 2i are.
+        Each round goes over all pixels at once, and W + 2H - 3 of them reach the last.
         """
         noise = tf.clip_by_value(noise, *NOISE_LIMITS)
         noise = tf.exp(self._log_scale(outputs)) * (tf.math.log(noise) - tf.math.log(1.0 - noise))
