@@ -13,9 +13,11 @@ from tfgen.training import recipe, run
 CLASSES = 3
 
 
-@pytest.fixture
-def model():
-    built = tfgen.models.Glow((4, 4, 2), levels=2, depth=1, width=8, num_classes=CLASSES)
+@pytest.fixture(params=["channel", "pixel"])
+def model(request):
+    built = tfgen.models.Glow(
+        (8, 4, 2), levels=2, depth=1, width=8, num_classes=CLASSES, class_prior=request.param
+    )
     generator = np.random.default_rng(0)
     for weight in built.trainable_weights:
         weight.assign_add(generator.normal(size=weight.shape, scale=0.2).astype("float32"))
@@ -24,7 +26,7 @@ def model():
 
 @pytest.fixture
 def images():
-    return np.random.default_rng(1).integers(0, 256, (6, 4, 4, 2), "uint8")
+    return np.random.default_rng(1).integers(0, 256, (6, 8, 4, 2), "uint8")
 
 
 def reference(model, images):
@@ -34,7 +36,7 @@ def reference(model, images):
     mean, log_scale, kernel, bias = (
         weight.numpy().astype("float64") for weight in model._class_prior.weights
     )
-    top = latents[:, : model._top_size].reshape(len(images), -1, mean.shape[1])
+    top = latents[:, : model._top_size].reshape(len(images), -1, mean.shape[-1])
     rest = stats.norm.logpdf(latents[:, model._top_size :]).sum(1)
     of_top = np.stack(
         [
@@ -64,12 +66,13 @@ def test_the_training_loss_adds_the_classification_loss(model, images):
     labels = np.array([0, 1, 2, 2, 1, 0])
     noise = tfgen.models.noise.StepNoise(0, 0, images)
     nats, losses = model._training_loss(tf.constant(images), tf.constant(labels), noise)
-    logits = (losses - nats).numpy() / (0.01 * model.num_dims)
-    assert np.all(logits > 0)
-    values = model._at(images, tfgen.models.noise.StepNoise(0, 0, images).uniform((4, 4, 2)))
+    added = (losses - nats).numpy()
+    assert np.all(added > 0)
+    values = model._at(images, tfgen.models.noise.StepNoise(0, 0, images).uniform((8, 4, 2)))
     _, ratios, found_logits = model._log_density(values)
-    expected = special.log_softmax(found_logits.numpy().astype("float64"), axis=1)
-    np.testing.assert_allclose(logits, -expected[np.arange(6), labels], rtol=1e-3)
+    expected = -special.log_softmax(found_logits.numpy().astype("float64"), axis=1)
+    expected = 0.01 * model.num_dims * expected[np.arange(6), labels]
+    np.testing.assert_allclose(added, expected, rtol=1e-3, atol=np.spacing(abs(losses)).max())
     without, _ = model._log_density(values)[:2]
     np.testing.assert_allclose(-nats, without + ratios.numpy()[np.arange(6), labels], rtol=1e-5)
 
@@ -81,9 +84,9 @@ def test_the_logits_are_those_of_a_linear_classifier(model, images):
 
 
 def test_samples_are_placed_by_the_prior_of_their_class(model):
-    noise = tf.random.stateless_normal([9, 32], [4, 0])
+    noise = tf.random.stateless_normal([9, 64], [4, 0])
     mean, log_scale = (weight.numpy() for weight in model._class_prior.weights[:2])
-    channels = mean.shape[1]
+    channels = mean.shape[-1]
     top = noise.numpy()[:, : model._top_size].reshape(9, -1, channels)
     expected = mean[1] + np.exp(log_scale[1]) * 0.7 * top
     latents = np.concatenate(
@@ -94,6 +97,16 @@ def test_samples_are_placed_by_the_prior_of_their_class(model):
     np.testing.assert_array_equal(found, model.sample(9, 0.7, seed=4, y=np.full(9, 1)))
     in_turn = model.sample(9, seed=4)
     np.testing.assert_array_equal(in_turn, model.sample(9, seed=4, y=np.arange(9) % CLASSES))
+
+
+@pytest.mark.parametrize(("class_prior", "pixels"), [("channel", 1), ("pixel", 2)])
+def test_what_the_prior_varies_with(class_prior, pixels, tmp_path):
+    model = tfgen.models.Glow(
+        (8, 4, 2), levels=2, depth=1, width=8, num_classes=CLASSES, class_prior=class_prior
+    )
+    assert [w.shape for w in model._class_prior.weights[:2]] == [(CLASSES, pixels, 16)] * 2
+    model.save_preset(tmp_path)
+    assert tfgen.zoo.load(tmp_path).get_config()["class_prior"] == class_prior
 
 
 def test_training_separates_the_classes(tmp_path):
@@ -111,7 +124,7 @@ def test_training_separates_the_classes(tmp_path):
 
 
 def test_exported_samples_take_labels(model, tmp_path):
-    noise = np.random.default_rng(0).normal(size=(5, 32)).astype("float32")
+    noise = np.random.default_rng(0).normal(size=(5, 64)).astype("float32")
     inputs = {
         "noise": noise,
         "temperature": np.full(5, 0.8, "float32"),
@@ -141,12 +154,14 @@ def test_bad_labels_are_refused(model, images):
     model.compile("sgd")
     with pytest.raises(InputError, match=r"trains on \(images, labels\)"):
         model.fit(images, verbose=0)
-    plain = tfgen.models.Glow((4, 4, 2), levels=1, depth=1, width=4)
+    plain = tfgen.models.Glow((8, 4, 2), levels=1, depth=1, width=4)
     with pytest.raises(InputError, match="this model has no classes"):
         plain.log_prob(images, np.zeros(6, int))
     with pytest.raises(InputError, match="this model has no classes"):
         plain.sample(2, y=0)
     with pytest.raises(InputError, match="num_classes must be at least 2, got 1"):
         tfgen.models.Glow((4, 4, 2), levels=1, depth=1, width=4, num_classes=1)
+    with pytest.raises(InputError, match="class_prior must be one of channel, pixel, got 'image'"):
+        tfgen.models.Glow((4, 4, 1), levels=1, depth=1, width=4, class_prior="image")
     with pytest.raises(InputError, match=r"model.num_classes is 7, and digits has 10 classes"):
         run.run(recipe.load("glow-digits", ["model.num_classes=7"]), "nowhere")

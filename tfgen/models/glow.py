@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfgen import bijectors
 from tfgen.errors import InputError
 from tfgen.models.base import GenerativeModel, in_chunks
-from tfgen.models.class_prior import ClassPrior
+from tfgen.models.class_prior import CLASS_PRIORS, ClassPrior
 from tfgen.models.dequantization import UniformDequantization, VariationalDequantization
 from tfgen.models.noise import ImageNoise
 from tfgen.models.value_scale import VALUES
@@ -67,6 +67,7 @@ class Glow(GenerativeModel):
         values: the scale on which the flow sees pixels, "linear" or "logit".
         num_bits: 1 to 8, bits of a channel that the model sees; the lower ones are dropped.
         num_classes: K, for a class-conditional model.
+        class_prior: with what its Gaussians vary, "channel" as in the paper or "pixel".
         dequantization: "uniform" or "variational".
         dequantization_depth: steps of the conditional flow of variational dequantization.
         dequantization_width: hidden channels of its networks; `width` by default.
@@ -76,7 +77,7 @@ class Glow(GenerativeModel):
 
     Raises:
         InputError: sides that are no multiples of 2^levels, num_bits outside 1 to 8, an unknown
-            dequantization or scale of values, and whatever the bijectors refuse.
+            dequantization, scale of values or prior of classes, and whatever the bijectors refuse.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039).
 
@@ -107,6 +108,7 @@ class Glow(GenerativeModel):
         values="linear",
         num_bits=8,
         num_classes=None,
+        class_prior="channel",
         network_dtype=None,
         memory="plain",
         dequantization="uniform",
@@ -119,22 +121,23 @@ class Glow(GenerativeModel):
             raise InputError(f"{name}: num_bits must be an integer from 1 to 8, got {num_bits!r}")
         if num_classes is not None and not (isinstance(num_classes, int) and num_classes > 1):
             raise InputError(f"{name}: num_classes must be at least 2, got {num_classes!r}")
-        if dequantization not in DEQUANTIZATIONS:
-            raise InputError(
-                f"{name}: dequantization must be one of {', '.join(DEQUANTIZATIONS)}, "
-                f"got {dequantization!r}"
-            )
+        for argument, value, known in (
+            ("class_prior", class_prior, CLASS_PRIORS),
+            ("dequantization", dequantization, DEQUANTIZATIONS),
+            ("values", values, VALUES),
+        ):
+            if value not in known:
+                known = ", ".join(known)
+                raise InputError(f"{name}: {argument} must be one of {known}, got {value!r}")
         for argument, value in (
             ("dequantization_depth", dequantization_depth),
             ("dequantization_width", dequantization_width or 1),
         ):
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"{name}: {argument} must be a positive integer, got {value!r}")
-        if values not in VALUES:
-            raise InputError(f"{name}: values must be one of {', '.join(VALUES)}, got {values!r}")
         self.num_bits = num_bits
         self._values_name, self._values = values, VALUES[values]
-        self.num_classes = num_classes
+        self.num_classes, self._class_prior_name = num_classes, class_prior
         self._dequantization_config = {
             "dequantization": dequantization,
             "dequantization_depth": dequantization_depth,
@@ -163,7 +166,9 @@ class Glow(GenerativeModel):
         self._top_size = math.prod(self.flow.top_shape)
         self._class_prior = None
         if num_classes:
-            self._class_prior = ClassPrior(num_classes, self.flow.top_shape, name=f"{name}_prior")
+            self._class_prior = ClassPrior(
+                num_classes, self.flow.top_shape, varies=class_prior, name=f"{name}_prior"
+            )
         self._dequantization = UniformDequantization()
         if dequantization == "variational":
             self._dequantization = VariationalDequantization(
@@ -181,6 +186,7 @@ class Glow(GenerativeModel):
             "image_shape": self.image_shape,
             "num_bits": self.num_bits,
             "num_classes": self.num_classes,
+            "class_prior": self._class_prior_name,
             "values": self._values_name,
             "name": self.name,
             **self._flow_config,
