@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import special
 
 import tfgen
 from tfgen.models.noise import StepNoise
@@ -81,6 +82,37 @@ def test_free_bits_of_a_flow_count_for_all_latents_together(images):
     _, minimized = losses(model, images)
     _, unweighted = losses(compiled(beta=0.0, prior="flow", flow_steps=1, flow_width=4), images)
     np.testing.assert_allclose(minimized - unweighted, 400.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options", [{"samples": 3}, {"likelihood": "quantized_logistic", "neighbours": 2}]
+)
+def test_a_weight_on_the_image_costs_its_squared_error(images, options):
+    model = compiled(image_weight=7.0, **options)
+    nats, minimized = losses(model, images)
+    noise = StepNoise(3, 0, images)
+    observed = model.observe(images, noise)
+    mean, log_variance = np.split(model.encoder_outputs(observed).numpy(), 2, axis=1)
+    shape = (model.samples, 1, model.latent_dim)
+    normal = noise.normal(shape).numpy()[:, :, 0]
+    z = mean[:, None] + np.exp(0.5 * log_variance)[:, None] * normal
+    outputs = np.stack([model.decoder_outputs(z[:, i]) for i in range(model.samples)], axis=1)
+    decoded = outputs[..., :64] + 0.5 if "neighbours" in options else special.expit(outputs)
+    errors = ((decoded - observed.numpy().reshape(-1, 1, 64)) ** 2).sum(-1)
+    np.testing.assert_allclose(minimized - nats, 7.0 * errors.mean(1), rtol=1e-4)
+
+
+def test_a_weight_on_the_image_acts_through_the_samples_that_have_gradients(images):
+    model = compiled(image_weight=7.0, importance_samples=4, backward_samples=1)
+    plain = compiled(importance_samples=4, backward_samples=1)
+    (nats, minimized), (same, _) = losses(model, images), losses(plain, images)
+    np.testing.assert_allclose(nats, same, rtol=1e-5)
+    noise = StepNoise(3, 0, images)
+    observed = model.observe(images, noise)
+    normal = noise.normal((1, 4, model.latent_dim))
+    errors = model.terms(model.encoder_outputs(observed), observed, normal)[2][:, 0].numpy()
+    distance = np.abs((minimized - nats)[:, None] / 7.0 - errors) / errors
+    assert (distance.min(axis=1) < 1e-3).all()
 
 
 def test_a_prior_on_the_weights_pulls_the_decoder_s_alone(images):

@@ -156,6 +156,7 @@ def _check_plain(model):
         "kl_warmup": 0,
         "free_bits": 0.0,
         "weight_prior": 0,
+        "image_weight": 0.0,
     }
     for argument, value in plain.items():
         if model.settings[argument] != value:

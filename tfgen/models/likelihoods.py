@@ -104,9 +104,8 @@ class Gaussian:
         return -tf.reduce_sum(0.5 * standardized**2 + log_scale + constant, axis=-1)
 
     def mean(self, outputs):
-        """Pixels in [0, 1]: `[..., 2D] -> [..., D]`."""
-        levels = 256.0 * tf.sigmoid(tf.split(outputs, 2, axis=-1)[0]) - 0.5
-        return tf.clip_by_value(levels / 255.0, 0.0, 1.0)
+        """Pixels in [0, 1], or half a level beyond: `[..., 2D] -> [..., D]`."""
+        return (256.0 * tf.sigmoid(tf.split(outputs, 2, axis=-1)[0]) - 0.5) / 255.0
 
     def draw(self, outputs, noise):
         """As `Bernoulli.draw`, `[..., 2D]` and `[..., D] -> [..., D]`."""
@@ -130,7 +129,8 @@ class QuantizedLogistic:
 
     Each neighbour comes before the pixel in the order of reading, so that the product over pixels
     is a distribution of images. Without neighbours pixels are independent given z; with them z need
-    not say what the neighbours show already.
+    not say what the neighbours show already. Where the c_k add up to 1 an offset of all a cancels:
+    a VAE's `image_weight` is what keeps 255 a an image.
 
     Args:
         image_shape: (H, W, C).
@@ -175,8 +175,8 @@ class QuantizedLogistic:
         return tf.reduce_sum(log_prob, axis=-1)
 
     def mean(self, outputs):
-        """Pixels in [0, 1]: `[..., P D] -> [..., D]`."""
-        return tf.clip_by_value(self._average(outputs), 0.0, 1.0)
+        """Pixels in [0, 1], or beyond: `[..., P D] -> [..., D]`."""
+        return self._parameter(outputs, 0) + 0.5
 
     def draw(self, outputs, noise):
         """As `Bernoulli.draw`, `[..., P D]` and `[..., D] -> [..., D]`.
@@ -190,7 +190,7 @@ class QuantizedLogistic:
         def levels(mean):
             return tf.round(255.0 * tf.clip_by_value(mean + noise, 0.0, 1.0)) / 255.0
 
-        drawn = levels(self._average(outputs))
+        drawn = levels(self.mean(outputs))
         if not self._offsets:
             return drawn
         height, width = self._image_shape[:2]
@@ -201,15 +201,12 @@ class QuantizedLogistic:
             maximum_iterations=width + 2 * height - 3,
         )[0]
 
-    def _average(self, outputs):
-        return self._parameter(outputs, 0) + 0.5
-
     def _log_scale(self, outputs):
         return bounded_log_scale(self._parameter(outputs, 1))
 
     def _mean(self, observed, outputs):
         """m, of `[..., D]` and `[..., P D]`."""
-        mean = average = self._average(outputs)
+        mean = average = self.mean(outputs)
         deviations = observed - average
         for index, offset in enumerate(self._offsets):
             mean += self._parameter(outputs, 2 + index) * self._neighbour(deviations, *offset)

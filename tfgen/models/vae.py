@@ -48,7 +48,8 @@ class VAE(GenerativeModel):
     `kl_warmup` steps; with `free_bits`, KL below so many nats for each latent costs nothing (for
     each latent by itself where q is Gaussian and p(z) normal, for their sum otherwise); with
     `weight_prior` N, the number of training images, it is maximum a posteriori: the log of a N(0,
-    I) prior on the weights of the decoder and the flow prior is added, divided by N.
+    I) prior on the weights of the decoder and the flow prior is added, divided by N; with
+    `image_weight` the squared error of the decoded image costs so many nats besides.
 
     Shapes: images uint8 `[N, H, W, C]`, latents float32 `[N, latent_dim]`.
 
@@ -75,6 +76,8 @@ class VAE(GenerativeModel):
         kl_warmup: steps during which it rises.
         free_bits: nats for each latent.
         weight_prior: N, or 0 for maximum likelihood.
+        image_weight: nats for a squared error of 1, summed over pixels in [0, 1], of the image of
+            the latents. With neighbours the likelihood hardly cares what that image is.
         prior: "normal" or "flow".
         posterior: "gaussian" or "flow".
         hidden_units: units of the hidden dense layers of the encoder; the decoder has them in
@@ -123,6 +126,7 @@ class VAE(GenerativeModel):
         kl_warmup=0,
         free_bits=0.0,
         weight_prior=0,
+        image_weight=0.0,
         prior="normal",
         posterior="gaussian",
         hidden_units=(500,),
@@ -291,7 +295,7 @@ class VAE(GenerativeModel):
         )
 
     def _negative_bounds(self, observed, noise_of_latents, step_noise):
-        reconstruction, divergence, parameters = self._terms(
+        reconstruction, divergence, squared_error, parameters = self._terms(
             observed, noise_of_latents, self.estimator
         )
         # Out of a `tf.cond`, zeros would go back all the way from what is only reported.
@@ -310,9 +314,11 @@ class VAE(GenerativeModel):
                 settings["backward_samples"],
             )
             few = tf.gather(noise_of_latents, drawn, axis=2, batch_dims=2)
-            reconstruction, divergence, _ = self._terms(observed, few, "A")
+            reconstruction, divergence, squared_error, _ = self._terms(observed, few, "A")
             through = -tf.reduce_mean(reconstruction - beta * divergence, axis=[1, 2])
             losses = tf.stop_gradient(losses - through) + through
+        if settings["image_weight"]:
+            losses += settings["image_weight"] * tf.reduce_mean(squared_error, axis=[1, 2])
         if settings["weight_prior"]:
             weights = [*self.decoder.trainable_weights]
             weights += [w for layer in self.prior.layers for w in layer.trainable_weights]
@@ -336,28 +342,29 @@ class VAE(GenerativeModel):
 
     def _decode(self, noise):
         outputs = self.decoder_outputs(self.prior.from_noise(noise))
-        images = tf.reshape(self._likelihood.mean(outputs), [-1, *self.image_shape])
-        return tf.cast(tf.round(255.0 * images), tf.uint8)
+        images = tf.clip_by_value(self._likelihood.mean(outputs), 0.0, 1.0)
+        return tf.cast(tf.round(255.0 * tf.reshape(images, [-1, *self.image_shape])), tf.uint8)
 
     def _bound_of(self, observed, noise, estimator):
         """The bound, `[N]`, of observed images `[N, H, W, C]` at noise `[N, L, k, latent_dim]`."""
-        reconstruction, divergence, _ = self._terms(observed, noise, estimator)
+        reconstruction, divergence, *_ = self._terms(observed, noise, estimator)
         return objectives.weighted_bound(reconstruction, divergence)
 
     def _terms(self, observed, noise, estimator):
         """Of the bound at noise `[N, L, k, latent_dim]`.
 
         Returns:
-            log p(x|z) `[N, L, k]`; log q(z|x) - log p(z), which broadcasts with it; the posterior's
-            parameters.
+            log p(x|z) `[N, L, k]`; log q(z|x) - log p(z), which broadcasts with it; the squared
+            error of the image of z, `[N, L, k]`; the posterior's parameters.
         """
         encoded = self.encoder_outputs(observed)
         return *self.terms(encoded, observed, noise, estimator), self.posterior.parameters(encoded)
 
     def terms(self, encoded, observed, noise, estimator="A"):
-        """log p(x|z) and log q(z|x) - log p(z) at the latents that noise gives.
+        """log p(x|z), log q(z|x) - log p(z) and squared error at the latents that noise gives.
 
-        Shapes: `[N, E]`, `[N, H, W, C]`, `[N, L, k, D] -> [N, L, k]` and what broadcasts with it.
+        Shapes: `[N, E]`, `[N, H, W, C]`, `[N, L, k, D] -> [N, L, k]`, what broadcasts with it, and
+        `[N, L, k]`.
 
         Args:
             encoded: the encoder's outputs for the observed images.
@@ -366,13 +373,16 @@ class VAE(GenerativeModel):
             estimator: "B" puts closed forms in place of samples where there are any and k is 1.
         """
         latents, log_q, expected_log_q = self.posterior.sample(encoded, noise)
-        reconstruction, log_p = self.log_joint_parts(observed, latents)
+        outputs = self._outputs_of_samples(latents)
+        reconstruction, log_p = self.log_joint_parts(observed, latents, outputs)
+        images = tf.reshape(observed, [-1, 1, 1, self.num_dims])
+        squared_error = tf.reduce_sum((self._likelihood.mean(outputs) - images) ** 2, axis=-1)
         if estimator == "A" or noise.shape[2] > 1:
-            return reconstruction, log_q - log_p
+            return reconstruction, log_q - log_p, squared_error
         if not self._closed_form:
-            return reconstruction, expected_log_q - log_p
+            return reconstruction, expected_log_q - log_p, squared_error
         divergences = objectives.gaussian_divergences(*self.posterior.parameters(encoded)[:2])
-        return reconstruction, tf.reduce_sum(divergences, axis=-1)[:, None, None]
+        return reconstruction, tf.reduce_sum(divergences, axis=-1)[:, None, None], squared_error
 
     def log_likelihood_of_image(self, observed):
         """log p(x|z) of one image as a function of latents.
@@ -382,18 +392,27 @@ class VAE(GenerativeModel):
         flat = tf.reshape(observed, [self.num_dims])
         return lambda latents: self._likelihood.log_prob(flat, self.decoder_outputs(latents))
 
-    def log_joint_parts(self, observed, latents):
+    def log_joint_parts(self, observed, latents, outputs=None):
         """log p(x|z) and log p(z).
 
         Shapes: `[N, H, W, C]`, `[N, L, k, D] -> [N, L, k]` twice, nats.
+
+        Args:
+            observed: as for `terms`.
+            latents: z.
+            outputs: the decoder's, where they are known already.
         """
-        samples = tf.shape(latents)[:3]
-        flat_latents = tf.reshape(latents, [-1, self.latent_dim])
-        outputs = self.decoder_outputs(flat_latents)
-        outputs = tf.reshape(outputs, tf.concat([samples, tf.shape(outputs)[1:]], axis=0))
+        outputs = self._outputs_of_samples(latents) if outputs is None else outputs
         flat = tf.reshape(observed, [-1, 1, 1, self.num_dims])
-        log_p = tf.reshape(self.prior.log_prob(flat_latents), samples)
+        log_p = self.prior.log_prob(tf.reshape(latents, [-1, self.latent_dim]))
+        log_p = tf.reshape(log_p, tf.shape(latents)[:3])
         return self._likelihood.log_prob(flat, outputs), log_p
+
+    def _outputs_of_samples(self, latents):
+        """`[N, L, k, D] -> [N, L, k, P H W C]`."""
+        outputs = self.decoder_outputs(tf.reshape(latents, [-1, self.latent_dim]))
+        shape = tf.concat([tf.shape(latents)[:3], tf.shape(outputs)[1:]], axis=0)
+        return tf.reshape(outputs, shape)
 
     def encoder_outputs(self, observed):
         """What the encoder says of prepared images: `[N, H, W, C] -> [N, E]`."""

@@ -16,7 +16,7 @@ _CHOICES = {
     "posterior": ("gaussian", "flow"),
 }
 _SIZES = ("latent_dim", "samples", "importance_samples", "blocks", "flow_steps", "flow_width")
-_AMOUNTS = ("importance_after", "beta", "kl_warmup", "free_bits", "weight_prior")
+_AMOUNTS = ("importance_after", "beta", "kl_warmup", "free_bits", "weight_prior", "image_weight")
 NETWORKS = ("mlp", "conv")
 
 
