@@ -22,6 +22,9 @@ def adam(
     m, v, largest = np.zeros_like(theta), np.zeros_like(theta), np.zeros_like(theta)
     path = []
     for t, g in enumerate(gradients, 1):
+        if g is None:  # nothing moves but the count of steps
+            path.append(theta)
+            continue
         alpha = rate(t) if callable(rate) else rate
         b1 = beta_1 * beta_1_decay ** (t - 1)
         m = b1 * m + (1 - b1) * g
@@ -46,6 +49,9 @@ def adamax(theta, gradients, rate=2e-3, beta_1=0.9, beta_2=0.999, beta_1_decay=1
     m, u = np.zeros_like(theta), np.zeros_like(theta)
     path = []
     for t, g in enumerate(gradients, 1):
+        if g is None:  # nothing moves but the count of steps
+            path.append(theta)
+            continue
         alpha = rate(t) if callable(rate) else rate
         b1 = beta_1 * beta_1_decay ** (t - 1)
         m = b1 * m + (1 - b1) * g

@@ -92,8 +92,13 @@ def test_packed_variables_take_the_same_steps(optimizer, reference, dtype):
     starts = [v.numpy().astype(np.float64) for v in variables]
     for t, gradient in enumerate(gradients):
         step([tf.constant((k + 1) * gradient, dtype) for k in range(3)], 3 if t % 2 == 0 else 2)
-    for k in range(2):
-        expected = reference(starts[k], (k + 1) * gradients)[-1:]
+    seen = [
+        gradients,
+        2 * gradients,
+        [3 * g if t % 2 == 0 else None for t, g in enumerate(gradients)],
+    ]
+    for k in range(3):
+        expected = reference(starts[k], seen[k])[-1:]
         assert paper.relative_error(variables[k].numpy()[None], expected) < TOLERANCE[dtype]
 
 

@@ -47,14 +47,19 @@ def _update_ema(optimizer, variables, t):
             keep = kernels.representable(optimizer.ema_momentum, average.dtype)
             kernels.average_in_place(average, variable, keep, restart=tf.equal(t, 1))
 
-    def overwrite():
+    def overwrite_all():
         for variable, average in averages:
-            variable.assign(tf.cast(average, variable.dtype))
+            overwrite(variable, average)
         return 0
 
     if optimizer.ema_overwrite_frequency:
         every = tf.cast(optimizer.ema_overwrite_frequency, t.dtype)
-        tf.cond(tf.equal(t % every, 0), overwrite, lambda: 0)
+        tf.cond(tf.equal(t % every, 0), overwrite_all, lambda: 0)
+
+
+def overwrite(variable, average):
+    """Let a variable take the value of its average, which may be of higher precision."""
+    variable.assign(tf.cast(average, variable.dtype))
 
 
 def temporal_average(optimizer, variable):

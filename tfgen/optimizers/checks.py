@@ -65,5 +65,6 @@ def keras_arguments(arguments):
     for name in ("clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor"):
         if arguments.get(name) is not None:
             number(name, arguments[name], 0, open_low=True)
-    if arguments.get("gradient_accumulation_steps") is not None:
-        number("gradient_accumulation_steps", arguments["gradient_accumulation_steps"], 2)
+    steps = arguments.get("gradient_accumulation_steps")
+    if steps is not None and number("gradient_accumulation_steps", steps, 2) % 1:
+        raise InputError(f"gradient_accumulation_steps={steps!r} is no whole number.")

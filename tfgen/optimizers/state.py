@@ -43,15 +43,14 @@ def save(optimizer, store):
 def load(optimizer, store):
     """Read what `save` wrote; warn and change nothing if it is another optimizer's state.
 
-    The state of an optimizer that was saved before its first step has counters and no slots; the
-    slots then stay as they are.
+    The state of an optimizer that was saved before its first step has counters only; all that
+    belongs to a weight then stays as it is.
     """
     named = _named(optimizer)
     slots = [f"{name}_{i}" for pack in optimizer.packs for name in pack.slots for i in pack.members]
     saved = set(store.keys())
-    counters = {key for key in named if key.isdigit()}
-    if saved == counters:
-        named, packs = {key: named[key] for key in counters}, []
+    if saved and saved <= {key for key in named if key.isdigit()}:
+        named, packs = {key: named[key] for key in saved}, []
     elif saved == {*named, *slots}:
         packs = optimizer.packs
     else:
@@ -72,7 +71,7 @@ def load(optimizer, store):
 
 
 def _named(optimizer):
-    """Key -> variable for all that is not packed: numbers for counters, slots by index."""
+    """Key -> variable for all that is not packed: slots by index, a number for any other."""
     slots = {
         f"{name}_{index}": variable
         for index, named in enumerate(optimizer.own_slots)
@@ -80,5 +79,5 @@ def _named(optimizer):
     }
     packed = [variable for pack in optimizer.packs for variable in pack.slots.values()]
     known = {id(variable) for variable in [*slots.values(), *packed]}
-    counters = [variable for variable in optimizer.variables if id(variable) not in known]
-    return {**{str(number): v for number, v in enumerate(counters)}, **slots}
+    others = [variable for variable in optimizer.variables if id(variable) not in known]
+    return {**{str(number): v for number, v in enumerate(others)}, **slots}
