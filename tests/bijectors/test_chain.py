@@ -63,6 +63,21 @@ def test_gradients_of_checkerboards_and_gated_networks_equal_the_plain_ones(memo
         np.testing.assert_allclose(found, other, rtol=0, atol=1e-9 * scale)
 
 
+@pytest.mark.parametrize("memory", ["plain", *MODES])
+def test_what_is_precomputed_changes_no_value(memory):
+    model = tfgen.models.Glow((4, 4, 1), levels=1, depth=3, width=4, memory=memory)
+    for number, weight in enumerate(model.trainable_weights):
+        weight.assign_add(0.1 * tf.random.stateless_normal(weight.shape, [0, number]))
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1), "uint8")
+    expected = model.log_prob(images)
+    with model.precomputed() as held:
+        assert len(held) == 3 * 5
+        np.testing.assert_allclose(model.log_prob(images), expected, rtol=1e-5)
+    np.testing.assert_array_equal(model.log_prob(images), expected)
+    model.trainable_weights[0].assign_add(tf.ones_like(model.trainable_weights[0]))
+    assert np.all(np.abs(model.log_prob(images) - expected) > 0.1)
+
+
 @pytest.mark.parametrize("memory", MODES)
 def test_training_takes_the_same_steps(memory):
     images = tfgen.data.load("digits").images("train")[:64]

@@ -158,7 +158,8 @@ def test_any_batch_shape(case, batch_shape):
 @EVERY
 def test_works_in_a_graph_with_a_free_batch_inside_chain_invert_and_a_distribution(case):
     bijector = trained(case)
-    twice = tfb.Chain([tfb.Invert(bijector), bijector])
+    # Another of the same weights: the cache would give z back without computing anything.
+    twice = tfb.Chain([tfb.Invert(trained(case)), bijector])
     base = tfd.Sample(tfd.Normal(tf.zeros([], "float64"), 1.0), bijector.latent_shape)
     distribution = tfd.TransformedDistribution(base, bijector)
     z = batch(bijector.latent_shape)

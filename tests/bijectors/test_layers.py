@@ -85,12 +85,21 @@ def test_couplings_leave_half_of_the_channels_alone_and_start_as_the_identity(ki
     assert np.all(z[..., :3] != x[..., :3])
 
 
+def test_a_dtype_is_a_name_or_tensorflows():
+    x = tf.random.stateless_normal([2, 4, 4, 4], [0, 0], dtype="float64")
+    coupling = bijectors.AffineCoupling((4, 4, 4), width=8, dtype=tf.float64)
+    np.testing.assert_array_equal(coupling.inverse(x), x)
+
+
 def test_couplings_accept_any_keras_network():
     network = keras.Sequential([keras.layers.Conv2D(4, 1, kernel_initializer="random_normal")])
     coupling = bijectors.AffineCoupling((4, 4, 4), network=network)
     assert len(coupling.trainable_variables) == 2
     with pytest.raises(InputError, match=r"must map \[N, 4, 4, 2\] to \[N, 4, 4, 4\]"):
         bijectors.AffineCoupling((4, 4, 4), network=keras.layers.Conv2D(3, 1))
+    three = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Conv2D(4, 1)])
+    with pytest.raises(InputError, match=r"must map \[N, 4, 4, 2\].*it refuses such inputs"):
+        bijectors.AffineCoupling((4, 4, 4), network=three)
     with pytest.raises(InputError, match=r"one of convolutional, gated, got 'gatd'"):
         bijectors.AffineCoupling((4, 4, 4), network="gatd")
     with pytest.raises(InputError, match="a gated network is for images"):
@@ -170,6 +179,9 @@ def test_conditional_couplings_depend_on_the_context_and_stay_exact(cls, shape):
         bijector.inverse(x, context=context[..., :2])
     with pytest.raises(InputError, match="the batch shape of the data"):
         bijector.inverse(x, context=context[0])
+    other_order = tf.reshape(context, [5, 2, *context.shape[2:]])
+    with pytest.raises(InputError, match=r"the batch shape of the data, \(2, 5\), got \(5, 2\)"):
+        bijector.inverse(x, context=other_order)
     with pytest.raises(InputError, match="takes no context"):
         cls(shape, width=8, dtype="float64").inverse(x, context=context)
 

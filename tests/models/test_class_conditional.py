@@ -154,6 +154,10 @@ def test_bad_labels_are_refused(model, images):
     model.compile("sgd")
     with pytest.raises(InputError, match=r"trains on \(images, labels\)"):
         model.fit(images, verbose=0)
+    with pytest.raises(InputError, match="labels must be integers"):
+        model.fit(images, np.zeros(6), verbose=0)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="labels must lie between 0 and 2"):
+        model.fit(images, np.full(6, 3), verbose=0)
     plain = tfgen.models.Glow((8, 4, 2), levels=1, depth=1, width=4)
     with pytest.raises(InputError, match="this model has no classes"):
         plain.log_prob(images, np.zeros(6, int))

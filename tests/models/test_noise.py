@@ -56,3 +56,12 @@ def test_integers_stay_below_two_to_the_31():
     assert stats.kstest(uniform.ravel(), "uniform").statistic < 0.01
     assert uniform.min() >= 0
     assert uniform.max() < 1
+
+
+def test_a_model_that_draws_both_kinds_gets_numbers_of_both(digits):
+    """Normal noise of half the size is made of as many uniform numbers as there are pixels."""
+    uniform = draw("uniform", digits).reshape(len(digits), 2, -1)
+    normal = draw("normal", digits, (32,))
+    made_of_it = np.sqrt(-2 * np.log(1 - uniform[:, 0])) * np.cos(2 * np.pi * uniform[:, 1])
+    between = np.corrcoef(normal.T, made_of_it.T)[:32, 32:]
+    assert np.sqrt(np.mean(between**2)) < 2 / np.sqrt(len(digits))

@@ -9,6 +9,7 @@ from tensorflow_probability import distributions as tfd
 import tfgen
 from tfgen.errors import InputError
 from tfgen.models import hmc, importance_sampling, latent_statistics, quadrature
+from tfgen.models.noise import ImageNoise
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +84,19 @@ def test_blocks_of_samples_add_up_to_all_of_them(model, digits):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_elbo_is_log_prob_with_one_sample(digits):
+def test_elbo_is_reconstruction_less_divergence_at_the_noise_of_the_image(digits):
     model = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[8], importance_samples=3)
     images = digits.images("test")[:5]
-    np.testing.assert_array_equal(model.elbo(images), model.log_prob(images, 1))
+    observed = model.observe(images)
+    noise = ImageNoise((8, 8, 1)).normal(images, (8, 1, 2)).numpy()[:, :, 0]
+    encoded = np.asarray(model.encoder_outputs(observed), "float64")
+    mean, log_variance = np.split(encoded, 2, axis=-1)
+    latents = mean[:, None] + np.exp(0.5 * log_variance)[:, None] * noise
+    logits = model.decoder(latents.reshape(-1, 2).astype("float32")).numpy().reshape(5, 8, 64)
+    pixels = np.asarray(observed).reshape(5, 1, 64)
+    reconstruction = (pixels * logits - np.logaddexp(0.0, logits)).sum(-1).mean(1)
+    divergence = 0.5 * (mean**2 + np.exp(log_variance) - 1.0 - log_variance).sum(-1)
+    np.testing.assert_allclose(model.elbo(images), reconstruction - divergence, rtol=1e-5)
     assert not np.array_equal(model.elbo(images), model.log_prob(images))
 
 

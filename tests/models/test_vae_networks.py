@@ -126,3 +126,42 @@ def test_nothing_is_nan_at_either_end(latent_dim, likelihood):
     assert model.decode(far.astype("float32")).shape == (2, 4, 4, 1)
     for weight in model.trainable_weights:
         assert np.isfinite(weight.numpy()).all()
+
+
+NETWORKS = {
+    "convolutional": lambda: networks.convolutional((4, 4, 2), 6, width=8),
+    "coupling_dense": lambda: networks.coupling_dense((3,), 6, width=8),
+    "dense": lambda: networks.dense(5, 3, widths=(4,)),
+    "gated_residual": lambda: networks.gated_residual((4, 4, 2), 6, width=8, blocks=2),
+    "image_features": lambda: networks.image_features((4, 4, 1), 3, width=8, dtype="bfloat16"),
+    "residual_decoder": lambda: networks.residual_decoder(3, (7, 8, 1), channels=(4,)),
+    "residual_encoder": lambda: networks.residual_encoder((7, 8, 1), 3, channels=(4,)),
+}
+
+
+def test_every_network_is_among_those_below():
+    assert sorted(NETWORKS) == sorted(networks.__all__)
+
+
+@pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
+def test_networks_are_saved_as_any_keras_model(make, tmp_path):
+    network = make()
+    for weight in network.weights:
+        weight.assign_add(tf.random.stateless_normal(weight.shape, [0, 0]))
+    network.save(tmp_path / "network.keras")
+    loaded = keras.models.load_model(tmp_path / "network.keras")
+    x = np.random.default_rng(0).normal(size=(2, *network.input_shape[1:])).astype("float32")
+    np.testing.assert_array_equal(loaded(x), network(x))
+
+
+def test_a_model_of_own_networks_of_ours_is_a_preset(tmp_path):
+    decoder = networks.residual_decoder(2, (8, 8, 1), channels=(4,), hidden_units=(4,))
+    model = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[4], decoder=decoder)
+    model.save_preset(tmp_path)
+    images = images_of((8, 8, 1))
+    np.testing.assert_array_equal(tfgen.zoo.load(tmp_path).log_prob(images), model.log_prob(images))
+
+
+def test_a_decoder_needs_channels():
+    with pytest.raises(InputError, match="give channels"):
+        tfgen.models.VAE((8, 8, 1), latent_dim=2, decoder="conv", channels=[])

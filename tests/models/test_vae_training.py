@@ -130,7 +130,7 @@ def test_a_prior_on_the_weights_pulls_the_decoder_s_alone(images):
 
 
 def test_importance_samples_may_come_after_some_steps(images):
-    later = compiled(importance_samples=5, importance_after=2)
+    later = compiled(importance_samples=5, importance_after=2.0)
     for step, same_as in ((1, {}), (2, {"importance_samples": 5})):
         other = compiled(**same_as)
         for model in (later, other):
@@ -237,7 +237,10 @@ def test_two_devices_train_as_one_does(images, options):
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
-def test_gradients_of_every_bound_equal_finite_differences():
+@pytest.mark.parametrize(
+    ("estimator", "k", "beta"), [("A", 1, 1.0), ("A", 4, 1.0), ("A", 4, 0.5), ("B", 1, 0.5)]
+)
+def test_gradients_of_every_bound_equal_finite_differences(estimator, k, beta):
     """In float64, of the whole chain from the encoder's outputs to the bound."""
     from tfgen.models import objectives
     from tfgen.models.latent_posterior import GaussianPosterior
@@ -245,7 +248,7 @@ def test_gradients_of_every_bound_equal_finite_differences():
     from tfgen.numerics import bernoulli_log_prob
 
     generator = np.random.default_rng(0)
-    noise = tf.constant(generator.normal(size=(2, 3, 4, 2)))
+    noise = tf.constant(generator.normal(size=(2, 3, k, 2)))
     matrix = tf.constant(generator.normal(size=(2, 6)))
     values = tf.constant((generator.uniform(size=(2, 1, 1, 6)) > 0.5).astype("float64"))
     posterior, prior = GaussianPosterior(2), NormalPrior()
@@ -254,7 +257,10 @@ def test_gradients_of_every_bound_equal_finite_differences():
         latents, log_q, _ = posterior.sample(outputs, noise)
         reconstruction = bernoulli_log_prob(values, tf.tensordot(latents, matrix, 1))
         divergence = log_q - prior.log_prob(latents)
-        return tf.reduce_sum(objectives.weighted_bound(reconstruction, divergence))
+        if estimator == "B":
+            closed = objectives.gaussian_divergences(*posterior.parameters(outputs)[:2])
+            divergence = tf.reduce_sum(closed, axis=-1)[:, None, None]
+        return tf.reduce_sum(objectives.weighted_bound(reconstruction, divergence, beta))
 
     outputs = generator.normal(size=(2, 4))
     variable = tf.Variable(outputs)

@@ -4,6 +4,7 @@ Registering a model, by putting its folder into `zoo`, means that it is tested h
 """
 
 import functools
+import json
 import shutil
 import socket
 from pathlib import Path
@@ -16,6 +17,7 @@ import tfgen
 from tfgen.errors import InputError
 from tfgen.export.signatures import Signatures
 from tfgen.models import preset
+from tfgen.models.baselines import WakeSleep
 from tfgen.training.evaluation import evaluate
 from tfgen.zoo import checking, places
 
@@ -203,6 +205,33 @@ def test_missing_and_broken_files_are_named(copy):
         tfgen.zoo.load(copy)
     with pytest.raises(InputError, match=r"no model 'vae-digit'.*vae-digits"):
         tfgen.zoo.load("vae-digit")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("config", {"new_option": 1}, "unexpected keyword argument 'new_option'"),
+        ("class", "Diffusion", "knows the models Glow, VAE, not 'Diffusion'"),
+    ],
+)
+def test_a_model_of_a_later_version_is_refused_with_that_version(copy, key, value, message):
+    content = json.loads((copy / preset.CONFIG).read_text())
+    content[key] = {**content[key], **value} if isinstance(value, dict) else value
+    content["tfgen_version"] = "9.9.9"
+    (copy / preset.CONFIG).write_text(json.dumps(content))
+    card = json.loads((copy / preset.CARD).read_text())
+    card["files"][preset.CONFIG] = preset.sha256(copy / preset.CONFIG)
+    (copy / preset.CARD).write_text(json.dumps(card))
+    with pytest.raises(InputError, match=message) as error:
+        tfgen.zoo.load(copy)
+    assert "9.9.9" in str(error.value)
+
+
+def test_a_model_that_could_not_be_loaded_is_not_saved(tmp_path):
+    model = WakeSleep((8, 8, 1), latent_dim=2, hidden_units=[4])
+    with pytest.raises(InputError, match="WakeSleep: a directory holds one of Glow, VAE"):
+        model.save_preset(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_an_empty_directory_does_not_hide_a_pretrained_model(tmp_path, monkeypatch):

@@ -23,7 +23,9 @@ class FlowBijector(tfb.Bijector):
 
     (with `context_shape`, both get the context as a second argument) and everything else of TFP's
     interface follows: any batch shape, `forward`, `inverse`, both log-determinants, and a cache
-    that never computes a network twice for one pair (x, z).
+    that never computes a network twice for one pair (x, z). The cache knows tensors, not weights:
+    outside of a graph, after the weights have changed, `forward` and `inverse` of the very same
+    tensor give what they gave before; the methods `*_and_log_det` do not use it.
 
     Keras 3 and TFP do not see each other's variables. Here each weight is a Keras variable in one
     of `layers`, which a `keras.Model` tracks, and the `tf.Variable` inside it is listed where
@@ -147,7 +149,7 @@ class FlowBijector(tfb.Bijector):
 
     def _any_batch(self, function, value, event_shape, context):
         value = self._checked(value, event_shape)
-        rest = self._context(context, value.shape.rank - len(event_shape))
+        rest = self._context(context, value.shape[: value.shape.rank - len(event_shape)])
         if value.shape.rank == len(event_shape) + 1:
             return function(value, *rest)
         batch_shape = tf.shape(value)[: value.shape.rank - len(event_shape)]
@@ -171,16 +173,18 @@ class FlowBijector(tfb.Bijector):
             )
         return value
 
-    def _context(self, context, batch_rank):
+    def _context(self, context, batch_shape):
         if (context is None) != (self.context_shape is None):
             needed = "takes no" if context is not None else "needs a"
             raise InputError(f"{self.name}: it {needed} context")
         if context is None:
             return []
         context = self._checked(context, self.context_shape)
-        if context.shape.rank != batch_rank + len(self.context_shape):
+        found = context.shape[: context.shape.rank - len(self.context_shape)]
+        if not found.is_compatible_with(batch_shape):
             raise InputError(
-                f"{self.name}: the context needs the batch shape of the data, got {context.shape}"
+                f"{self.name}: the context needs the batch shape of the data, {batch_shape}, got "
+                f"{found}"
             )
         return [context]
 

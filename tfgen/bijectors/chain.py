@@ -34,7 +34,8 @@ class Chain:
 
     def inverse(self, x):
         """z and log |det dz/dx|: `[N, *data_shape] -> [N, *latent_shape], [N]`."""
-        if self._memory != "plain":
+        precomputed = any(bijector.is_precomputed for bijector in self.bijectors)
+        if self._memory != "plain" and not precomputed:
             return self._frugal_inverse(x, [values_of(bijector) for bijector in self.bijectors])
         return self._in_turn(zip(self.bijectors, self._traces, strict=True), "inverse", x)
 

@@ -5,6 +5,7 @@ import tensorflow as tf
 from tfgen import networks
 from tfgen.bijectors.base import FlowBijector, image_or_vector_shape, trainable_values
 from tfgen.errors import InputError
+from tfgen.networks.shapes import check_shapes
 from tfgen.numerics import log_sigmoid
 
 NETWORKS = ("convolutional", "gated")
@@ -87,7 +88,7 @@ class AdditiveCoupling(FlowBijector):
             options = {"width": width, "dtype": network_dtype or dtype, "name": f"{name}_network"}
             network = _network_named(network, inputs, outputs[-1], blocks, options, name)
         else:
-            _check_network(network, inputs, outputs, dtype, name)
+            check_shapes(network, f"{name}: the network", inputs, outputs, dtype)
         self._network = network
         super().__init__(
             event_shape,
@@ -247,15 +248,6 @@ def _network_named(kind, inputs, outputs, blocks, options, name):
         return networks.gated_residual(inputs, outputs, blocks=blocks, **options)
     paper = networks.convolutional if len(inputs) > 1 else networks.coupling_dense
     return paper(inputs, outputs, **options)
-
-
-def _check_network(network, inputs, outputs, dtype, name):
-    found = network(tf.zeros([1, *inputs], dtype)).shape[1:]
-    if found != outputs:
-        raise InputError(
-            f"{name}: the network must map [N, {', '.join(map(str, inputs))}] to "
-            f"[N, {', '.join(map(str, outputs))}], it gives [N, {', '.join(map(str, found))}]"
-        )
 
 
 def _scaled_and_shifted(x, outputs, scale):

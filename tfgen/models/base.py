@@ -1,5 +1,6 @@
 """The four verbs, and training by maximum likelihood."""
 
+import contextlib
 import functools
 import math
 import operator
@@ -190,12 +191,17 @@ class GenerativeModel(keras.Model):
             )
         return self.decode(self.encode(images) + amount * direction)
 
+    @contextlib.contextmanager
     def precomputed(self):
         """A scope in which what depends on weights alone is computed only once, for an export.
 
-        Entering it gives the `tf.Variable`s that hold it.
+        Entering it gives the `tf.Variable`s that hold it. Graphs that read them must not be kept
+        when the weights change; the model keeps none of its own.
         """
-        return precomputed(self.bijectors)
+        with precomputed(self.bijectors) as variables:
+            self._forget_graphs()
+            yield variables
+        self._forget_graphs()
 
     def save_preset(self, directory, *, card=None):
         """Write the model to a directory that `tfgen.zoo.load` reads: see `tfgen.models.preset`."""
@@ -315,6 +321,10 @@ class GenerativeModel(keras.Model):
             verb: tf.function(function, input_signature=[spec], autograph=False)
             for verb, function, spec in graphs
         }
+
+    def _forget_graphs(self):
+        for name in [name for name in vars(self) if name.startswith("_compiled")]:
+            vars(self).pop(name)
 
     def _run(self, verb, batch):
         if not tf.executing_eagerly():

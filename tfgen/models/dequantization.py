@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfgen import networks
 from tfgen.bijectors import GlowStep, Squeeze
+from tfgen.numerics import log_sigmoid
 
 UNIFORM_SLOPE = 1.702  # sigmoid(1.702 z) of a normal z is uniform, nearly
 LARGEST = 1.0 - 2.0**-12  # the largest offset of `middle`: one that float32 keeps below 1
@@ -38,7 +39,6 @@ class UniformDequantization:
         return 0.5
 
 
-@keras.saving.register_keras_serializable(package="tfgen")
 class VariationalDequantization(keras.layers.Layer):
     """Offsets drawn from a flow conditioned on the image.
 
@@ -88,9 +88,7 @@ class VariationalDequantization(keras.layers.Layer):
         logits, log_det = self._logits(values, noise)
         log_normal = -0.5 * tf.reduce_sum(noise**2, axis=[1, 2, 3])
         log_normal -= 0.5 * self._size * math.log(2.0 * math.pi)
-        # log du/dlogit = -|logit| - 2 log(1 + exp(-|logit|)), which nothing rounds away.
-        magnitude = tf.abs(logits)
-        log_slope = -magnitude - 2.0 * tf.math.log(1.0 + tf.exp(-magnitude))
+        log_slope = log_sigmoid(logits) + log_sigmoid(-logits)  # which nothing rounds away
         log_det += tf.reduce_sum(log_slope, axis=[1, 2, 3])
         return tf.sigmoid(logits), log_normal - log_det
 

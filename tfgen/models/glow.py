@@ -235,7 +235,9 @@ class Glow(GenerativeModel):
         return super().fit(x, *args, **options)
 
     def log_prob(self, images, y=None):
-        """Log-likelihood in nats, exact: of the images, or of the images given their classes.
+        """Log-likelihood in nats: of the images, or of the images given their classes.
+
+        Exact or a lower bound, as `bound` says.
 
         Shapes: uint8 `[N, H, W, C]`, labels `[N] -> float32 [N]`.
 
@@ -349,7 +351,11 @@ class Glow(GenerativeModel):
             return -log_density, -log_density
         if labels is None:
             raise InputError(f"{self.name}: a class-conditional model trains on (images, labels)")
-        labels = tf.cast(labels, tf.int32)
+        labels = self._checked_labels(labels, images.shape[0])
+        known = f"{self.name}: labels must lie between 0 and {self.num_classes - 1}"
+        inside = tf.reduce_all((labels >= 0) & (labels < self.num_classes))
+        with tf.control_dependencies([tf.debugging.Assert(inside, [known, labels])]):
+            labels = tf.identity(labels)
         nats = -log_density - tf.gather(ratios, labels, batch_dims=1)
         errors = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return nats, nats + CLASSIFICATION_WEIGHT * self.num_dims * errors

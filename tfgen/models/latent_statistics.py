@@ -11,8 +11,9 @@ ACTIVE_VARIANCE = 0.01
 def active_units(model, images):
     """Which latents say something about the images.
 
-    Equation: latent j is active if the variance over the images of mean q(z_j|x), which `encode`
-    gives, exceeds 0.01.
+    Equation: latent j is active if the variance over the images of `encode`'s z_j exceeds 0.01.
+    With a Gaussian posterior and a normal prior that is the mean of q(z_j|x), as in the paper; with
+    flows it is the mean, bent and straightened by them.
 
     Shapes: uint8 `[N, H, W, C] -> bool [D]`.
 

@@ -93,12 +93,13 @@ class ImageNoise:
         largest = max(1, min(4096, (2**31 - 1) // (255 * size)))
         self._weights = _generator().randint(1, largest + 1, size).astype("int32")
 
-    def uniform(self, images, shape, shift=0.0):
+    def uniform(self, images, shape, shift=0.0, seed=0):
         """Uniform in [0, 1): uint8 `[N, H, W, C] -> float32 [N, *shape]`.
 
-        `shift`, `[*shape]`, is added to it modulo 1: other noise, of the same distribution.
+        `shift`, `[*shape]`, is added to it modulo 1: other noise, of the same distribution. With
+        one `seed` all noise of one size is made of the same numbers.
         """
-        generator, size = _generator(), math.prod(shape)
+        generator, size = _generator(seed), math.prod(shape)
         offsets = ((generator.permutation(size) + 0.5) / size).astype("float32")
         odd = 2 * generator.permutation(2**14) + 1
         turns = np.resize(odd, size).astype("int32")
@@ -111,7 +112,9 @@ class ImageNoise:
 
         `shift`, `[2, *shape]`, is that of the two uniform numbers that each is made of.
         """
-        radius, angle = tf.unstack(self.uniform(images, [2, *shape], shift), axis=1)
+        # A model that draws both must not get the numbers of its uniform noise of an image here.
+        seed = int(2 * math.prod(shape) == len(self._weights))
+        radius, angle = tf.unstack(self.uniform(images, [2, *shape], shift, seed), axis=1)
         return tf.sqrt(-2.0 * tf.math.log(1.0 - radius)) * tf.cos(2.0 * math.pi * angle)
 
     def _hash(self, images):
@@ -119,5 +122,5 @@ class ImageNoise:
         return tf.reduce_sum(pixels * self._weights, axis=-1, keepdims=True) % 2**16
 
 
-def _generator():
-    return np.random.RandomState(0)  # NumPy promises that its stream never changes.
+def _generator(seed=0):
+    return np.random.RandomState(seed)  # NumPy promises that its stream never changes.

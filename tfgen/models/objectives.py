@@ -121,7 +121,5 @@ def annealed(beta, steps, step):
     >>> [float(annealed(2.0, 100, step)) for step in (0, 50, 1000)]
     [0.0, 1.0, 2.0]
     """
-    if not steps:
-        return beta
     step = tf.cast(tf.convert_to_tensor(step), tf.float32)
     return beta * tf.minimum(1.0, step / steps)

@@ -24,7 +24,7 @@ def save(model, directory, *, card=None):
         card: further entries of the card, a JSON-able dict.
 
     Raises:
-        InputError: a directory that holds a model already.
+        InputError: a model of another class, a directory that holds a model already.
 
     Example:
 
@@ -35,6 +35,11 @@ def save(model, directory, *, card=None):
     >>> tfgen.zoo.load(directory).latent_dim
     2
     """
+    if type(model).__name__ not in tfgen.models.CLASSES:
+        raise InputError(
+            f"{type(model).__name__}: a directory holds one of {', '.join(tfgen.models.CLASSES)}; "
+            "save the weights of other models with save_weights"
+        )
     directory = Path(directory)
     if (directory / CARD).exists():
         raise InputError(f"{directory} already holds a model: choose another directory")
@@ -83,8 +88,14 @@ def load(directory):
             f"{directory / CONFIG}: tfgen {tfgen.__version__} knows the models "
             f"{', '.join(known)}, not {config['class']!r}, written by {config['tfgen_version']}"
         )
-    model = getattr(tfgen.models, config["class"])(**config["config"])
-    model.load_weights(directory / WEIGHTS)
+    try:
+        model = getattr(tfgen.models, config["class"])(**config["config"])
+        model.load_weights(directory / WEIGHTS)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{directory}: tfgen {tfgen.__version__} cannot make the model that "
+            f"{config['tfgen_version']} wrote: {error}"
+        ) from error
     return model
 
 

@@ -289,7 +289,7 @@ class VAE(GenerativeModel):
         if not after:
             return self._negative_bounds(observed, noise_of_latents, noise)
         return tf.cond(
-            tf.convert_to_tensor(self.optimizer.iterations) < after,
+            tf.cast(self.optimizer.iterations, tf.float32) < after,
             lambda: self._negative_bounds(observed, noise_of_latents[:, :, :1], noise),
             lambda: self._negative_bounds(observed, noise_of_latents, noise),
         )

@@ -3,10 +3,10 @@
 import math
 
 import keras
-import tensorflow as tf
 
 from tfgen.errors import InputError
 from tfgen.models.likelihoods import BINARIZATIONS, LIKELIHOODS, NEIGHBOURS
+from tfgen.networks.shapes import check_shapes
 
 _CHOICES = {
     "likelihood": tuple(LIKELIHOODS),
@@ -76,16 +76,7 @@ def checked_network(network, owner, inputs, outputs):
     """The caller's network, or the one that a configuration describes."""
     if isinstance(network, dict):
         network = keras.saving.deserialize_keras_object(network)
-    needed = (
-        f"{owner} must map [N, {', '.join(map(str, inputs))}] to "
-        f"[N, {', '.join(map(str, outputs))}]"
-    )
-    try:
-        found = network(tf.zeros([1, *inputs])).shape[1:]
-    except (ValueError, tf.errors.InvalidArgumentError) as error:
-        raise InputError(f"{needed}, it refuses such inputs") from error
-    if found != outputs:
-        raise InputError(f"{needed}, it gives [N, {', '.join(map(str, found))}]")
+    check_shapes(network, owner, inputs, outputs)
     return network
 
 

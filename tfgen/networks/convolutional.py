@@ -49,6 +49,7 @@ def convolutional(input_shape, output_channels, *, width=512, dtype="float32", n
     )
 
 
+@keras.saving.register_keras_serializable(package="tfgen")
 class PointwiseConvolution(keras.layers.Conv2D):
     """A 1x1 convolution computed as one matrix product over all pixels.
 
@@ -58,11 +59,17 @@ class PointwiseConvolution(keras.layers.Conv2D):
 
     Args:
         filters: channels of the result.
-        options: of `keras.layers.Conv2D`.
+        options: of `keras.layers.Conv2D`, but for those of the kernel's size, steps and groups;
+            there is always a bias.
     """
 
     def __init__(self, filters, **options):
         super().__init__(filters, 1, **options)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["kernel_size"]
+        return config
 
     def call(self, images):
         channels = images.shape[-1]

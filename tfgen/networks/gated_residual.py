@@ -85,6 +85,9 @@ class GatedSum(keras.layers.Layer):
     [[1.0, 1.0]]
     """
 
+    def get_config(self):
+        return super().get_config()  # Keras' own does not know a precision
+
     def call(self, inputs):
         h, inner = inputs
         values, gates = keras.ops.split(inner, 2, axis=-1)

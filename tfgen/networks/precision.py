@@ -12,5 +12,6 @@ def policy(dtype):
     >>> policy("bfloat16").compute_dtype, policy("bfloat16").variable_dtype
     ('bfloat16', 'float32')
     """
+    dtype = keras.backend.standardize_dtype(dtype)
     half = dtype in ("bfloat16", "float16")
     return keras.DTypePolicy(f"mixed_{dtype}" if half else dtype)

@@ -39,7 +39,7 @@ def residual_encoder(
         name: of the network.
 
     Raises:
-        InputError: images too small for so many resolutions.
+        InputError: no channels, or images too small for so many resolutions.
 
     Source: Kingma et al., Improving variational inference with inverse autoregressive flow, 2016
     (1606.04934), section 6.1: residual networks of strided convolutions; He et al., Identity
@@ -98,7 +98,7 @@ def residual_decoder(
         name: of the network.
 
     Raises:
-        InputError: images too small for so many resolutions.
+        InputError: as `residual_encoder`.
 
     Source: as `residual_encoder`; Shi et al., Real-time single image and video super-resolution
     using an efficient sub-pixel convolutional neural network, 2016 (1609.05158), section 3.2.
@@ -180,6 +180,9 @@ class DepthToSpace(keras.layers.Layer):
     TensorShape([1, 6, 10, 2])
     """
 
+    def get_config(self):
+        return super().get_config()  # Keras' own does not know a precision
+
     def call(self, x):
         return tf.nn.depth_to_space(x, 2)
 
@@ -189,6 +192,8 @@ class DepthToSpace(keras.layers.Layer):
 
 
 def _check_sides(image_shape, channels, name):
+    if not channels:
+        raise InputError(f"{name}: give channels for one halving of the sides at least, got []")
     if min(image_shape[:2]) < 2 ** len(channels):
         raise InputError(
             f"{name}: {len(channels)} halvings of {image_shape[0]}x{image_shape[1]} pixels leave "
