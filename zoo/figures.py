@@ -1,10 +1,8 @@
 """Figures of a card beyond the likelihood of one draw, each measured again by its protocol."""
 
-import numpy as np
-
 import tfgen
 from tfgen.errors import InputError
-from tfgen.training.evaluation import name_with_options
+from tfgen.training.evaluation import figure, name_with_options
 from tfgen.zoo import attributes, scoring
 
 IMPORTANCE_SAMPLES, DRAWS, TEST_SHAPES = 5000, 16, 4000
@@ -43,13 +41,19 @@ def measure(name, model, data, samples=None):
         samples: of the importance-weighted bound; by default as above.
 
     Raises:
-        InputError: an unknown figure.
+        InputError: an unknown figure, or one that the model or the data do not have.
     """
+    known = [TIGHTER, *(other for other in names(model, data) if other != TIGHTER)]
+    if name not in known:
+        raise InputError(
+            f"no figure {name!r} of this model on {data.name}; there are bits_per_dim, nats, "
+            f"{', '.join(known)}"
+        )
     protocol = {"data": name_with_options(data), "split": "test", **model.protocol}
     if name == TIGHTER:
         draws = samples or (DRAWS if hasattr(model, "log_prob_at") else IMPORTANCE_SAMPLES)
         nats, words = scoring.score(model, data.images("test"), draws)
-        return _figure(-nats, "nats/image", {**protocol, "bound": words, "samples": draws})
+        return figure(-nats, "nats/image", {**protocol, "bound": words, "samples": draws})
     if name == CLASSES:
         from tfgen.zoo import class_samples
 
@@ -59,11 +63,9 @@ def measure(name, model, data, samples=None):
             f"of their class by a convolutional classifier that is right on {accuracy:.2%} of the "
             "test split"
         )
-        return _figure(right, "share", {**protocol, "bound": words})
+        return figure(right, "share", {**protocol, "bound": words})
     alone = name.startswith(_MOVED_ALONE)
     attribute = name.removeprefix(_MOVED_ALONE if alone else _MOVED)
-    if not name.startswith(_MOVED) or attribute not in attributes.ATTRIBUTES:
-        raise InputError(f"no figure {name!r}; there are {', '.join(names(model, data))}")
     data = _with_enough_shapes(data)
     protocol["data"] = name_with_options(data)
     right, amount = attributes.moved(model, data, attribute, alone=alone)
@@ -72,7 +74,7 @@ def measure(name, model, data, samples=None):
         "times the direction between the mean latents of images with and without the attribute; "
         "both chosen on training images"
     )
-    return _figure(right, "share", {**protocol, "bound": words})
+    return figure(right, "share", {**protocol, "bound": words})
 
 
 def _with_enough_shapes(data):
@@ -82,13 +84,3 @@ def _with_enough_shapes(data):
     if most == options["num_test_images"]:
         return data
     return tfgen.data.load(data.name, options={**options, "num_test_images": most})
-
-
-def _figure(values, unit, protocol):
-    values = np.asarray(values, "float64")
-    return {
-        "value": round(float(values.mean()), 5),
-        "standard_error": round(float(values.std() / np.sqrt(len(values))), 5),
-        "unit": unit,
-        "protocol": {**protocol, "images": len(values)},
-    }

@@ -170,7 +170,12 @@ def test_evaluate_measures_every_figure_of_a_card_by_its_protocol(tmp_path, caps
 
 
 BAD = {
-    "no figure": (["evaluate", "vae-digits", "--figure", "beauty"], "no figure 'beauty'; there"),
+    "no figure": (["evaluate", "vae-digits", "--figure", "beauty"], "no figure 'beauty' of this"),
+    "no such data": (["evaluate", "vae-digits", "--figure", "moves_hue"], "no figure 'moves_hue'"),
+    "no such model": (
+        ["evaluate", "vae-digits", "--figure", "samples_as_asked"],
+        "no figure 'samples_as_asked' of this model on digits",
+    ),
     "no such split": (
         ["evaluate", "vae-digits", "--figure", "beauty", "--split", "train"],
         "beauty is a figure of the test split of digits",

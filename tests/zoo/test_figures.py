@@ -102,14 +102,43 @@ def test_a_direction_is_added_as_often_as_training_images_need(shapes):
     assert right.mean() > 0.9
 
 
-def test_unknown_attributes_and_figures_are_named(shapes):
+def test_unknown_attributes_are_named(shapes):
     with pytest.raises(InputError, match="attribute must be one of hue, size, x, y, got 'colour'"):
         attributes.moved(Factors(shapes), shapes, "colour")
-    model = tfgen.models.Glow((8, 8, 1), levels=1, depth=1, width=4, num_classes=10)
-    digits = tfgen.data.load("digits")
-    for name in ("moves_colour", "accuracy"):
-        with pytest.raises(InputError, match=rf"no figure '{name}'; there are samples_as_asked"):
-            figures.measure(name, model, digits)
+
+
+GLOW = {"levels": 1, "depth": 1, "width": 4}
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "unknown", "known"),
+    [
+        (lambda: tfgen.zoo.load("vae-digits"), "digits", "moves_hue", ""),
+        (lambda: tfgen.zoo.load("vae-digits"), "digits", "samples_as_asked", ""),
+        (lambda: tfgen.zoo.load("glow-digits"), "digits", "moves_only_x", ""),
+        (
+            lambda: tfgen.models.Glow((8, 8, 1), num_classes=10, **GLOW),
+            "digits",
+            "accuracy",
+            ", samples_as_asked",
+        ),
+        (
+            lambda: tfgen.models.Glow((32, 32, 3), **GLOW),
+            "shapes",
+            "moves_colour",
+            ", moves_hue, moves_size, moves_x, moves_y, moves_only_hue, .*, moves_only_y",
+        ),
+    ],
+)
+def test_figures_that_the_model_or_the_data_do_not_have_are_refused(model, data, unknown, known):
+    options = {"num_images": 8, "num_test_images": 8} if data == "shapes" else None
+    data = tfgen.data.load(data, options=options)
+    message = (
+        f"no figure '{unknown}' of this model on {data.name}; "
+        f"there are bits_per_dim, nats, nats_importance_weighted{known}$"
+    )
+    with pytest.raises(InputError, match=message):
+        figures.measure(unknown, model(), data)
 
 
 class Retrieval:

@@ -32,21 +32,27 @@ def evaluate(model, data, split):
     (64, 360)
     """
     images = data.images(split)
-    protocol = {
-        "data": name_with_options(data),
-        "split": split,
-        "images": len(images),
-        **model.protocol,
-    }
+    protocol = {"data": name_with_options(data), "split": split, **model.protocol}
     nats = -np.asarray(model.log_prob(images), "float64")
-    bits = np.asarray(nats / (model.num_dims * np.log(2.0)))
+    bits = nats / (model.num_dims * np.log(2.0))
+    return {
+        "bits_per_dim": figure(bits, "bits/dim", protocol),
+        "nats": figure(nats, "nats/image", protocol),
+    }
 
-    def figure(values, unit):
-        return {
-            "value": round(float(values.mean()), 5),
-            "standard_error": round(float(values.std() / np.sqrt(len(values))), 5),
-            "unit": unit,
-            "protocol": protocol,
-        }
 
-    return {"bits_per_dim": figure(bits, "bits/dim"), "nats": figure(nats, "nats/image")}
+def figure(values, unit, protocol):
+    """An entry of a card's metrics: a mean over images with its standard error.
+
+    Args:
+        values: of each image.
+        unit: of them.
+        protocol: how they were counted, a dict; the number of images is added.
+    """
+    values = np.asarray(values, "float64")
+    return {
+        "value": round(float(values.mean()), 5),
+        "standard_error": round(float(values.std() / np.sqrt(len(values))), 5),
+        "unit": unit,
+        "protocol": {**protocol, "images": len(values)},
+    }
