@@ -93,7 +93,7 @@ def check(model, directory, card, images=None):
     if len(images) != expected["images"]:
         raise InputError(f"check: {expected['images']} images are needed, got {len(images)}")
     bits = float(np.mean(model.bits_per_dim(images)))
-    if abs(bits / expected["bits_per_dim"] - 1) > expected["relative_tolerance"]:
+    if not abs(bits / expected["bits_per_dim"] - 1) <= expected["relative_tolerance"]:  # Or NaN.
         raise InputError(
             f"{card['name']}: {bits:.6f} bits/dim of {len(images)} test images, its card says "
             f"{expected['bits_per_dim']:.6f}"

@@ -125,7 +125,7 @@ def test_an_export_decodes_and_encodes_as_it_does(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["glow-digits"])
-def test_a_model_that_is_not_what_its_card_says_is_found_out(name, tmp_path):
+def test_a_model_that_is_not_what_its_card_says_is_found_out(name, monkeypatch):
     card, directory = tfgen.zoo.card(name), tfgen.zoo.directory(name)
     model = tfgen.zoo.load(name)
     images = images_of_the_check(name)
@@ -137,6 +137,10 @@ def test_a_model_that_is_not_what_its_card_says_is_found_out(name, tmp_path):
         checking.check(model, directory, worse, images)
     with pytest.raises(InputError, match="256 images are needed, got 5"):
         checking.check(model, directory, card, images[:5])
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "bits_per_dim", lambda images: np.full(len(images), np.nan))
+        with pytest.raises(InputError, match="nan bits/dim of 256 test images, its card says"):
+            checking.check(model, directory, card, images)
     for weight in model.trainable_weights:
         weight.assign(1.05 * weight)
     with pytest.raises(InputError, match=r"its samples differ from golden.png by"):
