@@ -44,6 +44,29 @@ def test_settings_replace_values_by_full_key_or_by_any_ending():
     assert chosen.data.options == {"anything": 1}
 
 
+@pytest.mark.parametrize(
+    ("settings", "values", "options"),
+    [
+        ([], {"data.source": "digits"}, {}),
+        (["data.source=digits"], None, {}),
+        (["source=digits"], None, {}),
+        ([], {"data.source": "shapes"}, {"num_images": 30000}),
+        (["data.options={}"], None, {}),
+        (["data.options={size: 8}"], None, {"size": 8}),
+        (["options={size: 8}"], None, {"size": 8}),
+        (["data.options.size=8"], {"data.source": "digits"}, {"size": 8}),
+        (["data.options.size=8", "data.source=digits"], None, {"size": 8}),
+        (["data.options.size=8"], {"data.source": "shapes"}, {"num_images": 30000, "size": 8}),
+    ],
+)
+def test_options_of_the_data_go_with_their_source(settings, values, options):
+    chosen = recipe.load("glow-shapes", settings, values)
+    assert chosen.data.options == options
+    assert chosen.data.validation == 0
+    if not settings:
+        assert chosen.data.source == values["data.source"]
+
+
 def test_a_new_length_stands_instead_of_the_old_one():
     for key, value in (("steps", 7), ("hours", 1.5), ("epochs", 3)):
         chosen = recipe.load("vae-digits", ["hours=2", f"{key}={value}"]).training
@@ -82,6 +105,9 @@ def test_a_recipe_can_be_a_file_and_survives_the_card(tmp_path):
         (["augmentation.shfit=1"], "no such key; nearest: augmentation.shift"),
         (["weights=all"], "training.weights: input should be 'last' or 'best'"),
         (["hours=0"], "training.hours: .*greater than 0"),
+        (["hours=.inf"], "training.hours: .*less than or equal to 1000000.*, got inf"),
+        (["hours=.nan"], "training.hours: .*, got nan"),
+        (["data.options=null"], "data.options: input should be a valid dict"),
         (["epochs=null"], "training: one of epochs, steps, hours is needed, there is none"),
         (["class=Glow"], "could be model.class or optimizer.class; say which"),
         (["epochs"], "--set epochs: expected key=value"),

@@ -17,6 +17,7 @@ import tfgen
 from tfgen.errors import InputError
 
 LENGTHS = ("epochs", "steps", "hours")
+SOURCE, OPTIONS = ("data.source", "source"), "data.options"
 
 
 class _Section(pydantic.BaseModel):
@@ -77,7 +78,7 @@ class Training(_Section):
 
     epochs: int | None = pydantic.Field(None, ge=1)
     steps: int | None = pydantic.Field(None, ge=1)
-    hours: float | None = pydantic.Field(None, gt=0)
+    hours: float | None = pydantic.Field(None, gt=0, le=1e6)
     batch_size: int = pydantic.Field(64, ge=1)
     seed: int = pydantic.Field(0, ge=0, lt=2**31)
     weights: Literal["last", "best"] = "last"
@@ -154,7 +155,8 @@ def load(name_or_file, settings=(), values=None):
     Args:
         name_or_file: one of `names()`, or the path of a `.yaml` file.
         settings: strings "key=value"; the key is dotted, such as "optimizer.learning_rate", or any
-            ending of it that names one key only; the value is YAML.
+            ending of it that names one key only; the value is YAML. Another `data.source` comes
+            without the options of the old one.
         values: a dict from such keys to values.
 
     Raises:
@@ -165,10 +167,11 @@ def load(name_or_file, settings=(), values=None):
     content["name"] = Path(name_or_file).stem
     source = str(name_or_file)
     recipe = _validate(content, source)
-    for setting in settings:
-        recipe = with_value(recipe, *_parse(setting), f"--set {setting}")
-    for key, value in (values or {}).items():
-        recipe = with_value(recipe, key, value, key)
+    changes = [(*_parse(setting), f"--set {setting}") for setting in settings]
+    changes += [(key, value, key) for key, value in (values or {}).items()]
+    changes.sort(key=lambda change: change[0] not in SOURCE)  # Its options are given after it.
+    for change in changes:
+        recipe = with_value(recipe, *change)
     return recipe
 
 
@@ -289,6 +292,8 @@ def with_value(recipe, key, value, source):
         target = target[section]
     if sections == ["training"] and last in LENGTHS:
         target.update(dict.fromkeys(LENGTHS))  # The new length stands instead of the old one.
+    if key in SOURCE and value != target[last]:
+        target["options"] = {}
     target[last] = value
     return _validate(content, source)
 
@@ -296,8 +301,9 @@ def with_value(recipe, key, value, source):
 def _resolve(key, recipe):
     """The full dotted key that `key` stands for."""
     written = [k for k in _leaves(recipe.to_dict()) if k != "name"]
+    written += [OPTIONS] if OPTIONS not in written else []
     found = _ending_in(key, written)
-    if not found and key.startswith("data.options.") and key.count(".") == 2:
+    if not found and key.startswith(f"{OPTIONS}.") and key.count(".") == 2:
         found = [key]
     if not found:  # An argument that the recipe leaves at its default: ask the classes.
         everything = written + [
