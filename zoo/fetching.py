@@ -6,11 +6,11 @@ import json
 import os
 import re
 import shutil
-from pathlib import Path
 
 import filelock
 import requests
 
+from tfgen.data.places import expanded
 from tfgen.errors import InputError
 from tfgen.models.preset import CARD, CONFIG, WEIGHTS, sha256
 from tfgen.zoo import places
@@ -130,7 +130,7 @@ def _bring(remote, file, digest, path, progress):
 
 class _Folder:
     def __init__(self, path):
-        self._path = Path(path).expanduser()
+        self._path = expanded(path)
         if not self._path.is_dir():
             raise InputError(f"fetch: {path} is no folder and no http or https address")
 

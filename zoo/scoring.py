@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfgen.data.places import expanded
 from tfgen.errors import InputError
 
 IMAGES_AT_A_TIME = 256
@@ -90,7 +91,7 @@ def score_folder(model, folder, draws=1):
     from tfgen.data import folder_files, pillow_images
 
     _check_draws(draws)
-    root = Path(folder).expanduser()
+    root = expanded(folder)
     if not root.is_dir():
         raise InputError(f"{folder} is no folder; give one with the images to score")
     files, unreadable = folder_files.scan(root)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,8 @@ def test_describe_suggests_near_names():
         ("mnistt", "did you mean mnist"),
         ("tf_flower", "tf_flowers"),
         ("./no/such/folder", "does not exist"),
+        ("~nobody-here/x", "~nobody-here/x: there is no home directory of that name"),
+        (Path("~nobody-here"), "~nobody-here: there is no home directory of that name"),
         ("what is this", "no name of a data set"),
         ("", "the data source is ''"),
         (None, "the data source is None"),

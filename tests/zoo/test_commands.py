@@ -204,3 +204,5 @@ def test_bad_input_is_one_line(case, tmp_path, capfd, monkeypatch):
     assert error.startswith(f"tfgen {words[0]}: error: ")
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+    "no home": (["score", "vae-digits", "~nobody-here/x"], "~nobody-here/x: there is no home"),
+    "no home of a source": (["fetch", "~nobody-here/x"], "~nobody-here/x: there is no home"),

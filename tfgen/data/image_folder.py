@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 
 from tfgen.data import folder_files, pillow_images
 from tfgen.data.builder import ImageBuilder
+from tfgen.data.places import expanded
 from tfgen.data.prepared import prepared
 from tfgen.errors import InputError
 
@@ -87,7 +88,7 @@ def prepare(root: Path, image_shape=None):
         InputError: no such folder, no readable image in it (or in one of its splits), or images
             of several shapes and no `image_shape`.
     """
-    root = root.expanduser().absolute()
+    root = expanded(root).absolute()
     if not root.is_dir():
         what = "is a file, not a folder of images" if root.exists() else "does not exist"
         raise InputError(f"{root} {what}; give the path of a folder of images")

@@ -6,6 +6,7 @@ from pathlib import Path
 from tfgen.data import catalog
 from tfgen.data.dataset import Dataset
 from tfgen.data.opening import open_prepared
+from tfgen.data.places import expanded
 from tfgen.errors import InputError
 
 
@@ -41,7 +42,7 @@ def load(source, *, data_dir=None, image_shape=None, options=None) -> Dataset:
 
         _check_options("a folder of images", options, {})
         builder = image_folder.prepare(Path(source), image_shape)
-        name = Path(source).expanduser().resolve().name
+        name = expanded(source).resolve().name
         return open_prepared(builder, name=name, options={"image_shape": image_shape})
     from tfgen.data import tfds_names
 
@@ -87,7 +88,7 @@ def _is_folder(source) -> bool:
             f"the data source is {source!r}; give one of {', '.join(catalog.names())}, the path "
             "of a folder of images, or a name of TensorFlow Datasets"
         )
-    if Path(source).expanduser().is_dir():
+    if expanded(source).is_dir():
         return True
     if "/" not in source and "\\" not in source:
         return False

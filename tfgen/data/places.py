@@ -13,8 +13,8 @@ def home() -> Path:
         InputError: neither the variable nor a home directory is there.
     """
     try:
-        return Path(os.environ.get("TFGEN_HOME") or "~/.cache/tfgen").expanduser().absolute()
-    except RuntimeError:
+        return expanded(os.environ.get("TFGEN_HOME") or "~/.cache/tfgen").absolute()
+    except InputError:
         raise InputError(
             "there is no home directory to keep prepared data in: set the environment variable "
             "TFGEN_HOME to a folder that can be written to"
@@ -28,7 +28,19 @@ def data_dirs(data_dir=None) -> list[Path]:
         data_dir: the only folder to look in; None: `TFGEN_DATA` if set, then `<TFGEN_HOME>/data`.
     """
     if data_dir is not None:
-        return [Path(data_dir).expanduser().absolute()]
+        return [expanded(data_dir).absolute()]
     named = os.environ.get("TFGEN_DATA")
-    given = [Path(named).expanduser().absolute()] if named else []
+    given = [expanded(named).absolute()] if named else []
     return [*given, home() / "data"]
+
+
+def expanded(path) -> Path:
+    """The path with a home directory in place of `~` or `~user`.
+
+    Raises:
+        InputError: nobody has that home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{path}: there is no home directory of that name") from None
