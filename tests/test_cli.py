@@ -124,6 +124,12 @@ def folder_with_a_test_split_only(tmp_path):
     return str(tmp_path / "split")
 
 
+def folder_with_one_image(tmp_path):
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(np.zeros((8, 8), "uint8")).save(tmp_path / "photos" / "0.png")
+    return str(tmp_path / "photos")
+
+
 def finished_run(tmp_path):
     return str(shutil.copytree(tfgen.zoo.directory("vae-digits"), tmp_path / "finished"))
 
@@ -186,6 +192,20 @@ BAD_TRAININGS = {
     "nothing to resume": (lambda p: ["--resume"], "there is no run to go on with"),
     "resumed with a recipe": (lambda p: ["vae-digits", "--resume"], "leave RECIPE"),
     "misspelt decay": (lambda p: ["vae-digits", "--set", "decay=cosin"], "schedule.decay"),
+    "best of nothing": (
+        lambda p: ["vae-digits", "--set", "weights=best", "data.validation=0"],
+        "training.weights=best needs validation images, and digits has none",
+    ),
+    "one image": (
+        lambda p: ["vae-digits", "--data", folder_with_one_image(p), "--set", "data.validation=0"],
+        "photos has no split 'test', on which the model is evaluated, only train",
+    ),
+    "endless": (lambda p: ["vae-digits", "--set", "hours=.inf"], "training.hours: input should be"),
+    "unknown home": (lambda p: ["vae-digits", "--data", "~nobody-here/x"], "~nobody-here/x"),
+    "unknown home of data": (
+        lambda p: ["vae-digits", "--data", "mnist", "--data-dir", "~nobody-here/x"],
+        "~nobody-here/x: there is no home directory of that name",
+    ),
     "misspelt schedule": (
         lambda p: ["vae-digits", "--set", "warmup_step=3"],
         "nearest: schedule.warmup_steps",

@@ -321,7 +321,18 @@ def _data(chosen, data_dir):
         image_shape=chosen.data.image_shape,
         options=chosen.data.options,
     )
-    return data.holding_out(chosen.data.validation) if chosen.data.validation else data
+    data = data.holding_out(chosen.data.validation) if chosen.data.validation else data
+    if "test" not in data.splits:
+        raise InputError(
+            f"{data.name} has no split 'test', on which the model is evaluated, only "
+            f"{', '.join(data.splits)}; give data that have one: any folder of at least two images"
+        )
+    if chosen.training.weights == "best" and "validation" not in data.splits:
+        raise InputError(
+            f"training.weights=best needs validation images, and {data.name} has none: hold some "
+            "out with data.validation=0.1, or choose training.weights=last"
+        )
+    return data
 
 
 def _mib(size):
