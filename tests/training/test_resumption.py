@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,8 +17,9 @@ from tfgen.data.augmentation import Augmentation
 from tfgen.errors import InputError
 from tfgen.training import checkpoint, diagnosis, recipe, replicated, run, run_directory
 from tfgen.training.loop import Loop
+from tfgen.training.progress import ProgressBar
 from tfgen.training.signals import StoppedError
-from tfgen.training.tensorboard import read_history
+from tfgen.training.tensorboard import TensorBoard, read_history
 
 SETTINGS = {
     "glow-digits": [
@@ -200,8 +202,41 @@ def test_workers_that_share_no_directory_are_told_so(tmp_path, monkeypatch):
 
     monkeypatch.setattr(replicated.Replicated, "mean", mean)
     poisoned_loss(monkeypatch, 6)
+    ended = told_of_the_end(monkeypatch)
     with pytest.raises(InputError, match=r"diverged at step 7; .* do not all see the checkpoints"):
         run.run(short("vae-digits", "every_steps=5"), tmp_path / "run")
+    assert ended == [ProgressBar, TensorBoard]
+
+
+def test_a_device_that_does_not_compute_the_same_twice_is_told_so(tmp_path, monkeypatch):
+    train, taken = replicated.Replicated.train, [0]
+
+    def once_bad(self, *arguments, **options):
+        found = train(self, *arguments, **options)
+        before = taken[0]
+        taken[0] += len(found.steps)
+        if before < 7 <= taken[0]:
+            found.steps[-1] = replicated.Sums(math.nan, found.steps[-1].images)
+        return found
+
+    monkeypatch.setattr(replicated.Replicated, "train", once_bad)
+    ended = told_of_the_end(monkeypatch)
+    with pytest.raises(InputError, match="the device does not compute the same twice"):
+        run.run(short("vae-digits", "every_steps=5"), tmp_path / "run")
+    assert ended == [ProgressBar, TensorBoard]
+
+
+def told_of_the_end(monkeypatch):
+    """A list that grows by the class of each watcher that is told that the training is over."""
+    ended = []
+    for watcher in (ProgressBar, TensorBoard):
+
+        def note(self, loop, end=watcher.ended):
+            ended.append(type(self))
+            end(self, loop)
+
+        monkeypatch.setattr(watcher, "ended", note)
+    return ended
 
 
 def poisoned_loss(monkeypatch, step):

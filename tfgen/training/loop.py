@@ -332,31 +332,36 @@ class Loop:
             InputError: always.
         """
         watchers, self._watchers = self._watchers, []
-        self._go_back(step)
-        batches = self._replicated.batches(self.stream, self.step)
-        while self.step < step:
-            good = state.arrays_of(self.model), self._facts()
-            self._advance(batches, 1)
-            if self._diverges or not state.is_finite(self.model):
-                break
-        else:
-            raise InputError(
-                f"the training diverged at step {step}, and not when the steps since the last "
-                "checkpoint were taken again: the device does not compute the same twice; "
-                "--resume goes on from that checkpoint"
-            )
-        self._watchers = watchers
-        self._restore(State(*good))
+        try:
+            good = self._last_good(step)
+        finally:
+            self._watchers = watchers
+        self._restore(good)
         self._write()
         images, labels = self._whole_batch(self.step)
         cause = diagnosis.culprit(self.model, images, labels) or "one device only"
-        state.assign(self.model, good[0])
+        state.assign(self.model, good.arrays)
         raise InputError(
             f"the training diverged at step {self.step + 1} (epoch {int(self.epoch) + 1}): the "
             f"first number that is not finite is in {cause}; the batch has SHA-256 "
             f"{diagnosis.batch_hash(images)}; the state after step {self.step} is kept in "
             f"{self._checkpoints.folder}; a smaller optimizer.learning_rate or "
             "optimizer.global_clipnorm may help"
+        )
+
+    def _last_good(self, diverged):
+        """The state before the first step with a bad number, found by taking the steps again."""
+        self._go_back(diverged)
+        batches = self._replicated.batches(self.stream, self.step)
+        while self.step < diverged:
+            good = State(state.arrays_of(self.model), self._facts())
+            self._advance(batches, 1)
+            if self._diverges or not state.is_finite(self.model):
+                return good
+        raise InputError(
+            f"the training diverged at step {diverged}, and not when the steps since the last "
+            "checkpoint were taken again: the device does not compute the same twice; "
+            "--resume goes on from that checkpoint"
         )
 
     def _go_back(self, diverged):
