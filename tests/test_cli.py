@@ -186,12 +186,6 @@ BAD_TRAININGS = {
         lambda p: ["vae-digits", "--data", folder_with_a_test_split_only(p)],
         "none named train",
     ),
-    "no such gpu": (lambda p: ["vae-digits", "--devices", "gpu:64"], "TensorFlow sees"),
-    "no such strategy": (lambda p: ["vae-digits", "--strategy", "both"], "auto, single, mirrored"),
-    "no workers": (lambda p: ["vae-digits", "--strategy", "multi_worker"], "TF_CONFIG must list"),
-    "nothing to resume": (lambda p: ["--resume"], "there is no run to go on with"),
-    "resumed with a recipe": (lambda p: ["vae-digits", "--resume"], "leave RECIPE"),
-    "misspelt decay": (lambda p: ["vae-digits", "--set", "decay=cosin"], "schedule.decay"),
     "best of nothing": (
         lambda p: ["vae-digits", "--set", "weights=best", "data.validation=0"],
         "training.weights=best needs validation images, and digits has none",
@@ -206,6 +200,12 @@ BAD_TRAININGS = {
         lambda p: ["vae-digits", "--data", "mnist", "--data-dir", "~nobody-here/x"],
         "~nobody-here/x: there is no home directory of that name",
     ),
+    "no such gpu": (lambda p: ["vae-digits", "--devices", "gpu:64"], "TensorFlow sees"),
+    "no such strategy": (lambda p: ["vae-digits", "--strategy", "both"], "auto, single, mirrored"),
+    "no workers": (lambda p: ["vae-digits", "--strategy", "multi_worker"], "TF_CONFIG must list"),
+    "nothing to resume": (lambda p: ["--resume"], "there is no run to go on with"),
+    "resumed with a recipe": (lambda p: ["vae-digits", "--resume"], "leave RECIPE"),
+    "misspelt decay": (lambda p: ["vae-digits", "--set", "decay=cosin"], "schedule.decay"),
     "misspelt schedule": (
         lambda p: ["vae-digits", "--set", "warmup_step=3"],
         "nearest: schedule.warmup_steps",
@@ -244,15 +244,20 @@ def test_evaluate_takes_the_images_that_the_card_names(tmp_path, capsys):
     assert f"{metric['value']:.3f}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["2024", "my #1 photos", "a: b", "null"])
-def test_folders_may_have_any_name(name, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["2024", "my #1 photos", "a: b", "null", "[red] :boom:"])
+def test_folders_may_have_any_name(name, tmp_path, monkeypatch, capsys):
     folder = tmp_path / name
     folder.mkdir()
     for i in range(20):
         Image.fromarray(np.full((8, 8), 10 * i, "uint8")).save(folder / f"{i}.png")
     monkeypatch.chdir(tmp_path)
-    assert cli.train(["vae-digits", "--data", name, "--out", "out", *SMALL]) == 0
-    assert tfgen.zoo.card("out")["recipe"]["data"]["source"] == name
+    out = f"out/{name}"
+    assert cli.train(["vae-digits", "--data", name, "--out", out, *SMALL]) == 0
+    assert tfgen.zoo.card(out)["recipe"]["data"]["source"] == name
+    first, *_, last = said = capsys.readouterr().out.splitlines()
+    assert f" images (8, 8, 1) of {name}, 1 device" in first
+    assert name in [line.strip() for line in said]  # the title of the table
+    assert last == f"Saved in {out}"
 
 
 def test_sigterm_saves_and_resume_goes_on(tmp_path):

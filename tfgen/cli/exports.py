@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tfgen.cli.common import model_argument, quiet_start
 from tfgen.errors import InputError
@@ -96,13 +97,13 @@ def _print_measured(card):
     console = Console()
     console.print(table)
     for name, entry in card["left_out"].items():
-        console.print(f"{name} is left out: {entry['reason']}", highlight=False)
+        console.print(Text(f"{name} is left out: {entry['reason']}"))
     images = card["images"]
-    console.print(
+    words = (
         f"{card['bytes']:,} bytes of {card['precision']}; errors over {images['count']} images "
-        f"({images['from']}), milliseconds for one image on this machine",
-        highlight=False,
+        f"({images['from']}), milliseconds for one image on this machine"
     )
+    console.print(Text(words))
 
 
 def deploy_arguments(parser):

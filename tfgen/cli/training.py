@@ -4,6 +4,7 @@ import shlex
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tfgen.cli.common import quiet_start
 from tfgen.errors import InputError
@@ -121,7 +122,7 @@ def _report(console, directory):
     from tfgen.training import report
 
     console.print(report.table(zoo.card(directory)))
-    console.print(f"Saved in {directory}", soft_wrap=True, highlight=False)
+    console.print(Text(f"Saved in {directory}"), soft_wrap=True)
 
 
 def _command(options):

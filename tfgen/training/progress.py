@@ -5,6 +5,7 @@ import time
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 
 from tfgen.training.loop import Watcher
 
@@ -85,7 +86,7 @@ class ProgressBar(Watcher):
         self._say(f"epoch {loop.epoch:.4g}/{epochs:.4g}: {self._figures(loop, bits)}")
 
     def _say(self, text):
-        self._console.print(text, soft_wrap=True, highlight=False)
+        self._console.print(Text(text), soft_wrap=True)
 
     def _figures(self, loop, bits):
         text = f"{bits:.3f} bits/dim"

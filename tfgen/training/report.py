@@ -1,6 +1,7 @@
 """What is told of a finished run: its README and the table in the terminal."""
 
 from rich.table import Table
+from rich.text import Text
 
 EXPLAINED = {
     "bits_per_dim": "bits/dim",
@@ -20,10 +21,11 @@ EXPLAINED = {
 
 def table(card):
     """The test figures of a card with their protocols, as a `rich.table.Table`."""
-    result = Table("figure", "value", title=card["name"], caption_justify="left")
+    result = Table("figure", "value", caption_justify="left")
+    result.title = Text(card["name"], "table.title")
     for name, metric in card["metrics"].items():
-        result.add_row(EXPLAINED.get(name, name), value(metric))
-    result.caption = "\n".join(protocols(card))
+        result.add_row(Text(EXPLAINED.get(name, name)), value(metric))
+    result.caption = Text("\n".join(protocols(card)), "table.caption")
     return result
 
 

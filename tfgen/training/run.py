@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 from rich.console import Console
+from rich.text import Text
 
 import tfgen
 from tfgen.data.augmentation import Augmentation
@@ -311,7 +312,7 @@ class _Training:
     def _say(self, text):
         if not self._is_chief:
             return
-        self._console.print(text, soft_wrap=True, highlight=False)
+        self._console.print(Text(text), soft_wrap=True)
 
 
 def _data(chosen, data_dir):
