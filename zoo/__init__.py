@@ -37,9 +37,9 @@ def load(name_or_dir):
     """A model with its trained weights, the SHA-256 of its files checked.
 
     Args:
-        name_or_dir: one of `list()`, of which it is the newest version; such a name with the
-            version, as in "glow-digits@1"; or a directory that `tfgen-train` or
-            `model.save_preset` wrote. `directory` says where it is looked for.
+        name_or_dir: one of `list()`; such a name with the version, as in "glow-digits@1"; or a
+            directory that `tfgen-train` or `model.save_preset` wrote. `directory` says where it is
+            looked for; without a version it is the newest of the first place that has the name.
 
     Returns:
         A `tfgen.models.VAE` or `tfgen.models.Glow`.

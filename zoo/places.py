@@ -1,7 +1,7 @@
 """Where models lie on this machine, and which of them a name means.
 
-A name is `NAME`, the newest version, or `NAME@VERSION`. A folder is called by the one or the other;
-the version is in its card, 1 where the card has none.
+A name is `NAME`, the newest version of the first place that has it, or `NAME@VERSION`. A folder is
+called by the one or the other; the version is in its card, 1 where the card has none.
 """
 
 import json
@@ -32,7 +32,7 @@ def folders():
 
 
 def parse(name):
-    """A name and a version, None for the newest; None twice for what is no name.
+    """A name and a version, None where it says none; None twice for what is no name.
 
     >>> from tfgen.zoo import places
     >>> places.parse("glow-mnist@2"), places.parse("glow-mnist"), places.parse("runs/mine")
@@ -66,6 +66,8 @@ def version_of(card):
 
 def find(name):
     """The directory of a model by its name, in the first folder that has it; None if none has.
+
+    Without a version it is the newest in that folder, even if a later folder has a newer one.
 
     Raises:
         InputError: there are other versions of it only.

@@ -2,6 +2,9 @@
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from tfgen.errors import InputError
 
 
 def zoo_arguments(parser):
@@ -10,7 +13,6 @@ def zoo_arguments(parser):
 
 def zoo(options):
     from tfgen import zoo
-    from tfgen.training import report
 
     console = Console()
     if options.model:
@@ -23,15 +25,23 @@ def zoo(options):
         return
     table = Table("model", "what it is", "bits/dim", "parameters", box=None, pad_edge=False)
     for name in zoo.list():
-        card = zoo.card(name)
-        bits = card.get("metrics", {}).get("bits_per_dim")
-        table.add_row(
-            name,
-            card.get("summary", card.get("class", "")),
-            report.value(bits) if bits else "",
-            f"{card.get('parameters', 0):,}",
-        )
+        try:
+            cells = _cells(zoo.card(name))
+        except (InputError, OSError) as error:
+            cells = [str(error)]
+        table.add_row(name, *map(Text, cells))
     console.print(table)
+
+
+def _cells(card):
+    from tfgen.training import report
+
+    bits = card.get("metrics", {}).get("bits_per_dim")
+    return [
+        card.get("summary", card.get("class", "")),
+        report.value(bits) if bits else "",
+        f"{card.get('parameters', 0):,}",
+    ]
 
 
 def fetch_arguments(parser):
@@ -57,4 +67,12 @@ def fetch(options):
             bar.update(tasks[file], completed=there, total=total)
 
         path = zoo.fetch(options.source, sha256=options.sha256, progress=show)
-    print(f"Fetched {path.name} to {path}")
+    print(f"Fetched {path.name} to {path}; its name is {_shortest_name(path)}")
+
+
+def _shortest_name(path):
+    """What to call a fetched model: other places may have another one of its name."""
+    from tfgen import zoo
+
+    name, _, _ = path.name.partition("@")
+    return next((n for n in (name, path.name) if zoo.directory(n) == path), path)
