@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 
 import numpy as np
@@ -77,6 +78,37 @@ def test_score_writes_a_file(saved, folder, tmp_path, capsys):
     assert len(out.read_text().splitlines()) == 5
 
 
+def test_score_writes_names_that_are_no_text(saved, folder, tmp_path, capsysbinary):
+    name = b"caf\xe9 \xff.png"
+    (folder / "a.png").rename(folder / os.fsdecode(name))
+    out = tmp_path / "scores.csv"
+    assert cli.main(["score", saved["vae"], str(folder)]) == 0
+    assert cli.main(["score", saved["vae"], str(folder), "--out", str(out)]) == 0
+    printed = capsysbinary.readouterr().out
+    for table in (printed, out.read_bytes()):
+        assert name in [row.split(b",")[0] for row in table.splitlines()]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_score_writes_into_a_pipe_and_leaves_it_one(linked, saved, folder, tmp_path, capsys):
+    pipe, out = tmp_path / "pipe", tmp_path / "out"
+    os.mkfifo(pipe)
+    out.symlink_to(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        words = ["--out", str(out if linked else pipe)]
+        assert cli.main(["score", saved["vae"], str(folder), *words]) == 0
+        content = os.read(reader, 100_000).decode()
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert out.is_symlink()
+    assert [row["file"] for row in csv.DictReader(io.StringIO(content))] == [
+        *("a.png", "b.png", "large.png", "more/c.png")
+    ]
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize("dequantization", ["uniform", "variational"])
 def test_draws_average_the_density_over_other_noise_and_begin_with_log_prob(dequantization):
     model = tfgen.models.Glow(
@@ -149,38 +181,6 @@ def test_fetch_and_zoo_know_models_without_figures(tmp_path, capsys, monkeypatch
     assert "mine " in capsys.readouterr().out
 
 
-def test_evaluate_measures_every_figure_of_a_card_by_its_protocol(tmp_path, capsys):
-    directory = shutil.copytree(tfgen.zoo.directory("vae-digits"), tmp_path / "model")
-    card = tfgen.zoo.card(directory)
-    nats = card["metrics"]["nats"]
-    protocol = {**nats["protocol"], "samples": 3}
-    card["metrics"]["nats_importance_weighted"] = {**nats, "protocol": protocol}
-    (directory / "card.json").write_text(json.dumps(card))
-    assert cli.main(["evaluate", str(directory)]) == 0
-    out = " ".join(capsys.readouterr().out.split())
-    images = tfgen.data.load("digits").images("test")
-    tight = -tfgen.zoo.load(directory).log_prob(images, importance_samples=3).numpy().mean()
-    for value in (nats["value"], card["metrics"]["bits_per_dim"]["value"], tight):
-        assert f"{value:.3f}" in out
-    assert cli.main(["evaluate", str(directory), "--figure", "nats"]) == 0
-    out = capsys.readouterr().out
-    assert f"{nats['value']:.3f}" in out
-    assert f"{tight:.3f}" not in out
-    assert f"{card['metrics']['bits_per_dim']['value']:.3f}" not in out
-
-
-BAD = {
-    "no figure": (["evaluate", "vae-digits", "--figure", "beauty"], "no figure 'beauty' of this"),
-    "no such data": (["evaluate", "vae-digits", "--figure", "moves_hue"], "no figure 'moves_hue'"),
-    "no such model": (
-        ["evaluate", "vae-digits", "--figure", "samples_as_asked"],
-        "no figure 'samples_as_asked' of this model on digits",
-    ),
-    "no such split": (
-        ["evaluate", "vae-digits", "--figure", "beauty", "--split", "train"],
-        "beauty is a figure of the test split of digits",
-    ),
-    "no folder": (["score", "vae-digits", "nowhere"], "nowhere is no folder"),
 def test_fetch_says_which_name_is_that_of_the_fetched_model(tmp_path, capsys, monkeypatch):
     """Not that of a model of the same name in a place that comes before."""
     monkeypatch.setenv("TFGEN_HOME", str(tmp_path / "home"))
@@ -215,9 +215,44 @@ def test_zoo_shows_a_damaged_card_and_any_summary_among_the_others(tmp_path, cap
     assert "\nvae-digits " in rows
 
 
+def test_evaluate_measures_every_figure_of_a_card_by_its_protocol(tmp_path, capsys):
+    directory = shutil.copytree(tfgen.zoo.directory("vae-digits"), tmp_path / "model")
+    card = tfgen.zoo.card(directory)
+    nats = card["metrics"]["nats"]
+    protocol = {**nats["protocol"], "samples": 3}
+    card["metrics"]["nats_importance_weighted"] = {**nats, "protocol": protocol}
+    (directory / "card.json").write_text(json.dumps(card))
+    assert cli.main(["evaluate", str(directory)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    images = tfgen.data.load("digits").images("test")
+    tight = -tfgen.zoo.load(directory).log_prob(images, importance_samples=3).numpy().mean()
+    for value in (nats["value"], card["metrics"]["bits_per_dim"]["value"], tight):
+        assert f"{value:.3f}" in out
+    assert cli.main(["evaluate", str(directory), "--figure", "nats"]) == 0
+    out = capsys.readouterr().out
+    assert f"{nats['value']:.3f}" in out
+    assert f"{tight:.3f}" not in out
+    assert f"{card['metrics']['bits_per_dim']['value']:.3f}" not in out
+
+
+BAD = {
+    "no figure": (["evaluate", "vae-digits", "--figure", "beauty"], "no figure 'beauty' of this"),
+    "no such data": (["evaluate", "vae-digits", "--figure", "moves_hue"], "no figure 'moves_hue'"),
+    "no such model": (
+        ["evaluate", "vae-digits", "--figure", "samples_as_asked"],
+        "no figure 'samples_as_asked' of this model on digits",
+    ),
+    "no such split": (
+        ["evaluate", "vae-digits", "--figure", "beauty", "--split", "train"],
+        "beauty is a figure of the test split of digits",
+    ),
+    "no folder": (["score", "vae-digits", "nowhere"], "nowhere is no folder"),
+    "no home": (["score", "vae-digits", "~nobody-here/x"], "~nobody-here/x: there is no home"),
+    "no home of a source": (["fetch", "~nobody-here/x"], "~nobody-here/x: there is no home"),
     "no images": (["score", "vae-digits", "."], "holds no readable image"),
     "no draws": (["score", "vae-digits", ".", "--draws", "0"], "draws must be a positive integer"),
     "no place": (["score", "vae-digits", ".", "--out", "no/x.csv"], "there is no directory no"),
+    "out is a directory": (["score", "vae-digits", ".", "--out", "."], "--out . is a directory"),
     "one image": (["interpolate", "vae-digits", "a.png"], "images come in pairs"),
     "no image": (["interpolate", "vae-digits", "a.png", "b.png"], "a.png: No such file"),
     "no steps": (["interpolate", "vae-digits", "--steps", "1"], "steps must be an integer"),
@@ -238,5 +273,3 @@ def test_bad_input_is_one_line(case, tmp_path, capfd, monkeypatch):
     assert error.startswith(f"tfgen {words[0]}: error: ")
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
-    "no home": (["score", "vae-digits", "~nobody-here/x"], "~nobody-here/x: there is no home"),
-    "no home of a source": (["fetch", "~nobody-here/x"], "~nobody-here/x: there is no home"),

@@ -75,6 +75,7 @@ def train(arguments=None):
 def _guarded(program, options):
     """Run a command; bad input becomes one line on stderr and exit code 2."""
     _let_sigterm_clean_up()
+    _let_any_file_name_out()
     try:
         options.run(options)
     except InputError as error:
@@ -90,6 +91,12 @@ def _guarded(program, options):
         print(f"{program}: error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _let_any_file_name_out():
+    """Names that are not text in the system's encoding are printed as the bytes that they are."""
+    if getattr(sys.stdout, "errors", None) == "strict":
+        sys.stdout.reconfigure(errors="surrogateescape")
 
 
 def _let_sigterm_clean_up():

@@ -82,8 +82,7 @@ def score(options):
     """A line for each image: the file, log p(x) in nats, bits/dim, how it was estimated."""
     from tfgen import zoo
 
-    if options.out is not None and not Path(options.out).parent.is_dir():
-        raise InputError(f"--out {options.out}: there is no directory {Path(options.out).parent}")
+    out = None if options.out is None else _csv_file(options.out)
     with quiet_start():
         model = zoo.load(options.model)
         from tfgen.models.preset import write_atomically
@@ -91,13 +90,25 @@ def score(options):
     rows, unreadable, words = scoring.score_folder(model, options.folder, options.draws)
     for path, reason in unreadable:
         print(f"tfgen score: left out: {path}: {reason}", file=sys.stderr)
-    if options.out is None:
+    if out is None:
         scoring.write_csv(sys.stdout, rows, words)
         return
 
     def write(path):
-        with open(path, "w", encoding="utf-8", newline="") as file:
+        with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             scoring.write_csv(file, rows, words)
 
-    write_atomically(Path(options.out), write)
-    print(f"{len(rows)} images in {options.out}: {words}")
+    if out.is_symlink() or (out.exists() and not out.is_file()):
+        write(out)  # A device or a pipe stays what it is; it may be where a message would go.
+        return
+    write_atomically(out, write)
+    print(f"{len(rows)} images in {out}: {words}")
+
+
+def _csv_file(name):
+    path = Path(name)
+    if path.is_dir():
+        raise InputError(f"--out {name} is a directory: give a file")
+    if not path.parent.is_dir():
+        raise InputError(f"--out {name}: there is no directory {path.parent}")
+    return path
