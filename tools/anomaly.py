@@ -18,6 +18,7 @@ import numpy as np
 
 import tfgen
 from tfgen.errors import InputError
+from tfgen.zoo import trained_on
 from tfgen.zoo.anomaly import SCORES, anomaly_scores, auroc
 
 PAIRS = (
@@ -32,8 +33,7 @@ PAIRS = (
 def compare(name, other, count, draws, data_dir=None):
     """A dict from each score to its AUROC, and the mean bits/dim of both kinds of images."""
     model = tfgen.zoo.load(name)
-    trained_on = tfgen.zoo.card(name)["recipe"]["data"]
-    own = tfgen.data.load(trained_on["source"], data_dir=data_dir, options=trained_on["options"])
+    own = trained_on.load(tfgen.zoo.card(name), data_dir)
     others = tfgen.data.load(other, data_dir=data_dir)
     training = own.images("train")[:count]
     usual, unusual = (

@@ -1,4 +1,4 @@
-"""Trains pretrained models of the zoo by the command in their cards and puts them in place.
+"""Trains pretrained models of the zoo by the recipes of their names and puts them in place.
 
     python tools/build_zoo.py vae-digits glow-digits
     python tools/build_zoo.py glow-mnist --run runs/glow-mnist-001
@@ -20,7 +20,7 @@ from pathlib import Path
 import tfgen
 from tfgen.models import preset
 from tfgen.training import report
-from tfgen.zoo import checking, figures, places
+from tfgen.zoo import checking, figures, places, trained_on
 
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 
@@ -48,9 +48,7 @@ def finish(directory, card, data_dir=None, wanted=None, samples=None):
         directory / preset.CARD, lambda path: path.write_text(preset.to_json(card), "utf-8")
     )
     model = preset.load(directory)
-    data = tfgen.data.load(
-        card["data"]["name"], data_dir=data_dir, options=card["recipe"]["data"]["options"]
-    )
+    data = trained_on.load(card, data_dir)
     chosen = figures.names(model, data) if wanted is None else wanted
     card["metrics"] |= {name: figures.measure(name, model, data, samples) for name in chosen}
     (directory / "README.md").write_text(report.readme(card), "utf-8")
@@ -107,11 +105,7 @@ def main():
     for name in options.names:
         if options.check_only:
             card, directory = tfgen.zoo.card(ZOO / name), ZOO / name
-            data = tfgen.data.load(
-                card["data"]["name"],
-                data_dir=options.data_dir,
-                options=card["recipe"]["data"]["options"],
-            )
+            data = trained_on.load(card, options.data_dir)
             add_check(preset.load(directory), data, directory, card)
         else:
             build(

@@ -24,17 +24,18 @@ import numpy as np
 import tfgen
 from tfgen.models import hmc, quadrature
 from tfgen.training import recipe, run
+from tfgen.zoo import trained_on
 
 SETTINGS = ["latent_dim=2", "hidden_units=[64]", "epochs=20", "batch_size=64"]
 HMC = {"20 chains x 100": {}, "20 chains x 500": {"samples": 500}}
 
 
 def trained(seed):
-    """A model of two latents, and the name of its data."""
+    """A model of two latents, and its data."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         chosen = recipe.load("vae-digits", [*SETTINGS, f"seed={seed}"])
         out = run.run(chosen, Path(folder) / "run")
-        return tfgen.zoo.load(out), chosen.data.source
+        return tfgen.zoo.load(out), trained_on.load(tfgen.zoo.card(out))
 
 
 def estimators(model, seed):
@@ -60,13 +61,13 @@ def main():
     options = parser.parse_args()
     if options.model:
         model = tfgen.zoo.load(options.model)
-        source = tfgen.zoo.card(options.model)["data"]["name"]
+        data = trained_on.load(tfgen.zoo.card(options.model), options.data_dir)
     else:
-        model, source = trained(options.seed)
-    images = tfgen.data.load(source, data_dir=options.data_dir).images("test")[: options.images]
+        model, data = trained(options.seed)
+    images = data.images("test")[: options.images]
     exact = np.asarray(quadrature.log_likelihood(model, images))
     print(
-        f"{source}, {len(images)} test images, {model.latent_dim} latents; "
+        f"{data.name}, {len(images)} test images, {model.latent_dim} latents; "
         f"exact: {exact.mean():.4f} nats on average\n"
     )
     print("| estimator | mean error, nats | standard error | RMS | largest | seconds |")

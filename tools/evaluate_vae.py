@@ -18,6 +18,7 @@ import numpy as np
 
 import tfgen
 from tfgen.models import hmc, latent_statistics, quadrature
+from tfgen.zoo import trained_on
 
 
 def report(name, compute):
@@ -44,17 +45,16 @@ def main():
     parser.add_argument("--images", type=int, help="the first so many test images")
     parser.add_argument("--importance-samples", type=int, nargs="*", default=[5000])
     options = parser.parse_args()
-    source = options.data
+    data = options.data and tfgen.data.load(options.data, data_dir=options.data_dir)
     if options.weights:
-        data = tfgen.data.load(source or "mnist", data_dir=options.data_dir)
+        data = data or tfgen.data.load("mnist", data_dir=options.data_dir)
         model = tfgen.models.VAE(
             data.image_shape, latent_dim=options.latents, hidden_units=options.hidden_units
         )
         model.load_weights(options.weights)
     else:
         model = tfgen.zoo.load(options.model)
-        source = source or tfgen.zoo.card(options.model)["data"]["name"]
-        data = tfgen.data.load(source, data_dir=options.data_dir)
+        data = data or trained_on.load(tfgen.zoo.card(options.model), options.data_dir)
     images = data.images("test")[: options.images]
     print(f"{data.name}, {model.protocol['dequantization']}, {model.num_dims} dims")
     report("ELBO", lambda: model.elbo(images))

@@ -14,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tfgen
 from tfgen.training import latent_pictures
+from tfgen.zoo import trained_on
 
 
 def main():
@@ -24,8 +25,11 @@ def main():
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     model = tfgen.zoo.load(options.model)
-    source = options.data or tfgen.zoo.card(options.model)["data"]["name"]
-    images = tfgen.data.load(source, data_dir=options.data_dir).images("test")[:32]
+    if options.data:
+        data = tfgen.data.load(options.data, data_dir=options.data_dir)
+    else:
+        data = trained_on.load(tfgen.zoo.card(options.model), options.data_dir)
+    images = data.images("test")[:32]
     options.out.mkdir(parents=True, exist_ok=True)
     for name, picture in latent_pictures.of_vae(model, images).items():
         picture.save(options.out / f"{name}.png")

@@ -19,7 +19,7 @@ from tfgen.export.signatures import Signatures
 from tfgen.models import preset
 from tfgen.models.baselines import WakeSleep
 from tfgen.training.evaluation import evaluate
-from tfgen.zoo import checking, places
+from tfgen.zoo import checking, places, trained_on
 
 PACKAGED = sorted(
     f"{name}@{version}" if len(of_name) > 1 else name
@@ -40,7 +40,7 @@ def images_of_the_check(name):
     """Those of the test split that the card's check is of; skipped where they are not here."""
     card = tfgen.zoo.card(name)
     try:
-        data = tfgen.data.load(card["data"]["name"], options=card["recipe"]["data"]["options"])
+        data = trained_on.load(card)
     except InputError as error:
         pytest.skip(str(error))
     return data.images("test")[: card["check"]["images"]]

@@ -31,18 +31,15 @@ def evaluate(options):
         from tfgen import data
         from tfgen.training import report
         from tfgen.training.evaluation import evaluate
-    trained_on = card.get("recipe", {}).get("data", {})
-    source = options.data or trained_on.get("source")
+        from tfgen.zoo import trained_on
+    own = card.get("recipe", {}).get("data", {}).get("source")
+    source = options.data or own
     if source is None:
         raise InputError(f"the card of {options.model} names no data: give --data")
-    chosen = data.load(
-        source,
-        data_dir=options.data_dir,
-        image_shape=model.image_shape,
-        options=trained_on.get("options") if source == trained_on.get("source") else None,
-    )
-    if trained_on.get("validation") and source == trained_on["source"]:
-        chosen = chosen.holding_out(trained_on["validation"])
+    if source == own:
+        chosen = trained_on.load(card, options.data_dir)
+    else:
+        chosen = data.load(source, data_dir=options.data_dir, image_shape=model.image_shape)
     if options.split not in chosen.splits:
         raise InputError(
             f"{source} has no split {options.split!r}; it has {', '.join(chosen.splits)}"
@@ -54,14 +51,16 @@ def evaluate(options):
         found = evaluate(model, chosen, options.split)
         metrics = {name: found[name] for name in found if name in wanted}
     others = [name for name in wanted if name not in metrics]
-    if source == trained_on.get("source") and options.split == "test":
+    if source == own and options.split == "test":
         from tfgen.zoo import figures
 
         for name in others:
             samples = of_card.get(name, {}).get("protocol", {}).get("samples")
             metrics[name] = figures.measure(name, model, chosen, samples)
     elif options.figure and others:
-        raise InputError(f"{others[0]} is a figure of the test split of {trained_on.get('source')}")
+        raise InputError(
+            f"{others[0]} is a figure of the test split of {own or 'its training data'}"
+        )
     Console().print(report.table({"name": card["name"], "metrics": metrics}))
 
 
