@@ -1,6 +1,6 @@
-"""What the trainings of Glow recipes cost: GFLOP an image, memory, GPU-hours.
+"""What the trainings of the paper's recipes cost: GFLOP an image, memory, GPU-hours.
 
-    python tools/recipe_costs.py [RECIPE ...]
+    python tools/recipe_costs.py [NAME-paper ...]
 
 Counted are the multiplications and additions of convolutions and 1x1 mixings, forwards once and
 backwards twice, and once more where activations are computed again (memory: reversible or
@@ -23,7 +23,7 @@ PAPER = (
 )
 
 
-def cost(chosen, image_shape, train_images=None):
+def cost(chosen, image_shape):
     """Of a recipe with the paper's networks: a dict of weights, GFLOP an image, GiB, GPU-hours."""
     model, (height, width, channels) = chosen.model, image_shape
     hidden, depth, outputs = model.width, model.depth, 1 if _additive(model) else 2
@@ -38,8 +38,7 @@ def cost(chosen, image_shape, train_images=None):
         kept += height * width * (2 * hidden + 4 * channels) * (depth if _plain(model) else 2)
         channels //= 2
     flop = forward * (3 if _plain(model) else 4)
-    images = chosen.training.steps and chosen.training.steps * chosen.training.batch_size
-    images = images or chosen.training.epochs * train_images
+    images = chosen.training.steps * chosen.training.batch_size
     return {
         "weights": weights,
         "GFLOP an image": flop / 1e9,
@@ -60,8 +59,12 @@ def _plain(model):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipes", nargs="*", default=PAPER, metavar="RECIPE")
-    for name in parser.parse_args().recipes:
+    parser.add_argument("recipes", nargs="*", default=PAPER, metavar="NAME-paper")
+    recipes = parser.parse_args().recipes
+    for name in recipes:
+        if name not in PAPER:
+            parser.error(f"{name} is none of {', '.join(PAPER)}, whose networks are counted")
+    for name in recipes:
         chosen = recipe.load(name)
         shape = chosen.data.image_shape or (32, 32, 3)
         found = cost(chosen, shape)

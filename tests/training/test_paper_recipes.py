@@ -48,6 +48,19 @@ def test_its_summary_tells_what_it_costs(name):
     np.testing.assert_allclose(told, expected, rtol=0.1)
 
 
+def test_the_tool_counts_these_and_no_others(monkeypatch, capsys):
+    for words, names in ([], COSTS["PAPER"]), (["glow-lsun-paper"], ["glow-lsun-paper"]):
+        monkeypatch.setattr("sys.argv", ["recipe_costs.py", *words])
+        COSTS["main"]()
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split()[0] for line in lines[::2]] == [*names]
+    for other in ("glow-digits", "glow-mnist"):
+        monkeypatch.setattr("sys.argv", ["recipe_costs.py", other])
+        with pytest.raises(SystemExit):
+            COSTS["main"]()
+        assert f"error: {other} is none of glow-cifar10-paper, " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("coupling", ["affine", "additive"])
 def test_costs_count_the_weights_and_multiplications_of_the_model(coupling):
     values = {"model.depth": 2, "model.width": 6, "coupling": coupling, "memory": "plain"}
