@@ -9,6 +9,8 @@ from pathlib import Path
 from tfgen.errors import InputError
 from tfgen.zoo import places
 
+__all__ = ["card", "directory", "fetch", "list", "load", "versions"]
+
 
 def list():
     """The names of the models on this machine, those of `fetch` and of `<TFGEN_HOME>/zoo` included.
@@ -84,7 +86,12 @@ def card(name_or_dir):
 
 
 def fetch(source, *, sha256=None, progress=None):
-    """Bring a model to this machine: see `tfgen.zoo.fetching.fetch`."""
+    """Bring a model to this machine: see `tfgen.zoo.fetching.fetch`.
+
+    >>> import tfgen
+    >>> tfgen.zoo.fetch(tfgen.zoo.directory("vae-digits")).name
+    'vae-digits@1'
+    """
     from tfgen.zoo import fetching
 
     return fetching.fetch(source, sha256=sha256, progress=progress)
@@ -100,6 +107,12 @@ def directory(name_or_dir):
 
     Raises:
         InputError: neither a directory nor a known name, or another version of it only.
+
+    Example:
+
+    >>> import tfgen
+    >>> tfgen.zoo.directory("vae-digits@1").name
+    'vae-digits'
     """
     path = Path(name_or_dir)
     if (path / "card.json").is_file():
