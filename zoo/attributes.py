@@ -12,8 +12,7 @@ IMAGES = 500
 ENCODED = 4000  # training images on which directions are found, at most
 FAINT = 0.15  # coverage below which a pixel counts as background
 
-# From an attribute to: the label; which of its values are without it, and with it; which test
-# images are asked; by how much the measured value must rise to count.
+# From an attribute to which values of its label are without it, and which with it.
 ATTRIBUTES = {
     "hue": (
         lambda hue: np.abs((hue + 0.5) % 1 - 0.5) < 1 / 12,
