@@ -274,9 +274,15 @@ class Manager:
             version.state = AVAILABLE
             LOG.info("Loaded version %d of %s from %s", version.number, name, version.path)
         except ServingError as error:
-            version.next_try = time.monotonic() + self._retry_seconds
-            version.error, version.state = error, END
-            LOG.error("Loading version %d of %s failed: %s", version.number, name, error)
+            self._failed(name, version, error)
+        except Exception as error:  # Whatever it is, it is this version's: the others go on.
+            LOG.exception("Loading version %d of %s:", version.number, name)
+            self._failed(name, version, ServingError("INTERNAL", repr(error)))
+
+    def _failed(self, name, version, error):
+        version.next_try = time.monotonic() + self._retry_seconds
+        version.error, version.state = error, END
+        LOG.error("Loading version %d of %s failed: %s", version.number, name, error)
 
     def _check_new_labels(self, wanted):
         """Before anything changes: which labels could not be given, whatever is loaded now."""

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow_serving.apis import prediction_log_pb2
 
@@ -181,7 +182,7 @@ class Servable:
                 None,
             )
         except tf.errors.OpError as error:
-            raise ServingError(NAMES.get(error.error_code, "UNKNOWN"), str(error)) from None
+            raise _of_tensorflow(error) from None
         finally:
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)
@@ -198,13 +199,15 @@ class Servable:
             for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
                 if count == MOST_WARMUP_RECORDS:
                     raise invalid(f"Number of warmup records exceeds the maximum ({count})")
-                self._warm_up_with(prediction_log_pb2.PredictionLog.FromString(record))
+                self._warm_up_with(_prediction_log(record, file))
                 count += 1
         except tf.errors.DataLossError as error:
             raise ServingError(
                 "DATA_LOSS",
                 f"{error}. Please verify your warmup data is in TFRecord format.",
             ) from None
+        except tf.errors.OpError as error:
+            raise _of_tensorflow(error) from None
         LOG.info("Finished reading warmup data. Number of warmup records read: %d", count)
 
     def _warm_up_with(self, log):
@@ -252,9 +255,17 @@ def _load(session, graph, path):
         with graph.as_default(), _quiet_tensorflow():
             return tf.compat.v1.saved_model.loader.load(session, ["serve"], str(path))
     except tf.errors.OpError as error:
-        raise ServingError(NAMES.get(error.error_code, "UNKNOWN"), str(error)) from None
+        raise _of_tensorflow(error) from None
     except Exception as error:  # The loader parses with Python: whatever it meets, it did not load.
         raise ServingError("NOT_FOUND", f"{path} holds no SavedModel that loads: {error}") from None
+
+
+def _prediction_log(record, file):
+    try:
+        return prediction_log_pb2.PredictionLog.FromString(record)
+    except DecodeError:
+        text = f"Failed to parse warmup record: {record[:100]!r} from {file}"
+        raise invalid(text) from None
 
 
 def _tensors(graph, signatures):
@@ -326,6 +337,10 @@ def _check_dtypes(signature, inputs):
                     "float32", "float"
                 ).replace("float64", "double")
             )
+
+
+def _of_tensorflow(error):
+    return ServingError(NAMES.get(error.error_code, "UNKNOWN"), str(error))
 
 
 def _too_late():

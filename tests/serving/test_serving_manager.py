@@ -10,8 +10,9 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from tfgen.errors import InputError
-from tfgen.export.serving import model_config
+from tfgen.export.serving import model_config, servable
 from tfgen.export.serving.manager import AVAILABLE, END, Manager
+from tfgen.export.serving.servable import Servable
 from tfgen.export.serving.server import Server
 from tfgen.export.serving.statuses import ServingError
 
@@ -134,6 +135,15 @@ def test_a_warm_up_that_fails_fails_the_load(place, managing):
     file.write_bytes(b"this holds no records at all")
     with pytest.raises(ServingError, match="verify your warmup data is in TFRecord format"):
         managing(config(path), warm_up=True)
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        writer.write(b"not a log")
+    with pytest.raises(ServingError, match=r"INVALID_ARGUMENT.*parse warmup record: b'not a log'"):
+        managing(config(path), warm_up=True)
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(ServingError, match="version 1 of m does not load"):
+        managing(config(path), warm_up=True)
+    file.rmdir()
     request = prediction_log_pb2.PredictLog()
     request.request.model_spec.signature_name = "nope"
     with tf.io.TFRecordWriter(str(file)) as writer:
@@ -151,6 +161,34 @@ def test_the_configuration_is_the_whole_truth(place, managing):
     assert manager.names() == ["other"]
     with pytest.raises(ServingError, match=r"Latest\(m\)"):
         served(manager)
+
+
+def test_the_poller_outlives_a_version_that_does_not_load(place, managing, monkeypatch):
+    """A record that is no PredictionLog, then an error that nobody thought of."""
+    manager = managing(config(place(1)), poll_seconds=0.02, retry_seconds=0, warm_up=True)
+
+    def publish(version):
+        folder = place(f"tmp{version}") / f"tmp{version}"
+        with tf.io.TFRecordWriter(str(folder / servable.WARMUP)) as writer:
+            writer.write(b"not a log")
+        folder.rename(folder.with_name(str(version)))
+
+    def failed(version, code):
+        known = manager.versions("m")[0]
+        return (known.number, known.state, known.retries) == (version, END, 5) and (
+            known.error.code == code
+        )
+
+    publish(2)
+    wait_for(lambda: failed(2, "INVALID_ARGUMENT"))
+    assert served(manager) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(Servable, "_warm_up", lambda self: 1 // 0)
+        publish(3)
+        wait_for(lambda: failed(3, "INTERNAL"))
+    assert served(manager) == 1
+    place(4)
+    wait_for(lambda: served(manager) == 4)
 
 
 @pytest.mark.parametrize(
