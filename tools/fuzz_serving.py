@@ -123,7 +123,13 @@ class Requests:
         leaf = self._leaf(images)
         wrong = [256, -1, 2**31, -(2**63), 2**64, 10 ** self.random.randint(3, 4000)]
         leaf[self.random.randrange(len(leaf))] = self.random.choice(wrong)
-        return self._post({self.random.choice(["instances", "inputs"]): images})
+        layout = self.random.choice(["instances", "inputs"])
+        if self.random.random() < 0.5:
+            return self._post({layout: images})
+        latents = [0.5] * LATENTS
+        wrong = [2**24, -(2**63), 2**64 - 1, 10 ** self.random.randint(39, 4000)]
+        latents[self.random.randrange(LATENTS)] = self.random.choice(wrong)
+        return self._post({"signature_name": "decode", layout: [latents]})
 
     def rest_number_of_many_digits(self):
         digits = "9" * self.random.randint(4400, 20000)
@@ -202,9 +208,11 @@ class Requests:
 
     def rest_examples(self):
         verb = self.random.choice(["classify", "regress"])
-        values = [None, [1, 1.5], 2**64, {"b64": "*"}, [[1]], 1.5, "x", {}]
+        values = [None, [1, 1.5], 2**64, {"b64": "*"}, [[1]], 1.5, "x", {}, "\ud800"]
         bodies = [{}, {"examples": {}}, {"examples": []}, {"context": 1, "examples": [{}]}]
         bodies.append({"examples": [{"x": self.random.choice(values)}]})
+        bodies.append({"examples": [{"\udfff": 1}]})
+        bodies.append({"examples": [{}], "signature_name": "\ud800"})
         return self._post(self.random.choice(bodies), path=f"{NAME}:{verb}")
 
     def rest_broken_gzip(self):

@@ -102,7 +102,7 @@ def _converted(value, name):
     if isinstance(value, float):
         return "float_list", value
     if isinstance(value, str):
-        return "bytes_list", value.encode("utf-8", "surrogatepass")
+        return "bytes_list", value.encode()
     if isinstance(value, dict) and json_requests.is_base64(value):
         return "bytes_list", json_requests.decoded(value)
     raise invalid(

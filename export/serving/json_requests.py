@@ -60,17 +60,18 @@ def parse(body):
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:  # NaN perhaps, which TF Serving takes, or an error to name
-            document = json.loads(body)
+            document = json.loads(body, parse_int=_integer, parse_float=_double)
+            json.dumps(document, ensure_ascii=False).encode()  # refuses half a surrogate pair
     except json.JSONDecodeError as error:
         text = _PARSE_ERRORS.get(error.msg, error.msg)
         raise invalid(f"JSON Parse error: {text} at offset: {error.pos}") from None
     except UnicodeDecodeError as error:
         text = "Invalid encoding in string."
         raise invalid(f"JSON Parse error: {text} at offset: {error.start}") from None
+    except UnicodeEncodeError:
+        raise invalid("JSON Parse error: The surrogate pair in string is invalid.") from None
     except RecursionError:
         raise invalid("JSON Parse error: lists or objects are nested too deeply") from None
-    except ValueError:  # An integer of thousands of digits.
-        raise invalid("JSON Parse error: Number too big to be stored in double.") from None
     if not isinstance(document, dict):
         raise invalid("JSON Value: ", shown(document), " Is not object")
     return document
@@ -143,6 +144,20 @@ def shown(value):
     except RecursionError:
         return "(too deep to show)"
     return text if len(text) <= 1024 else text[:1024]
+
+
+def _double(text):
+    number = float(text)
+    if math.isinf(number):
+        raise invalid("JSON Parse error: Number too big to be stored in double.")
+    return number
+
+
+def _integer(text):
+    """What does not fit 64 bits is a double, to orjson and to TF Serving's parser."""
+    double = _double(text)  # refuses before int() reads thousands of digits
+    number = int(text)
+    return number if -(2**63) <= number < 2**64 else double
 
 
 def _from_rows(rows, infos):
@@ -310,7 +325,7 @@ def _element(value, dtype):
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if dtype == tf.string:
         if isinstance(value, str):
-            return value.encode("utf-8", "surrogatepass")
+            return value.encode()
         if isinstance(value, dict):
             return decoded(value)
     elif dtype == tf.bool:

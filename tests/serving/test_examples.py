@@ -246,6 +246,14 @@ def test_rest(asked):
             {"examples": [{"x": {"b64": base64.b64encode(b"a").decode()}}]},
             "Data types don't match",
         ),
+        (
+            {"signature_name": "\ud800", "examples": [{}]},
+            "JSON Parse error: The surrogate pair in string is invalid.",
+        ),
+        (
+            {"examples": [{"\ud800": 1}]},
+            "JSON Parse error: The surrogate pair in string is invalid.",
+        ),
     ],
 )
 def test_rest_refuses(asked, body, text):

@@ -68,6 +68,33 @@ def test_what_is_refused(dtype, value, message):
     assert message in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f'{{"x": [0, {10**400}]}}', "Number too big to be stored in double."),
+        (f'{{"x": {"9" * 5000}}}', "Number too big to be stored in double."),
+        ('{"x": [NaN, -1e309]}', "Number too big to be stored in double."),
+        ('{"x": ["\\ud83d"]}', "The surrogate pair in string is invalid."),
+        ('{"x": [{"\\ude00\\ud83d": NaN}]}', "The surrogate pair in string is invalid."),
+    ],
+)
+def test_what_is_refused_while_it_is_read(text, message):
+    with pytest.raises(ServingError) as caught:
+        json_requests.parse(text.encode())
+    assert str(caught.value) == f"INVALID_ARGUMENT: JSON Parse error: {message}"
+
+
+def test_numbers_and_characters_at_the_limit():
+    largest = 2**1024 - 2**971  # the largest double
+    text = f'{{"a": [{largest}, {2**64}], "b": [NaN, -Infinity], "c": "\\ud83d\\ude00 \\\\ud83d"}}'
+    found = json_requests.parse(text.encode())
+    infos = {"a": info("float64"), "b": info("float32"), "c": info("string")}
+    _, arrays = json_requests.to_arrays({"inputs": found}, infos)
+    np.testing.assert_array_equal(arrays["a"], [np.finfo(np.float64).max, 2.0**64])
+    np.testing.assert_array_equal(arrays["b"], np.array([np.nan, -np.inf], np.float32))
+    assert arrays["c"].item() == "\N{GRINNING FACE} \\ud83d".encode()
+
+
 def test_types_that_json_has_no_words_for():
     with pytest.raises(ServingError, match=r"^UNIMPLEMENTED"):
         json_requests.to_arrays({"inputs": [1.0]}, {"x": info("float16")})

@@ -116,6 +116,11 @@ def test_paths_ignore_case_and_versions_can_be_named(post, url, images):
             'Serving signature name: "nope" not found in signature def',
         ),
         (
+            {"signature_name": "decode", "inputs": [[10**400]]},
+            400,
+            "JSON Parse error: Number too big to be stored in double.",
+        ),
+        (
             {"signature_name": "sample_seeded", "inputs": {"seeds": [[1, 2]]}},
             400,
             "Missing named input: temperature in 'inputs' object.",
