@@ -184,6 +184,10 @@ class _Predictions(_Service):
         except ServingError as error:
             status = error.code
             await _abort(context, error)
+        except asyncio.CancelledError:
+            late = deadline is not None and deadline <= time.monotonic()
+            status = "DEADLINE_EXCEEDED" if late else "CANCELLED"
+            raise
         except Exception:
             status = "UNKNOWN"
             raise

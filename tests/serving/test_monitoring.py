@@ -1,13 +1,16 @@
 """Metrics as Prometheus reads them, gRPC's health service, and both APIs with batching."""
 
+import time
 from concurrent import futures
 
 import grpc
 import numpy as np
 import pytest
 import requests
+import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tfgen.errors import InputError
 from tfgen.export import Client
@@ -87,6 +90,45 @@ def test_requests_are_counted_under_tf_servings_names(watched, images):
         assert more("request_latency_bucket", le="+Inf", **labels) == 1
         assert 10 < more("request_latency_sum", **labels) < 20e6  # microseconds
     assert more("runtime_latency_count", model_name=NAME, API="Predict", runtime="TF1") == 2
+
+
+@pytest.mark.parametrize(("status", "timeout"), [("DEADLINE_EXCEEDED", 0.1), ("CANCELLED", None)])
+def test_a_request_that_nobody_waits_for_is_not_counted_as_ok(
+    status, timeout, base, tmp_path, images
+):
+    (tmp_path / "monitoring.config").write_text(configs.monitoring())
+    (tmp_path / "batching.config").write_text(
+        "max_batch_size { value: 4096 } batch_timeout_micros { value: 60000000 }"
+    )
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = NAME
+    request.inputs["images"].CopyFrom(tf.make_tensor_proto(images))
+    with (
+        Server(
+            {NAME: str(base)},
+            port=0,
+            rest_api_port=0,
+            enable_batching=True,
+            batching_parameters_file=tmp_path / "batching.config",
+            monitoring_config_file=tmp_path / "monitoring.config",
+            enable_model_warmup=False,
+        ) as server,
+        grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel,
+    ):
+
+        def counted(code):
+            labels = ("model_name", NAME), ("status", code)
+            return metrics(server).get((":tensorflow:serving:request_count", *labels), 0)
+
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        end = time.monotonic() + 30
+        while not counted(status):  # A deadline may pass just after the client has gone.
+            assert time.monotonic() < end
+            future = stub.Predict.future(request, timeout=timeout)
+            time.sleep(0.2)
+            future.cancel()
+            time.sleep(0.1)
+        assert counted("OK") == 0
 
 
 def test_the_dashboard_and_the_alerts_ask_for_what_is_there(watched):
