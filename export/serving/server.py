@@ -49,8 +49,8 @@ class Server:
         manager: the `tfgen.export.serving.manager.Manager`.
 
     Raises:
-        InputError: a configuration that cannot be used, a version that does not load, a port that
-            is taken.
+        InputError: a configuration that cannot be used, an interval below 0, a version that does
+            not load, a port that is taken.
 
     Source: `model_servers/server.h`, `model_servers/main.cc` of tensorflow/serving.
 
@@ -93,6 +93,8 @@ class Server:
         rest_api_num_threads=16,
         most_bytes=MOST_BYTES,
     ):
+        _check_interval("file_system_poll_wait_seconds", file_system_poll_wait_seconds)
+        _check_interval("model_config_file_poll_wait_seconds", model_config_file_poll_wait_seconds)
         self._file = None if isinstance(models, dict) else Path(models)
         self._stop = threading.Event()
         self._threads = []
@@ -192,6 +194,12 @@ class Server:
         thread = threading.Thread(target=watch, args=(config,), daemon=True, name="models.config")
         thread.start()
         self._threads.append(thread)
+
+
+def _check_interval(name, seconds):
+    if not 0 <= seconds <= threading.TIMEOUT_MAX:  # nor is it NaN
+        most = f"{threading.TIMEOUT_MAX:.0f}"
+        raise InputError(f"{name} must lie between 0 (look once) and {most}, got {seconds:g}")
 
 
 def _batching_parameters(enabled, file):

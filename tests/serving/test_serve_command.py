@@ -108,6 +108,11 @@ def test_xla_is_refused_only_while_it_serves():
         (["{base}", "--grpc_channel_arguments", "x"], "takes KEY=VALUE"),
         (["{base}", "--grpc_max_threads", "0"], "--grpc_max_threads must be at least 1"),
         (["{base}", "--rest_api_timeout_in_ms", "0"], "--rest_api_timeout_in_ms must be at least"),
+        *(
+            (["{base}", f"--{name}={value}"], f"{name} must lie between 0 (look once) and")
+            for name in ("file_system_poll_wait_seconds", "model_config_file_poll_wait_seconds")
+            for value in ("-1", "nan", "inf", "1e30")
+        ),
         (["{base}", "--batching_parameters_file", "x"], "is set without --enable_batching"),
         (
             ["{base}", "--enable_batching", "--batching_parameters_file", "{empty}/x"],
