@@ -1,12 +1,17 @@
 """The page of `tfgen serve` in headless Chromium: what it draws is what the signatures answer."""
 
+import json
 import re
 import shutil
+import subprocess
 
 import numpy as np
 import pytest
 import requests
 import tensorflow as tf
+
+from tfgen.export.serving import json_answers, json_requests
+from tfgen.export.serving import page as served_page
 
 SEED, COUNT = 1, 24
 
@@ -151,6 +156,34 @@ def test_every_control_has_a_name_and_nothing_is_logged(page):
         if control.is_displayed():
             assert control.accessible_name, control.get_attribute("outerHTML")
     assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_likelihoods_that_are_not_finite_are_shown():
+    """The functions of the page, in Node, on what the server answers."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("the page's functions need node to be tested without a browser")
+    nats = np.array([-np.inf, np.inf, np.nan, -23.5], np.float32)
+    answer = json_answers.to_json({"log_prob": nats}, json_requests.COLUMNAR).decode()
+    said = json.dumps({"error": 'NaN "Infinity" \\" -Infinity'})
+    functions = (
+        re.search(rf"^function {name}\(.*?^}}$", served_page.html(), re.DOTALL | re.MULTILINE)[0]
+        for name in ("parsed", "likelihood")
+    )
+    code = "\n".join(functions) + (
+        "\nconst comparison = nats => `, compared ${nats}`;"
+        f"\nconst shown = parsed({json.dumps(answer)}).outputs.map(n => likelihood(n, 64));"
+        f"\nconsole.log(JSON.stringify([shown, parsed({json.dumps(said)})]));"
+    )
+    found = subprocess.run([node, "-e", code], capture_output=True, check=True, timeout=60)
+    far = ": this image is too far from the data for a number."
+    shown = [
+        ["\N{MINUS SIGN}\N{INFINITY} nats", far],
+        ["\N{INFINITY} nats", far],
+        ["not a number", far],
+        [f"-23.50 nats, {23.5 / (64 * np.log(2)):.3f} bits/dim", ", compared -23.5"],
+    ]
+    assert json.loads(found.stdout) == [shown, json.loads(said)]
 
 
 def test_it_may_ask_nobody_else(server):
