@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import requests
 from google.protobuf import text_format
@@ -113,8 +114,8 @@ def _write(files, config):
 
 def _wait(server, name, version, label, seconds):
     """Until the version is AVAILABLE, or until the label means it."""
-    url = f"{server.rstrip('/')}/v1/models/{requests.utils.quote(name, safe='')}"
-    url += f"/versions/{version}" if label is None else f"/labels/{label}/metadata"
+    url = f"{server.rstrip('/')}/v1/models/{quote(name, safe='')}"
+    url += f"/versions/{version}" if label is None else f"/labels/{quote(label, safe='')}/metadata"
     end, said = time.monotonic() + seconds, "it does not answer"
     while time.monotonic() < end:
         try:

@@ -52,9 +52,11 @@ def test_other_labels_keep_their_versions(folder):
     assert served(folder / "config" / "models.config") == ([1, 2], {"stable": 1, "canary": 2})
 
 
-def test_a_server_follows_both_steps_without_a_failed_request(folder, versions, images):
+@pytest.mark.parametrize("label", ["stable", "a?b #%25"])
+def test_a_server_follows_both_steps_without_a_failed_request(folder, versions, images, label):
     file = folder / "config" / "models.config"
-    file.write_text(file.read_text().replace("/models/m", str(versions)))
+    text = file.read_text().replace("/models/m", str(versions)).replace("stable", label)
+    file.write_text(text)
     failures, stop = [], threading.Event()
     with Server(
         file,
@@ -66,7 +68,7 @@ def test_a_server_follows_both_steps_without_a_failed_request(folder, versions, 
     ) as server:
 
         def ask():
-            with Client(f"127.0.0.1:{server.port}", "m", label="stable", attempts=1) as client:
+            with Client(f"127.0.0.1:{server.port}", "m", label=label, attempts=1) as client:
                 while not stop.is_set():
                     try:
                         client.log_prob(images)
@@ -77,8 +79,8 @@ def test_a_server_follows_both_steps_without_a_failed_request(folder, versions, 
         thread.start()
         try:
             url = f"http://127.0.0.1:{server.rest_api_port}"
-            assert deploy.promote(file, "m", 2, server=url, seconds=30) == "done"
-            assert server.manager.labels("m") == {"stable": 2}
+            assert deploy.promote(file, "m", 2, label=label, server=url, seconds=30) == "done"
+            assert server.manager.labels("m") == {label: 2}
             stop.wait(0.3)  # while the old version goes
         finally:
             stop.set()
