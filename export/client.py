@@ -1,6 +1,7 @@
 """A client of TF Serving, and of `tfgen serve`, for the four verbs."""
 
 import base64
+import json
 import random
 import secrets
 import time
@@ -113,14 +114,17 @@ class Client:
         Args:
             n: how many.
             temperature: of the noise, one number or `[n]`.
-            seed: the same images each time; image i has the seeds (seed, i) of `sample_seeded`.
+            seed: an integer of 32 bits: the same images each time; image i has the seeds (seed, i)
+                of `sample_seeded`.
             labels: integers `[n]`, of a class-conditional model.
 
         Raises:
+            InputError: another seed.
             ServingError: what the server answered instead.
         """
         if seed is None:
             seed = secrets.randbits(31)
+        _check_seed(seed)
         inputs = {
             "seeds": np.stack([np.full(n, seed, np.int32), np.arange(n, dtype=np.int32)], axis=1),
             "temperature": np.broadcast_to(np.float32(temperature), [n]),
@@ -185,6 +189,15 @@ def _images(images):
     if images.dtype != np.uint8:
         raise InputError(f"images must be uint8 [N, H, W, C], got {images.dtype}")
     return images
+
+
+def _check_seed(seed):
+    integer = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    if not integer or not -(2**31) <= seed < 2**31:
+        raise InputError(
+            f"sample: seed must be an integer from {-(2**31)} to {2**31 - 1}, as sample_seeded "
+            f"takes 32 bits, got {seed!r}"
+        )
 
 
 def _array(value):
@@ -284,8 +297,9 @@ class _Rest:
             "signature_name": signature,
             "inputs": {name: _into_json(array) for name, array in arrays.items()},
         }
+        content = json.dumps(body).encode()  # NaN and Infinity as TF Serving takes them
         seconds = end - time.monotonic()
-        found = self._call("POST", ":predict", seconds, json=body)["outputs"]
+        found = self._call("POST", ":predict", seconds, content)["outputs"]
         if len(dtypes) == 1:
             found = {next(iter(dtypes)): found}
         missing = [name for name in outputs if name not in found]
@@ -312,18 +326,26 @@ class _Rest:
         # A signature that is unknown here is unknown to the server, which says so best.
         return self._outputs.get(signature, {})
 
-    def _call(self, method, path, seconds, **content):
+    def _call(self, method, path, seconds, content=None):
         try:
             answer = self._session.request(
-                method, self._url + path, timeout=max(seconds, 0.001), **content
+                method,
+                self._url + path,
+                data=content,
+                headers={"Content-Type": "application/json"},
+                timeout=max(seconds, 0.001),
             )
+            if answer.status_code != 200:
+                raise _of_http(answer)
+            return answer.json()
         except requests.Timeout:
             raise ServingError("DEADLINE_EXCEEDED", "Deadline Exceeded") from None
         except requests.ConnectionError as error:
             raise ServingError("UNAVAILABLE", f"failed to connect: {error}") from None
-        if answer.status_code != 200:
-            raise _of_http(answer)
-        return answer.json()
+        except requests.exceptions.ChunkedEncodingError as error:
+            raise ServingError("UNAVAILABLE", f"the connection broke: {error}") from None
+        except requests.RequestException as error:
+            raise ServingError("UNKNOWN", f"no answer of TF Serving: {error}") from None
 
 
 _DTYPES = {

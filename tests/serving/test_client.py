@@ -43,6 +43,9 @@ def test_the_four_verbs_give_what_the_model_gives(client, model, images):
     np.testing.assert_array_equal(decoded, model.decode(latents))
     sampled = client.sample(1, temperature=0.6, seed=7)
     np.testing.assert_array_equal(sampled, model.sample(1, temperature=0.6, seed=7))
+    for seed in (-(2**31), np.int64(2**31 - 1)):
+        sampled = client.sample(1, temperature=0.6, seed=seed)
+        np.testing.assert_array_equal(sampled, model.sample(1, temperature=0.6, seed=seed))
     assert client.sample(5).shape == (5, 8, 8, 1)
 
 
@@ -56,8 +59,14 @@ def test_what_the_server_refuses_is_raised_with_its_code(client):
     with pytest.raises(ServingError, match="not compatible with expected shape") as caught:
         client.decode(np.zeros((1, 3)))
     assert caught.value.code == "INVALID_ARGUMENT"
+    for value in (np.nan, -np.inf):
+        with pytest.raises(ServingError, match=r"INVALID_ARGUMENT: .*latents must be finite"):
+            client.decode(np.full((1, 8), value))
     with pytest.raises(InputError, match="uint8"):
         client.log_prob(np.zeros((1, 8, 8, 1)))
+    for seed in (2**31, -(2**40), 1.5, True, "1"):
+        with pytest.raises(InputError, match="integer from -2147483648 to 2147483647"):
+            client.sample(1, seed=seed)
 
 
 def test_models_that_are_not_there(server):
@@ -94,30 +103,36 @@ def test_a_server_that_is_not_there_is_tried_until_the_deadline(address):
     assert caught.value.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
 
 
+class Answers(BaseHTTPRequestHandler):
+    def send(self, status, body, more=0):
+        """Bytes, of which `more` are announced and never come."""
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body) + more))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.mark.parametrize("how", ["busy", "the connection broke"])
 @pytest.mark.parametrize(("unavailable", "attempts", "answers"), [(2, 5, True), (3, 3, False)])
-def test_unavailable_is_tried_again(unavailable, attempts, answers):
+def test_unavailable_is_tried_again(unavailable, attempts, answers, how):
     asked = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Answers):
         def do_GET(self):
             self.send(200, b'{"metadata": {"signature_def": {"signature_def": {}}}}')
 
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
             asked.append(self.path)
-            if len(asked) <= unavailable:
+            if len(asked) > unavailable:
+                self.send(200, b'{"outputs": {}}')
+            elif how == "busy":
                 self.send(503, b'{"error": "busy"}')
             else:
-                self.send(200, b'{"outputs": {}}')
-
-        def send(self, status, body):
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *arguments):
-            pass
+                self.send(200, b'{"outputs": {}}', more=5)
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
@@ -126,10 +141,26 @@ def test_unavailable_is_tried_again(unavailable, attempts, answers):
             if answers:
                 assert client.predict("s", {}) == {}
             else:
-                with pytest.raises(ServingError, match="UNAVAILABLE: busy"):
+                with pytest.raises(ServingError, match=f"UNAVAILABLE: {how}"):
                     client.predict("s", {})
         server.shutdown()
     assert len(asked) == min(unavailable + 1, attempts)
+
+
+def test_answers_that_are_not_tf_servings():
+    class Handler(Answers):
+        def do_GET(self):
+            self.send(200, b"<html>Welcome</html>")
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        for address in (f"http://127.0.0.1:{server.server_port}", "http://"):
+            with (
+                Client(address, "m") as client,
+                pytest.raises(ServingError, match="UNKNOWN: no answer of TF Serving"),
+            ):
+                client.sample(1)
+        server.shutdown()
 
 
 @pytest.mark.parametrize("address", ["localhost", "ftp://x:1"])
