@@ -57,6 +57,9 @@ class Source:
         """
         if self._given is not None:
             return self._given[:count], "images given by the caller"
+        return self._own_images(split, count)
+
+    def _own_images(self, split, count):
         try:
             return self._data().images(split)[:count], f"{self.card['data']['name']}, split {split}"
         except InputError as error:
@@ -65,15 +68,19 @@ class Source:
             return samples, f"samples of the model, because {error}"
 
     def deviation(self):
-        """The standard deviation of log p(x) in nats over the test images, and of which images."""
-        if self._given is None and "nats" in self.card.get("metrics", {}):
+        """The standard deviation of log p(x) in nats over the test images, and of which images.
+
+        Images that were given tell it if they differ; one image has none.
+        """
+        differ = self._given is not None and np.any(self._given != self._given[:1])
+        if not differ and "nats" in self.card.get("metrics", {}):
             nats = self.card["metrics"]["nats"]
             protocol = nats["protocol"]
             count = protocol["images"]
             return nats["standard_error"] * count**0.5, (
                 f"{protocol['data']}, split {protocol['split']}, {count} images"
             )
-        images, origin = self.images("test", 1024)
+        images, origin = (self.images if differ else self._own_images)("test", 1024)
         nats = np.asarray(self.model.log_prob(images))
         return float(nats.std()), f"{origin}, {len(images)} images"
 

@@ -29,8 +29,8 @@ def tflite(model, file, precision="float32", *, images=None):
     file: the errors are against the model that does so too, and the card says it under `networks`.
 
     `log_prob` is left out of the file where rounding makes it useless: where its error on one of
-    the images exceeds 1 % of the standard deviation of log p(x) over the test set. The card then
-    says so under `left_out`.
+    the images exceeds 1 % of the standard deviation of log p(x) over the test set, or over
+    `images` if these differ. The card then says so under `left_out`.
 
     Args:
         model: a model, the name of a pretrained one, or a run directory.

@@ -284,11 +284,32 @@ def test_the_images_of_the_caller_are_used(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1)).astype("uint8")
     file = tfgen.export.tflite(small_vae(), tmp_path / "a.tflite", "int8", images=images)
     given = "images given by the caller"
-    assert tfgen.export.card(file)["images"] == {"count": 7, "from": given, "calibration": given}
+    card = tfgen.export.card(file)
+    assert card["images"] == {"count": 7, "from": given, "calibration": given}
+    assert card["log_prob_deviation"]["of"] == f"{given}, 7 images"
     with pytest.raises(InputError, match="images must be uint8"):
         tfgen.export.tflite(small_vae(), tmp_path / "b.tflite", images=images / 255.0)
     with pytest.raises(InputError, match="at least one image"):
         tfgen.export.tflite(small_vae(), tmp_path / "b.tflite", images=images[:0])
+
+
+@pytest.mark.parametrize("name", ["vae-digits", "vae-rgb"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_images_that_do_not_differ_tell_no_deviation(name, count, tmp_path):
+    """One image, or one twice: the card's deviation holds, or that of samples."""
+    images = np.repeat(cases(name)["log_prob"][0]["images"][:1], count, axis=0)
+    given = name if name in tfgen.zoo.list() else model(name)
+    card = tfgen.export.card(tfgen.export.tflite(given, tmp_path / "a.tflite", images=images))
+    assert card["left_out"] == {}
+    assert card["images"]["count"] == count
+    deviation = card["log_prob_deviation"]
+    if name in tfgen.zoo.list():
+        assert deviation["of"] == "digits, split test, 360 images"
+        wanted = np.std(model(name).log_prob(tfgen.data.load("digits").images("test")))
+    else:
+        assert deviation["of"].startswith("samples of the model")
+        wanted = np.std(model(name).log_prob(model(name).sample(1024, seed=0)))
+    assert deviation["nats"] == pytest.approx(wanted, rel=1e-3)
 
 
 def test_a_failed_export_leaves_what_was_there(tmp_path, monkeypatch):
