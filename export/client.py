@@ -91,13 +91,13 @@ class Client:
             float32 `[N]`.
 
         Raises:
-            InputError: images of another dtype.
+            InputError: images of another dtype, labels that are no integers of 32 bits.
             ServingError: what the server answered instead.
         """
         inputs = {"images": _images(images)}
         if labels is None:
             return self.predict("log_prob", inputs)["log_prob"]
-        inputs["labels"] = np.asarray(labels, np.int32)
+        inputs["labels"] = _labels(labels)
         return self.predict("log_prob_given", inputs)["log_prob"]
 
     def encode(self, images):
@@ -119,7 +119,7 @@ class Client:
             labels: integers `[n]`, of a class-conditional model.
 
         Raises:
-            InputError: another seed.
+            InputError: another seed, labels that are no integers of 32 bits.
             ServingError: what the server answered instead.
         """
         if seed is None:
@@ -130,7 +130,7 @@ class Client:
             "temperature": np.broadcast_to(np.float32(temperature), [n]),
         }
         if labels is not None:
-            inputs["labels"] = np.asarray(labels, np.int32)
+            inputs["labels"] = _labels(labels)
         return self.predict("sample_seeded", inputs)["images"]
 
     def predict(self, signature, inputs, outputs=()):
@@ -189,6 +189,13 @@ def _images(images):
     if images.dtype != np.uint8:
         raise InputError(f"images must be uint8 [N, H, W, C], got {images.dtype}")
     return images
+
+
+def _labels(labels):
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu" or np.any(labels != labels.astype(np.int32)):
+        raise InputError(f"labels must be integers of 32 bits, got {labels.dtype} {labels}")
+    return labels.astype(np.int32)
 
 
 def _check_seed(seed):

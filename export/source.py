@@ -1,13 +1,13 @@
 """What is exported: a model, what its card says, and images to try the export with."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 import tfgen
 from tfgen import zoo
+from tfgen.data.places import expanded
 from tfgen.errors import InputError
 
 
@@ -89,7 +89,7 @@ class Source:
         name = recipe.get("source")
         if name is None:
             raise InputError("no card names the data that it was trained on")
-        if name not in tfgen.data.names() and not Path(name).expanduser().is_dir():
+        if name not in tfgen.data.names() and not expanded(name).is_dir():
             raise InputError(f"{name} may not be on this machine")
         return tfgen.data.load(
             name, image_shape=self.model.image_shape, options=recipe.get("options")

@@ -139,9 +139,10 @@ def status(manager, request):
     for version in manager.versions(spec.name, number):
         entry = response.model_version_status.add(version=version.number, state=version.state)
         entry.status.SetInParent()
-        if version.error is not None:
-            entry.status.error_code = version.error.number
-            entry.status.error_message = version.error.message
+        error = version.error  # Read once: a retry may take it back meanwhile.
+        if error is not None:
+            entry.status.error_code = error.number
+            entry.status.error_message = error.message
     return response
 
 

@@ -64,6 +64,11 @@ def test_what_the_server_refuses_is_raised_with_its_code(client):
             client.decode(np.full((1, 8), value))
     with pytest.raises(InputError, match="uint8"):
         client.log_prob(np.zeros((1, 8, 8, 1)))
+    for labels in ([0.5], [2**40], [-(2**31) - 1]):
+        with pytest.raises(InputError, match="labels must be integers of 32 bits"):
+            client.log_prob(np.zeros((1, 8, 8, 1), "uint8"), labels)
+        with pytest.raises(InputError, match="labels must be integers of 32 bits"):
+            client.sample(1, labels=labels)
     for seed in (2**31, -(2**40), 1.5, True, "1"):
         with pytest.raises(InputError, match="integer from -2147483648 to 2147483647"):
             client.sample(1, seed=seed)
