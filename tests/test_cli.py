@@ -200,6 +200,18 @@ BAD_TRAININGS = {
         lambda p: ["vae-digits", "--data", "mnist", "--data-dir", "~nobody-here/x"],
         "~nobody-here/x: there is no home directory of that name",
     ),
+    "initial weights of nothing": (
+        lambda p: ["vae-digits", "--initial", "vae-digit"],
+        "no model 'vae-digit': it is neither a directory nor one of",
+    ),
+    "initial weights of another": (
+        lambda p: ["vae-digits", "--initial", "glow-digits"],
+        "they are of a Glow, and the recipe's model is a VAE",
+    ),
+    "resumed with weights": (
+        lambda p: ["--resume", "--initial", "vae-digits"],
+        "leave RECIPE, --set, --data, --initial",
+    ),
     "no such gpu": (lambda p: ["vae-digits", "--devices", "gpu:64"], "TensorFlow sees"),
     "no such strategy": (lambda p: ["vae-digits", "--strategy", "both"], "auto, single, mirrored"),
     "no workers": (lambda p: ["vae-digits", "--strategy", "multi_worker"], "TF_CONFIG must list"),

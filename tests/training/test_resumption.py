@@ -81,6 +81,25 @@ def test_a_stopped_training_ends_with_the_bits_of_an_uninterrupted_one(
         assert found == expected
 
 
+@pytest.mark.parametrize("checkpoints", [0, 1])
+def test_a_resumed_training_began_with_the_same_initial_weights(checkpoints, tmp_path, monkeypatch):
+    tfgen.models.VAE((8, 8, 1), latent_dim=8, hidden_units=[16]).save_preset(tmp_path / "first")
+    monkeypatch.chdir(tmp_path)
+    whole = run.run(short("vae-digits"), tmp_path / "whole", initial="first")
+    stop_at(monkeypatch, [9])
+    with pytest.raises(StoppedError):
+        run.run(short("vae-digits"), tmp_path / "stopped", initial="first")
+    if not checkpoints:  # As if it had been killed before its first one.
+        for path in (tmp_path / "stopped" / "checkpoints").glob("*.ckpt"):
+            path.unlink()
+    monkeypatch.chdir("/")
+    again = run.resume(tmp_path / "stopped")
+    for found, expected in zip(outcome(again), outcome(whole), strict=True):
+        assert found == expected
+    cards = [tfgen.zoo.card(directory)["training"] for directory in (again, whole)]
+    assert cards[0]["initial_weights"] == cards[1]["initial_weights"]
+
+
 def test_ctrl_c_saves_too_and_a_second_one_leaves_at_once(tmp_path, monkeypatch):
     stop_at(monkeypatch, [3], signal.SIGINT)
     with pytest.raises(StoppedError, match=r"stopped at step 3 of 21 and saved") as stopped:

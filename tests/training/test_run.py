@@ -84,6 +84,42 @@ def test_the_same_seed_gives_the_same_weights(finished, tmp_path):
     assert np.abs(different - weights).max() > 1e-3
 
 
+def test_a_training_begins_with_the_weights_of_another_model(finished, tmp_path):
+    """At the least of learning rates it ends with them too, actnorm's included."""
+    standing = ["learning_rate=1e-30", "steps=2", "batch_size=50"]
+    out = run.run(short(finished.name, *standing), tmp_path / "run", initial=finished)
+    for found, weight in zip(
+        tfgen.zoo.load(out).get_weights(), tfgen.zoo.load(finished).get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(found, weight)
+    card = tfgen.zoo.card(out)
+    assert card["training"]["initial_weights"] == {
+        "name": finished.name,
+        "sha256": preset.sha256(finished / "model.weights.h5"),
+    }
+    assert card["metrics"]["nats"]["value"] == tfgen.zoo.card(finished)["metrics"]["nats"]["value"]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("vae-digits", ["hidden_units=[17]"], r"encoder.*\(64, 16\).*\(64, 17\)"),
+        ("vae-digits", ["hidden_units=[16, 16]"], "give it the same architecture"),
+        ("vae-digits", ["prior=flow"], "give it the same architecture"),
+        ("glow-digits", [], "they are of a VAE, and the recipe's model is a Glow"),
+    ],
+)
+def test_initial_weights_that_do_not_fit_are_refused(name, settings, message, tmp_path):
+    model = tfgen.models.VAE((8, 8, 1), latent_dim=8, hidden_units=[16])
+    model.save_preset(tmp_path / "small")
+    chosen = short(name, *settings)
+    with pytest.raises(InputError, match=message):
+        run.run(chosen, tmp_path / "run", initial=tmp_path / "small")
+    with pytest.raises(InputError, match=message):
+        run.dry_run(chosen, initial=tmp_path / "small")
+    assert [path.name for path in tmp_path.iterdir()] == ["small"]
+
+
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError])
 @pytest.mark.parametrize("existing", [False, True])
 def test_a_failed_run_leaves_nothing(failure, existing, tmp_path, monkeypatch):

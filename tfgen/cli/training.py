@@ -21,6 +21,11 @@ def train_arguments(parser):
         "--out", metavar="DIR", help="the run directory to make (default: runs/RECIPE-001, ...)"
     )
     parser.add_argument(
+        "--initial",
+        metavar="MODEL",
+        help="begin with the weights of a pretrained model or run of the same architecture",
+    )
+    parser.add_argument(
         "--resume",
         action="store_true",
         help="go on with the run in --out DIR, which was stopped or killed",
@@ -69,13 +74,16 @@ def train(options):
     values = {key: value for key, value in values.items() if value is not None}
     chosen = recipe.load(options.recipe, options.set, values)
     with quiet_start():
+        from tfgen import zoo
         from tfgen.training import run
 
     console = Console()
+    initial = options.initial and zoo.directory(options.initial)
     if options.dry_run:
         run.dry_run(
             chosen,
             data_dir=options.data_dir,
+            initial=initial,
             strategy=options.strategy or "auto",
             devices=options.devices,
             console=console,
@@ -85,6 +93,7 @@ def train(options):
         chosen,
         options.out,
         data_dir=options.data_dir,
+        initial=initial,
         strategy=options.strategy or "auto",
         devices=options.devices,
         command=_command(options),
@@ -94,11 +103,12 @@ def train(options):
 
 
 def _resume(options):
-    given = [options.recipe, options.data, options.epochs, options.seed, *options.set]
+    given = [options.recipe, options.data, options.initial, options.epochs, options.seed]
+    given += options.set
     if options.dry_run or any(value is not None for value in given):
         raise InputError(
             "--resume goes on with the recipe of the run: leave RECIPE, --set, --data, "
-            "--epochs, --seed and --dry-run away"
+            "--initial, --epochs, --seed and --dry-run away"
         )
     if options.out is None:
         raise InputError("--resume which run? Give its directory with --out DIR")
@@ -128,7 +138,7 @@ def _report(console, directory):
 def _command(options):
     """The command again, less what does not change its result: where it writes."""
     words = ["tfgen-train", options.recipe]
-    for flag in ("data", "epochs", "seed", "devices"):
+    for flag in ("data", "initial", "epochs", "seed", "devices"):
         value = getattr(options, flag)
         if value is not None:
             words += [f"--{flag}", str(value)]

@@ -15,6 +15,7 @@ from tfgen.errors import InputError
 from tfgen.models import preset
 from tfgen.training import (
     curve,
+    initial_weights,
     latent_pictures,
     loss_scaling,
     memory,
@@ -36,7 +37,15 @@ LOGS = "logs"
 
 
 def run(
-    chosen, out=None, *, data_dir=None, strategy="auto", devices=None, command=None, console=None
+    chosen,
+    out=None,
+    *,
+    data_dir=None,
+    initial=None,
+    strategy="auto",
+    devices=None,
+    command=None,
+    console=None,
 ):
     """Train what a recipe says, evaluate it on the test split, and save it.
 
@@ -48,6 +57,8 @@ def run(
         chosen: a `Recipe`.
         out: the directory to make; by default the first free one of `runs/NAME-001` and so on.
         data_dir: where local data sets lie, see `tfgen.data.load`.
+        initial: the directory of a model of the same architecture, whose weights the training
+            begins with.
         strategy, devices: see `tfgen.training.strategy.choose`.
         command: how to do this again, for the card.
         console: a `rich.console.Console` to report to.
@@ -57,7 +68,7 @@ def run(
 
     Raises:
         InputError: a directory that holds something already, missing data, a recipe that its model
-            refuses, a training that diverged.
+            refuses, initial weights that do not fit, a training that diverged.
         StoppedError: SIGINT or SIGTERM came; the training was saved.
 
     Example:
@@ -72,7 +83,13 @@ def run(
     >>> tfgen.zoo.card(directory)["metrics"]["nats"]["unit"]
     'nats/image'
     """
-    settings = {"data_dir": data_dir, "strategy": strategy, "devices": devices, "command": command}
+    settings = {
+        "data_dir": data_dir,
+        "initial": _absolute(initial),
+        "strategy": strategy,
+        "devices": devices,
+        "command": command,
+    }
     console = console or Console()
     distribution = strategies.choose(strategy, devices)
     if not strategies.is_chief(distribution):
@@ -124,20 +141,20 @@ def resume(out, *, data_dir=None, strategy=None, devices=None, console=None):
     return out
 
 
-def dry_run(chosen, *, data_dir=None, strategy="auto", devices=None, console=None):
+def dry_run(chosen, *, data_dir=None, initial=None, strategy="auto", devices=None, console=None):
     """Say what a training would be, without starting it: parameters, memory and steps.
 
     Args:
         chosen: a `Recipe`.
-        data_dir, strategy, devices, console: as for `run`.
+        data_dir, initial, strategy, devices, console: as for `run`.
 
     Returns:
         The memory that each device needs, a `tfgen.training.memory.Memory`.
 
     Raises:
-        InputError: missing data, a recipe that its model refuses.
+        InputError: missing data, a recipe that its model refuses, initial weights that do not fit.
     """
-    settings = {"data_dir": data_dir}
+    settings = {"data_dir": data_dir, "initial": _absolute(initial)}
     distribution = strategies.choose(strategy, devices)
     training = _Training(chosen, distribution, settings, None, console or Console())
     return training.estimate()
@@ -147,6 +164,10 @@ def _follow(training):
     """The part of a worker that is not the chief: it trains, and writes nothing."""
     training.train()
     training.wait_for_all()
+
+
+def _absolute(directory):
+    return directory and str(Path(directory).resolve())
 
 
 def _shared(out):
@@ -188,7 +209,8 @@ class _Training:
         self._steps = steps
 
     def plan(self):
-        """Fix how many steps there are, and write down what a resumption needs."""
+        """Fix the first weights and how many steps there are; write what a resumption needs."""
+        self._take_over_initial_weights()
         self._loop = self._new_loop(self._steps or 1)
         if self._steps is None:
             self._measure()
@@ -204,6 +226,7 @@ class _Training:
         self._loop = self._new_loop(self._steps)
         if not run_directory.can_be_resumed(self._out):
             self._say("no checkpoint yet: from the start")
+            self._take_over_initial_weights()
             return
         for path, reason in self._loop.resume():
             self._say(f"{path.name} is damaged ({reason}): going back to the one before")
@@ -211,6 +234,7 @@ class _Training:
 
     def estimate(self):
         """Say how many steps there are and what memory they need."""
+        self._take_over_initial_weights()
         replicas = self._distribution.num_replicas_in_sync
         each = -(-self._chosen.training.batch_size // replicas)
         steps = f"{self._steps:,} steps" if self._steps else "as many steps as there is time for"
@@ -242,6 +266,8 @@ class _Training:
         self._loop.choose(self._chosen.training.weights)
         card = _card(self._chosen, self._data, self._model, self._loop, self._distribution)
         card["command"] = self._settings["command"]
+        if "initial_weights" in self._settings:
+            card["training"]["initial_weights"] = self._settings["initial_weights"]
         card["name"] = self._out.resolve().name
         _write(self._model, card, self._data, self._loop, self._out)
         self.wait_for_all()
@@ -249,6 +275,13 @@ class _Training:
     def wait_for_all(self):
         """Return when every worker is done."""
         self._loop.wait_for_all()
+
+    def _take_over_initial_weights(self):
+        if not self._settings.get("initial"):
+            return
+        taken = initial_weights.take_over(self._settings["initial"], self._model)
+        self._settings["initial_weights"] = taken
+        self._say(f"the first weights are those of {taken['name']}")
 
     def _new_loop(self, steps):
         chosen, data, model = self._chosen, self._data, self._model
