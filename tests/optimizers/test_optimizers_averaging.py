@@ -153,6 +153,28 @@ def test_accumulation_averages_once_for_each_update():
     np.testing.assert_allclose(average, [-1.25 / 0.75], rtol=1e-6)
 
 
+@pytest.mark.parametrize("make", [Adam, AdaMax])
+def test_without_an_update_the_moving_average_is_the_weights(make):
+    """Four batches are too few for one update of eight."""
+    net = model(make(0.1, use_ema=True, gradient_accumulation_steps=8))
+    before = weights_of(net)
+    net.fit(X, Y, batch_size=8, epochs=1, verbose=0)
+    for found, weight in zip(weights_of(net), before, strict=True):
+        np.testing.assert_array_equal(found, weight)
+    net.fit(X, Y, batch_size=8, epochs=1, verbose=0)  # The first one.
+    for found, weight in zip(weights_of(net), before, strict=True):
+        assert np.all(found != weight)
+
+
+def test_without_an_update_of_finite_gradients_the_moving_average_is_the_weights():
+    weights = keras.Variable([1.0])
+    optimizer = keras.optimizers.LossScaleOptimizer(Adam(0.1, use_ema=True))
+    optimizer.build([weights])
+    optimizer.apply([tf.constant([np.inf])], [weights])
+    optimizer.finalize_variable_values([weights])
+    assert weights.numpy() == [1.0]
+
+
 def test_an_optimizer_without_averages_is_refused():
     net = model(Adam())
     with (

@@ -18,7 +18,7 @@ def update(optimizer, t):
     if optimizer.temporal_averaging and optimizer.beta_2 > 0:
         _update_temporal(optimizer, variables)
     if optimizer.use_ema:
-        _update_ema(optimizer, variables, t)
+        _update_ema(optimizer, t)
 
 
 def _update_temporal(optimizer, variables):
@@ -32,14 +32,25 @@ def _update_temporal(optimizer, variables):
             kernels.average_in_place(average, variable, _keep(optimizer, average.dtype))
 
 
-def _update_ema(optimizer, variables, t):
-    averages = [
-        (variable, native(average))
-        for variable, average in zip(
-            variables, optimizer._model_variables_moving_average, strict=True
-        )
-        if average is not None
-    ]
+def moving_averages(optimizer):
+    """(weight, its average) for the average that `use_ema` keeps.
+
+    There is none before the first update: gradients may still be accumulated, or too large for
+    float16.
+    """
+    begun = int(tf.convert_to_tensor(optimizer.iterations)) > 0
+    return _ema_pairs(optimizer) if begun else []
+
+
+def _ema_pairs(optimizer):
+    pairs = zip(
+        optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True
+    )
+    return [(native(v), native(average)) for v, average in pairs if average is not None]
+
+
+def _update_ema(optimizer, t):
+    averages = _ema_pairs(optimizer)
     for variable, average in averages:
         if optimizer.ema_momentum == 0:
             average.assign(tf.cast(variable, average.dtype))

@@ -5,6 +5,7 @@ import contextlib
 import tensorflow as tf
 
 from tfgen.optimizers import averaged_weights
+from tfgen.optimizers.averaging import moving_averages, overwrite
 from tfgen.training.loss_scaling import unwrapped
 
 
@@ -37,17 +38,11 @@ def averaged(model):
 
 @contextlib.contextmanager
 def _moving_averages(optimizer):
-    pairs = [
-        (variable, average)
-        for variable, average in zip(
-            optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True
-        )
-        if average is not None
-    ]
+    pairs = moving_averages(optimizer)
     before = [tf.convert_to_tensor(variable) for variable, _ in pairs]
     try:
         for variable, average in pairs:
-            variable.assign(tf.convert_to_tensor(average))
+            overwrite(variable, average)
         yield
     finally:
         for (variable, _), value in zip(pairs, before, strict=True):
