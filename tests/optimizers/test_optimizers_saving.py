@@ -104,6 +104,20 @@ def test_the_state_of_another_optimizer_is_refused_with_a_warning(tmp_path):
     assert float(other.optimizer.learning_rate) == 0.03
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_the_state_of_keras_sgd_is_refused_with_a_warning(momentum, tmp_path):
+    """It has numbers only: counters, and perhaps as many momenta as there are averages here."""
+    net = fit(model(keras.optimizers.SGD(0.01, momentum=momentum)))
+    net.save_weights(tmp_path / "model.weights.h5")
+    other = model(Adam(0.03, use_ema=True))
+    other.optimizer.build(other.trainable_variables)
+    with pytest.warns(UserWarning, match="state of optimizer .* was not loaded"):
+        other.load_weights(tmp_path / "model.weights.h5")
+    assert float(other.optimizer.learning_rate) == pytest.approx(0.03)
+    assert int(other.optimizer.iterations) == 0
+    assert not any(np.any(average) for average in other.optimizer._model_variables_moving_average)
+
+
 def test_slots_have_names_and_no_others():
     weights = keras.Variable(np.zeros((3, 2)), name="kernel")
     optimizer = Adam()

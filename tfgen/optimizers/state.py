@@ -49,7 +49,8 @@ def load(optimizer, store):
     named = _named(optimizer)
     slots = [f"{name}_{i}" for pack in optimizer.packs for name in pack.slots for i in pack.members]
     saved = set(store.keys())
-    if saved and saved <= {key for key in named if key.isdigit()}:
+    counters = {key for key, variable in named.items() if _is_counter(optimizer, variable)}
+    if saved and saved <= counters and not np.any(store["0"]):
         named, packs = {key: named[key] for key in saved}, []
     elif saved == {*named, *slots}:
         packs = optimizer.packs
@@ -68,6 +69,11 @@ def load(optimizer, store):
         for name, variable in pack.slots.items():
             pieces = [np.ravel(store[f"{name}_{index}"]) for index in pack.members]
             variable.assign(np.concatenate(pieces))
+
+
+def _is_counter(optimizer, variable):
+    """Whether it belongs to no weight: the number of steps, the learning rate."""
+    return variable is optimizer._iterations or variable is optimizer._learning_rate
 
 
 def _named(optimizer):
