@@ -198,10 +198,12 @@ class GenerativeModel(keras.Model):
         Entering it gives the `tf.Variable`s that hold it. Graphs that read them must not be kept
         when the weights change; the model keeps none of its own.
         """
-        with precomputed(self.bijectors) as variables:
+        try:
+            with precomputed(self.bijectors) as variables:
+                self._forget_graphs()
+                yield variables
+        finally:
             self._forget_graphs()
-            yield variables
-        self._forget_graphs()
 
     def save_preset(self, directory, *, card=None):
         """Write the model to a directory that `tfgen.zoo.load` reads: see `tfgen.models.preset`."""
