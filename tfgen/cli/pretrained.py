@@ -26,22 +26,28 @@ def zoo(options):
     table = Table("model", "what it is", "bits/dim", "parameters", box=None, pad_edge=False)
     for name in zoo.list():
         try:
-            cells = _cells(zoo.card(name))
+            cells = _cells(name)
         except (InputError, OSError) as error:
             cells = [str(error)]
         table.add_row(name, *map(Text, cells))
     console.print(table)
 
 
-def _cells(card):
+def _cells(name):
+    from tfgen import zoo
     from tfgen.training import report
 
-    bits = card.get("metrics", {}).get("bits_per_dim")
-    return [
-        card.get("summary", card.get("class", "")),
-        report.value(bits) if bits else "",
-        f"{card.get('parameters', 0):,}",
-    ]
+    card = zoo.card(name)
+    try:
+        bits = card.get("metrics", {}).get("bits_per_dim")
+        return [
+            str(card.get("summary", card.get("class", ""))),
+            report.value(bits) if bits else "",
+            f"{card.get('parameters', 0):,}",
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        path = zoo.directory(name) / "card.json"
+        raise InputError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
 def fetch_arguments(parser):
