@@ -109,6 +109,16 @@ def test_score_writes_into_a_pipe_and_leaves_it_one(linked, saved, folder, tmp_p
     assert capsys.readouterr().out == ""
 
 
+def test_score_writes_the_file_behind_a_link(saved, folder, tmp_path, capsys):
+    out, file = tmp_path / "out.csv", tmp_path / "scores.csv"
+    out.symlink_to(file)
+    for _ in range(2):  # It is not there, then it is.
+        assert cli.main(["score", saved["vae"], str(folder), "--out", str(out)]) == 0
+        assert capsys.readouterr().out.startswith(f"4 images in {out}: ")
+        assert out.is_symlink()
+        assert len(file.read_text().splitlines()) == 5
+
+
 @pytest.mark.parametrize("dequantization", ["uniform", "variational"])
 def test_draws_average_the_density_over_other_noise_and_begin_with_log_prob(dequantization):
     model = tfgen.models.Glow(
@@ -202,13 +212,16 @@ def test_zoo_shows_a_damaged_card_and_any_summary_among_the_others(tmp_path, cap
     for name, text in {
         "cut": '{"name": "cut", "fi',
         "latin": '{"name": "\xe9"}',
+        "list": '{"files": {}, "metrics": []}',
+        "null": '{"files": {}, "parameters": null}',
+        "unit": '{"files": {}, "metrics": {"bits_per_dim": {"value": 1}}}',
         "odd": '{"files": {}, "summary": "of [/data] [red] :boom:"}',
     }.items():
         (tmp_path / "zoo" / name).mkdir(parents=True)
         (tmp_path / "zoo" / name / "card.json").write_text(text, "latin-1")
     assert cli.main(["zoo"]) == 0
     rows = capsys.readouterr().out
-    for name in ("cut", "latin"):
+    for name in ("cut", "latin", "list", "null", "unit"):
         assert f"\n{name} " in rows
         assert f"{tmp_path / 'zoo' / name / 'card.json'} is damaged: " in rows
     assert " of [/data] [red] :boom: " in rows

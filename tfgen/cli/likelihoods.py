@@ -97,11 +97,19 @@ def score(options):
         with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             scoring.write_csv(file, rows, words)
 
-    if out.is_symlink() or (out.exists() and not out.is_file()):
-        write(out)  # A device or a pipe stays what it is; it may be where a message would go.
+    if _is_device(out):
+        write(out)  # It stays what it is; it may be where a message would go.
         return
-    write_atomically(out, write)
+    write_atomically(out.resolve(), write)
     print(f"{len(rows)} images in {out}: {words}")
+
+
+def _is_device(path):
+    """Whether it is a device or a pipe, or one's name for where output goes, as /dev/stdout is."""
+    path = path.absolute()
+    if path.parts[:2] in (("/", "dev"), ("/", "proc")):
+        return True
+    return path.exists() and not path.is_file()
 
 
 def _csv_file(name):
