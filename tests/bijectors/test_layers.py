@@ -100,6 +100,12 @@ def test_couplings_accept_any_keras_network():
     three = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Conv2D(4, 1)])
     with pytest.raises(InputError, match=r"must map \[N, 4, 4, 2\].*it refuses such inputs"):
         bijectors.AffineCoupling((4, 4, 4), network=three)
+    half = keras.Input((4, 4, 2))
+    two = keras.Model(half, [keras.layers.Conv2D(2, 1)(half), keras.layers.Conv2D(2, 1)(half)])
+    with pytest.raises(InputError, match="it gives a list: concatenate its outputs"):
+        bijectors.AffineCoupling((4, 4, 4), network=two)
+    with pytest.raises(InputError, match="it refuses such inputs"):
+        bijectors.AffineCoupling((4, 4, 4), network=keras.layers.Dot(-1))
     with pytest.raises(InputError, match=r"one of convolutional, gated, got 'gatd'"):
         bijectors.AffineCoupling((4, 4, 4), network="gatd")
     with pytest.raises(InputError, match="a gated network is for images"):

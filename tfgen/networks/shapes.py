@@ -29,9 +29,12 @@ def check_shapes(network, owner, inputs, outputs, dtype="float32"):
     """
     needed = f"{owner} must map {_batch_of(inputs)} to {_batch_of(outputs)}"
     try:
-        found = tuple(network(tf.zeros([1, *inputs], dtype)).shape[1:])
-    except (ValueError, tf.errors.InvalidArgumentError) as error:
+        found = network(tf.zeros([1, *inputs], dtype))
+    except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
         raise InputError(f"{needed}, it refuses such inputs") from error
+    if not hasattr(found, "shape"):
+        raise InputError(f"{needed}, it gives a {type(found).__name__}: concatenate its outputs")
+    found = tuple(found.shape[1:])
     if found != tuple(outputs):
         raise InputError(f"{needed}, it gives {_batch_of(found)}")
 
