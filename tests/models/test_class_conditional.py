@@ -158,6 +158,11 @@ def test_bad_labels_are_refused(model, images):
         model.fit(images, np.zeros(6), verbose=0)
     with pytest.raises(tf.errors.InvalidArgumentError, match="labels must lie between 0 and 2"):
         model.fit(images, np.full(6, 3), verbose=0)
+    model.compile("sgd", jit_compile=True)  # XLA leaves assertions out.
+    for wrong in (3, -1):
+        labels = np.array([0, 1, 2, 0, 1, wrong])
+        history = model.fit(images, labels, batch_size=6, verbose=0).history
+        assert np.isnan(history["bits_per_dim"]).all()
     plain = tfgen.models.Glow((8, 4, 2), levels=1, depth=1, width=4)
     with pytest.raises(InputError, match="this model has no classes"):
         plain.log_prob(images, np.zeros(6, int))

@@ -353,9 +353,10 @@ class Glow(GenerativeModel):
             raise InputError(f"{self.name}: a class-conditional model trains on (images, labels)")
         labels = self._checked_labels(labels, images.shape[0])
         known = f"{self.name}: labels must lie between 0 and {self.num_classes - 1}"
-        inside = tf.reduce_all((labels >= 0) & (labels < self.num_classes))
-        with tf.control_dependencies([tf.debugging.Assert(inside, [known, labels])]):
-            labels = tf.identity(labels)
+        inside = (labels >= 0) & (labels < self.num_classes)
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(inside), [known, labels])]):
+            labels = tf.where(inside, labels, 0)
+        log_density = tf.where(inside, log_density, math.nan)  # XLA leaves assertions out.
         nats = -log_density - tf.gather(ratios, labels, batch_dims=1)
         errors = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return nats, nats + CLASSIFICATION_WEIGHT * self.num_dims * errors
