@@ -93,4 +93,5 @@ def test_the_memory_of_a_step_is_estimated(memory):
     assert found.weights == pytest.approx(4 * model.count_params(), rel=1e-3)
     assert found.optimizer == pytest.approx(3 * found.weights, rel=0.02)
     assert found.step == pytest.approx(most_held(model, 256), rel=0.35)
+    assert estimate(model, 4).step >= found.weights  # Gradients, at least.
     assert found.total == found.weights + found.optimizer + found.step

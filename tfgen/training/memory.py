@@ -31,7 +31,8 @@ def estimate(model, images):
     """The memory of a training whose steps see some number of images on each device.
 
     A step's own memory is measured with a quarter and with half of the images, and continued along
-    the straight line through both: right within some 20 %.
+    the straight line through both: right within some 20 % where it is hundreds of MiB. That of a
+    small model is what happened to be held at the same time.
 
     Args:
         model: compiled; it takes a few steps, so it is of no use afterwards.
@@ -50,7 +51,8 @@ def estimate(model, images):
     few, more = max(1, images // 4), max(1, images // 2)
     step = most_held(model, more)
     if few < more:
-        step += (step - most_held(model, few)) / (more - few) * (images - more)
+        step += max(0, step - most_held(model, few)) / (more - few) * (images - more)
+    step = max(step, sum(map(_bytes, model.trainable_weights)))  # Their gradients at least.
     return Memory(
         weights=sum(map(_bytes, model.weights)),
         optimizer=sum(map(_bytes, model.optimizer.variables)),
