@@ -208,6 +208,10 @@ BAD_TRAININGS = {
         lambda p: ["vae-digits", "--initial", "glow-digits"],
         "they are of a Glow, and the recipe's model is a VAE",
     ),
+    "initial weights of no name": (
+        lambda p: ["vae-digits", "--initial", ""],
+        "has no card.json: it holds no finished model",
+    ),
     "resumed with weights": (
         lambda p: ["--resume", "--initial", "vae-digits"],
         "leave RECIPE, --set, --data, --initial",

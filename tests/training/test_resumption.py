@@ -100,6 +100,24 @@ def test_a_resumed_training_began_with_the_same_initial_weights(checkpoints, tmp
     assert cards[0]["initial_weights"] == cards[1]["initial_weights"]
 
 
+def test_a_training_is_not_resumed_from_other_initial_weights(tmp_path, monkeypatch):
+    for name in ("first", "other"):
+        model = tfgen.models.VAE((8, 8, 1), latent_dim=8, hidden_units=[16])
+        model.save_preset(tmp_path / name)
+    stop_at(monkeypatch, [9])
+    with pytest.raises(StoppedError):
+        run.run(short("vae-digits"), tmp_path / "run", initial=tmp_path / "first")
+    for path in (tmp_path / "run" / "checkpoints").glob("*.ckpt"):
+        path.unlink()
+    (tmp_path / "first").rename(tmp_path / "mine")
+    (tmp_path / "other").rename(tmp_path / "first")
+    with pytest.raises(InputError, match=r"first holds other with.*and the run began with.*first"):
+        run.resume(tmp_path / "run")
+    (tmp_path / "first").rename(tmp_path / "other")
+    (tmp_path / "mine").rename(tmp_path / "first")
+    assert run.resume(tmp_path / "run") == tmp_path / "run"
+
+
 def test_ctrl_c_saves_too_and_a_second_one_leaves_at_once(tmp_path, monkeypatch):
     stop_at(monkeypatch, [3], signal.SIGINT)
     with pytest.raises(StoppedError, match=r"stopped at step 3 of 21 and saved") as stopped:

@@ -103,9 +103,18 @@ def test_a_training_begins_with_the_weights_of_another_model(finished, tmp_path)
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("vae-digits", ["hidden_units=[17]"], r"encoder.*\(64, 16\).*\(64, 17\)"),
-        ("vae-digits", ["hidden_units=[16, 16]"], "give it the same architecture"),
-        ("vae-digits", ["prior=flow"], "give it the same architecture"),
+        (
+            "vae-digits",
+            ["hidden_units=[17]"],
+            r"hidden_units=\[16\], and the recipe's model with hidden_units=\[17\]; bring",
+        ),
+        ("vae-digits", ["activation=elu", "latent_dim=3"], "with latent_dim=8, activation=tanh"),
+        ("vae-digits", ["prior=flow"], "with prior=normal, and the recipe's model with prior=flow"),
+        (
+            "vae-digits",
+            ["data.source=shapes", "likelihood=quantized_logistic"],
+            r"its images are \[8, 8, 1\].*--set data.image_shape='\[8, 8, 1\]'",
+        ),
         ("glow-digits", [], "they are of a VAE, and the recipe's model is a Glow"),
     ],
 )

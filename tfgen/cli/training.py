@@ -23,7 +23,7 @@ def train_arguments(parser):
     parser.add_argument(
         "--initial",
         metavar="MODEL",
-        help="begin with the weights of a pretrained model or run of the same architecture",
+        help="begin with the weights of a pretrained model or run like the recipe's model",
     )
     parser.add_argument(
         "--resume",
@@ -78,7 +78,7 @@ def train(options):
         from tfgen.training import run
 
     console = Console()
-    initial = options.initial and zoo.directory(options.initial)
+    initial = None if options.initial is None else zoo.directory(options.initial)
     if options.dry_run:
         run.dry_run(
             chosen,

@@ -1,31 +1,40 @@
 """Where a training begins if not at random weights: at those of another model."""
 
+import json
+
 from tfgen.errors import InputError
 from tfgen.models import preset
+
+OF_TRAINING = {  # Arguments of a model that change neither its weights nor what they compute.
+    *("name", "memory", "network_dtype"),
+    *("binarization", "estimator", "samples", "importance_samples", "importance_after"),
+    *("backward_samples", "beta", "kl_warmup", "free_bits", "weight_prior", "image_weight"),
+}
 
 
 def take_over(directory, model):
     """Give a model the weights of a directory, and say which they are.
 
-    The two may differ in what gives no weight its shape, such as `importance_samples` or `beta`.
+    The two may differ in what is of the training alone, such as `importance_samples`, and in
+    nothing else.
 
     Args:
         directory: of a finished model, see `tfgen.models.preset`.
-        model: with as many weights, of the same shapes in the same order.
+        model: of the same class, made with the same arguments.
 
     Returns:
         A dict for a card: the name of the model there and the SHA-256 of its weights.
 
     Raises:
-        InputError: another class or a weight of another shape; and as `preset.load`.
+        InputError: another class or other arguments; and as `preset.load`.
 
     Example:
 
     >>> import tfgen
     >>> from tfgen.training import initial_weights
     >>> pretrained = tfgen.zoo.load("vae-digits")
-    >>> sharper = tfgen.models.VAE(**{**pretrained.get_config(), "importance_samples": 50})
-    >>> initial_weights.take_over(tfgen.zoo.directory("vae-digits"), sharper)["name"]
+    >>> model = tfgen.models.VAE(**{**pretrained.get_config(), "importance_samples": 50})
+    >>> initial_weights.take_over(tfgen.zoo.directory("vae-digits"), model)["name"]
     'vae-digits'
     """
     source, card = preset.load(directory), preset.read_card(directory)
@@ -34,17 +43,29 @@ def take_over(directory, model):
             f"initial weights of {directory}: they are of a {type(source).__name__}, and the "
             f"recipe's model is a {type(model).__name__}"
         )
-    for there, here in zip(source.weights, model.weights, strict=False):
-        if tuple(there.shape) != tuple(here.shape):
-            raise InputError(
-                f"initial weights of {directory}: {there.path} has the shape "
-                f"{tuple(there.shape)}, and the recipe's model has {here.path} of "
-                f"{tuple(here.shape)}; give it the same architecture with --set"
-            )
-    if len(source.weights) != len(model.weights):
+    there, here = _arguments(source), _arguments(model)
+    if there["image_shape"] != here["image_shape"]:
+        shape = there["image_shape"]
         raise InputError(
-            f"initial weights of {directory}: {len(source.weights)} weights, and the recipe's "
-            f"model has {len(model.weights)}; give it the same architecture with --set"
+            f"initial weights of {directory}: its images are {shape}, the data's "
+            f"{here['image_shape']}; images of a folder are brought to its size by --set "
+            f"data.image_shape='{shape}'"
+        )
+    differing = [key for key in there if there[key] != here.get(key)]
+    if differing:
+        raise InputError(
+            f"initial weights of {directory}: it was made with {_listed(there, differing)}, and "
+            f"the recipe's model with {_listed(here, differing)}; bring them together with --set"
         )
     model.set_weights(source.get_weights())
     return {"name": card["name"], "sha256": card["files"][preset.WEIGHTS]}
+
+
+def _arguments(model):
+    """As a file would hold them: lists for tuples."""
+    arguments = json.loads(json.dumps(model.get_config()))
+    return {key: value for key, value in arguments.items() if key not in OF_TRAINING}
+
+
+def _listed(arguments, keys):
+    return ", ".join(f"{key}={arguments.get(key)}" for key in keys)

@@ -57,8 +57,8 @@ def run(
         chosen: a `Recipe`.
         out: the directory to make; by default the first free one of `runs/NAME-001` and so on.
         data_dir: where local data sets lie, see `tfgen.data.load`.
-        initial: the directory of a model of the same architecture, whose weights the training
-            begins with.
+        initial: the directory of a model whose weights the training begins with, see
+            `tfgen.training.initial_weights`.
         strategy, devices: see `tfgen.training.strategy.choose`.
         command: how to do this again, for the card.
         console: a `rich.console.Console` to report to.
@@ -167,7 +167,7 @@ def _follow(training):
 
 
 def _absolute(directory):
-    return directory and str(Path(directory).resolve())
+    return None if directory is None else str(Path(directory).resolve())
 
 
 def _shared(out):
@@ -277,10 +277,16 @@ class _Training:
         self._loop.wait_for_all()
 
     def _take_over_initial_weights(self):
-        if not self._settings.get("initial"):
+        directory = self._settings.get("initial")
+        if directory is None:
             return
-        taken = initial_weights.take_over(self._settings["initial"], self._model)
-        self._settings["initial_weights"] = taken
+        taken = initial_weights.take_over(directory, self._model)
+        if self._settings.setdefault("initial_weights", taken) != taken:
+            raise InputError(
+                f"{directory} holds {taken['name']} with weights of sha256 {taken['sha256']}, and "
+                f"the run began with {self._settings['initial_weights']}: put those back, or begin "
+                "anew"
+            )
         self._say(f"the first weights are those of {taken['name']}")
 
     def _new_loop(self, steps):
