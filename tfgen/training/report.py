@@ -1,5 +1,7 @@
 """What is told of a finished run: its README and the table in the terminal."""
 
+import math
+
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +18,15 @@ EXPLAINED = {
     "moves_only_size": "images of which the size alone moves as asked",
     "moves_only_x": "images moved to the right and otherwise unchanged",
     "moves_only_y": "images moved down and otherwise unchanged",
+}
+
+CAPTIONS = {
+    "samples": "Samples at temperature 1.",
+    "interpolation": "Between two test images, in latent space.",
+    "reconstructions": "Test images, each above its reconstruction.",
+    "temperatures": "Samples of the same noise at temperatures from 0 to 1.1.",
+    "manifold": "The images of the prior's quantiles.",
+    "curve": "Training by epochs.",
 }
 
 
@@ -35,9 +46,13 @@ def protocols(card):
 
 
 def value(metric):
-    """A figure with its standard error."""
-    kind = ".1%" if metric["unit"] == "share" else ".3f"
-    return f"{metric['value']:{kind}} ± {metric['standard_error']:{kind}}"
+    """A figure with its standard error, to a digit in which that is not 0; none of one image."""
+    error, share = metric["standard_error"], metric["unit"] == "share"
+    digits = 1 if share else 3
+    if 0 < error < 1:
+        digits = max(digits, math.ceil(-math.log10(100 * error if share else error)))
+    kind = f".{digits}{'%' if share else 'f'}"
+    return f"{metric['value']:{kind}}" + (f" ± {error:{kind}}" if error else "")
 
 
 def _protocol(metric):
@@ -65,9 +80,12 @@ def readme(card):
     arguments = ", ".join(f"{k}={v!r}" for k, v in model.items() if k != "class")
     environment = ", ".join(f"{k} {v}" for k, v in card["environment"].items())
     shape = ", ".join(map(str, card["image_shape"]))
+    images, seconds = card["training"]["images_seen"], card["training"]["seconds"]
     command = f"- Command: `{card['command']}`\n" if card["command"] else ""
     splits = ", ".join(f"{count:,} {split}" for split, count in card["data"]["splits"].items())
-    pictures = "\n\n".join(f"![{name}]({name}.png)" for name in card["pictures"])
+    pictures = "\n\n".join(
+        f"![{name}]({name}.png)\n\n{CAPTIONS[name]}" for name in card["pictures"]
+    )
     return f"""# {card["name"]}
 
 {card["summary"][0].upper()}{card["summary"][1:]}.
@@ -82,7 +100,7 @@ def readme(card):
 import tfgen
 
 model = tfgen.zoo.load("{card["name"]}")  # or the path of this directory
-images = model.sample(16, temperature=0.8, seed=0)  # uint8 [16, {shape}]
+images = model.sample(16, temperature=1.0, seed=0)  # uint8 [16, {shape}]
 nats = model.log_prob(images)  # {card["bound"]}
 latents = model.encode(images)  # float32 [16, {card["latent_dim"]}]
 images = model.decode(latents)
@@ -94,7 +112,7 @@ images = model.decode(latents)
 
 {command}- Model: `{model["class"]}({arguments})`, {card["parameters"]:,} parameters
 - Data: `{card["data"]["name"]}`, {splits} images of shape ({shape})
-- Training: {card["training"]["images_seen"]:,} images seen in {card["training"]["seconds"]:.0f} s
+- Training: {images:,} images seen in {seconds:,.0f} s by the clock, whatever else the machine did
 - Environment: {environment}
 
 `card.json` holds all of this, the recipe and the SHA-256 of every file.
