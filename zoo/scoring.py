@@ -1,6 +1,7 @@
 """The log-likelihood of each image, and what kind of figure it is."""
 
 import csv
+import io
 import math
 from pathlib import Path
 
@@ -83,7 +84,8 @@ def score_folder(model, folder, draws=1):
 
     Returns:
         A list of `(file, log p(x) in nats, bits/dim)` with the paths relative to the folder, in
-        their order; a list of `(file, reason)` of what is no image; the estimator in words.
+        their order; the files of another size, which were fitted; a list of `(file, reason)` of
+        what is no image; the estimator in words.
 
     Raises:
         InputError: no folder, or no image in it.
@@ -95,14 +97,17 @@ def score_folder(model, folder, draws=1):
     if not root.is_dir():
         raise InputError(f"{folder} is no folder; give one with the images to score")
     files, unreadable = folder_files.scan(root)
-    rows, words = [], estimator(model, draws)
+    rows, fitted, words = [], [], estimator(model, draws)
     paths = sorted(files)
     for start in range(0, len(paths), IMAGES_AT_A_TIME):
         images, names = [], []
         for path in paths[start : start + IMAGES_AT_A_TIME]:
             try:
-                images.append(pillow_images.pixels((root / path).read_bytes(), model.image_shape))
+                content = (root / path).read_bytes()
+                images.append(pillow_images.pixels(content, model.image_shape))
                 names.append(path)
+                if pillow_images.header(io.BytesIO(content))[:2] != model.image_shape[:2]:
+                    fitted.append(path)
             except (pillow_images.UnreadableImageError, OSError) as error:
                 unreadable.append((path, getattr(error, "strerror", None) or str(error)))
         if images:
@@ -110,7 +115,7 @@ def score_folder(model, folder, draws=1):
             rows += zip(names, nats.tolist(), bits_per_dim(model, nats).tolist(), strict=True)
     if not rows:
         raise InputError(f"{folder} holds no readable image")
-    return rows, unreadable, words
+    return rows, fitted, unreadable, words
 
 
 def read_images(files, image_shape):

@@ -47,8 +47,10 @@ def evaluate(options):
     of_card = card.get("metrics", {})
     wanted = options.figure or [*of_card] or ["bits_per_dim", "nats"]
     metrics = {}
+    status = Console(stderr=True).status
     if {"bits_per_dim", "nats"} & {*wanted}:
-        found = evaluate(model, chosen, options.split)
+        with status(f"likelihood of {chosen.splits[options.split]:,} images"):
+            found = evaluate(model, chosen, options.split)
         metrics = {name: found[name] for name in found if name in wanted}
     others = [name for name in wanted if name not in metrics]
     if source == own and options.split == "test":
@@ -56,7 +58,8 @@ def evaluate(options):
 
         for name in others:
             samples = of_card.get(name, {}).get("protocol", {}).get("samples")
-            metrics[name] = figures.measure(name, model, chosen, samples)
+            with status(report.EXPLAINED.get(name, name)):
+                metrics[name] = figures.measure(name, model, chosen, samples)
     elif options.figure and others:
         raise InputError(
             f"{others[0]} is a figure of the test split of {own or 'its training data'}"
@@ -86,7 +89,14 @@ def score(options):
         model = zoo.load(options.model)
         from tfgen.models.preset import write_atomically
         from tfgen.zoo import scoring
-    rows, unreadable, words = scoring.score_folder(model, options.folder, options.draws)
+    rows, fitted, unreadable, words = scoring.score_folder(model, options.folder, options.draws)
+    if fitted:
+        size = "x".join(map(str, model.image_shape[:2]))
+        print(
+            f"tfgen score: {len(fitted)} of {len(rows)} images, {fitted[0]} the first, are not of "
+            f"{size} and were fitted to it, which changes their likelihood",
+            file=sys.stderr,
+        )
     for path, reason in unreadable:
         print(f"tfgen score: left out: {path}: {reason}", file=sys.stderr)
     if out is None:
