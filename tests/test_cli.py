@@ -1,5 +1,6 @@
 """The command line: its commands, and one line with exit code 2 for bad input."""
 
+import os
 import re
 import shutil
 import signal
@@ -244,6 +245,27 @@ def test_bad_training_input_gets_one_line_and_writes_nothing(case, tmp_path, cap
     assert error.startswith("tfgen-train: error: ")
     assert error.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_settings_beyond_the_recipe_print_nothing_of_tensorflows(tmp_path):
+    words = ["vae-digits", "--dry-run", "--set", "importance_samples=2"]
+    done = subprocess.run(
+        [sys.executable, "-c", f"from tfgen import cli; cli.train({words})"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("VAE of ")
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main(["--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out == f"tfgen {tfgen.__version__}\n"
 
 
 def test_evaluate_takes_the_images_that_the_card_names(tmp_path, capsys):

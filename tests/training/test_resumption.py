@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tfgen
 from tfgen.data.augmentation import Augmentation
@@ -98,6 +99,23 @@ def test_a_resumed_training_began_with_the_same_initial_weights(checkpoints, tmp
         assert found == expected
     cards = [tfgen.zoo.card(directory)["training"] for directory in (again, whole)]
     assert cards[0]["initial_weights"] == cards[1]["initial_weights"]
+
+
+def test_a_training_is_resumed_from_anywhere(tmp_path, monkeypatch):
+    """Paths are those of the directory in which it began."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number, image in enumerate(tfgen.data.load("digits").images("train")[:20]):
+        Image.fromarray(image[..., 0]).save(photos / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    chosen = short("vae-digits", "data.source=photos", "batch_size=4", "hidden_units=[8]")
+    stop_at(monkeypatch, [3])
+    with pytest.raises(StoppedError):
+        run.run(chosen, "run", data_dir="photos")
+    (tmp_path / "elsewhere" / "run").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    card = tfgen.zoo.card(run.resume(tmp_path / "run"))
+    assert card["data"]["name"] == card["recipe"]["data"]["source"] == "photos"
 
 
 def test_a_training_is_not_resumed_from_other_initial_weights(tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ def test_a_training_begins_with_the_weights_of_another_model(finished, tmp_path)
         (
             "vae-digits",
             ["data.source=shapes", "likelihood=quantized_logistic"],
-            r"its images are \[8, 8, 1\].*--set data.image_shape='\[8, 8, 1\]'",
+            r"shapes has images of shape \(32, 32, 3\), not \(8, 8, 1\)",
         ),
         ("glow-digits", [], "they are of a VAE, and the recipe's model is a Glow"),
     ],
@@ -305,12 +305,45 @@ def test_few_test_images_are_enough(name, count, tmp_path):
     assert tfgen.zoo.card(out)["data"]["splits"]["test"] == count
 
 
+@pytest.mark.parametrize(
+    ("settings", "notes"),
+    [
+        (["steps=20", "warmup_steps=20", "use_ema=true", "ema_momentum=0.9"], ["20 steps", "14%"]),
+        (["steps=20", "warmup_steps=19", "use_ema=true", "ema_momentum=0.8"], []),
+        (
+            ["steps=20", "use_ema=true", "ema_momentum=0.9", "gradient_accumulation_steps=5"],
+            ["73%"],
+        ),
+    ],
+)
+def test_a_short_training_is_told_of_settings_for_a_long_one(settings, notes, tmp_path, capsys):
+    """0.9^19 is 14 %, 0.8^19 1 %, 0.9^3 73 %."""
+    run.run(short("vae-digits", *settings), tmp_path / "run")
+    said = capsys.readouterr().out
+    assert said.count("note: ") == len(notes)
+    assert all(note in said for note in notes)
+
+
 def test_runs_without_a_directory_are_numbered(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "vae-digits-001").mkdir(parents=True)
     chosen = short("vae-digits", "epochs=1", "data.validation=0")
     assert str(run.run(chosen)) == "runs/vae-digits-002"
     assert tfgen.zoo.card("runs/vae-digits-002")["data"]["splits"]["train"] == 1437
+
+
+def test_images_of_a_folder_are_fitted_to_initial_weights(tmp_path):
+    photos = images_in(tmp_path / "photos", 8, (20, 30))
+    chosen = short("glow-digits", f"data.source={photos}", "batch_size=4")
+    first = recipe.build(tfgen.models, chosen.model, (8, 8, 1))
+    first.initialize(tfgen.data.load("digits").images("train")[:64])
+    first.save_preset(tmp_path / "first")
+    card = tfgen.zoo.card(run.run(chosen, tmp_path / "run", initial=tmp_path / "first"))
+    assert card["image_shape"] == [8, 8, 1]
+    assert card["recipe"]["data"]["image_shape"] == [8, 8, 1]
+    again = recipe.with_value(chosen, "data.image_shape", [16, 16, 1], "test")
+    with pytest.raises(InputError, match=r"they are for images of \[8, 8, 1\].*\[16, 16, 1\]"):
+        run.run(again, tmp_path / "other", initial=tmp_path / "first")
 
 
 def test_rgb_images_of_a_folder_can_be_trained_on(tmp_path):

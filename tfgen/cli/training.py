@@ -1,5 +1,6 @@
 """`tfgen train`, which is `tfgen-train`."""
 
+import contextlib
 import shlex
 
 from rich.console import Console
@@ -72,7 +73,9 @@ def train(options):
         "training.seed": options.seed,
     }
     values = {key: value for key, value in values.items() if value is not None}
-    chosen = recipe.load(options.recipe, options.set, values)
+    # A setting that the recipe does not have is looked for in the classes' arguments.
+    with quiet_start() if options.set else contextlib.nullcontext():
+        chosen = recipe.load(options.recipe, options.set, values)
     with quiet_start():
         from tfgen import zoo
         from tfgen.training import run

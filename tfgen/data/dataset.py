@@ -213,7 +213,7 @@ class Dataset:
         if not 0 < held < count:
             raise InputError(
                 f"cannot hold out the fraction {fraction} of {count} training images; give one "
-                "between 0 and 1 that leaves images on both sides"
+                "that leaves images on both sides (a recipe's data.validation=0 holds out none)"
             )
         stored, start, stop = self._stored["train"]
         cut = stop - held

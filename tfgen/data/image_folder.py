@@ -137,7 +137,8 @@ def _common_shape(root, shapes):
         (one, first), (other, second) = list(by_size.items())[:2]
         raise InputError(
             f"the images in {root} have {len(by_size)} sizes, such as {one[0]}x{one[1]} ({first}) "
-            f"and {other[0]}x{other[1]} ({second}); say to which image_shape (H, W, C) to fit them"
+            f"and {other[0]}x{other[1]} ({second}); say to which image_shape (H, W, C) to fit "
+            "them, in a recipe with data.image_shape"
         )
     return (*next(iter(by_size)), channels)
 

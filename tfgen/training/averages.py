@@ -16,6 +16,25 @@ def averaging(optimizer):
     return "ema" if optimizer.use_ema else None
 
 
+def share_of_the_first_weights(optimizer, steps):
+    """How much of a moving average are, after some steps, the weights after the first of them.
+
+    Equation: momentum^(steps - 1); 0 without such an average.
+
+    Example:
+
+    >>> from tfgen.optimizers import Adam
+    >>> from tfgen.training.averages import share_of_the_first_weights
+    >>> round(share_of_the_first_weights(Adam(use_ema=True, ema_momentum=0.999), 41), 2)
+    0.96
+    """
+    optimizer = unwrapped(optimizer)
+    if averaging(optimizer) != "ema":
+        return 0.0
+    updates = steps // (optimizer.gradient_accumulation_steps or 1)
+    return optimizer.ema_momentum ** max(0, updates - 1)
+
+
 @contextlib.contextmanager
 def averaged(model):
     """Within the context the model has its averaged weights, if its optimizer keeps any.

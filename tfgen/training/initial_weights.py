@@ -47,9 +47,8 @@ def take_over(directory, model):
     if there["image_shape"] != here["image_shape"]:
         shape = there["image_shape"]
         raise InputError(
-            f"initial weights of {directory}: its images are {shape}, the data's "
-            f"{here['image_shape']}; images of a folder are brought to its size by --set "
-            f"data.image_shape='{shape}'"
+            f"initial weights of {directory}: they are for images of {shape}, and the recipe's "
+            f"are of {here['image_shape']}"
         )
     differing = [key for key in there if there[key] != here.get(key)]
     if differing:

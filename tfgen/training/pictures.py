@@ -22,13 +22,13 @@ def grid(images, columns=None):
     >>> import numpy as np
     >>> from tfgen.training import pictures
     >>> pictures.grid(np.zeros((6, 8, 8, 1), "uint8"), columns=3).size
-    (504, 342)
+    (532, 361)
     """
     images = np.asarray(images)
     count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    zoom = max(1, WIDTH_IN_PIXELS // (columns * (width + 1)))
+    zoom = max(1, round(WIDTH_IN_PIXELS / (columns * (width + 1))))
     images = images.repeat(zoom, axis=1).repeat(zoom, axis=2)
     gap = zoom
     cell_height, cell_width = height * zoom + gap, width * zoom + gap

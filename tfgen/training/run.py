@@ -14,6 +14,7 @@ from tfgen.data.augmentation import Augmentation
 from tfgen.errors import InputError
 from tfgen.models import preset
 from tfgen.training import (
+    averages,
     curve,
     initial_weights,
     latent_pictures,
@@ -34,6 +35,7 @@ from tfgen.training.signals import StoppedError
 from tfgen.training.tensorboard import TensorBoard
 
 LOGS = "logs"
+MOST_OF_THE_FIRST_WEIGHTS = 0.05
 
 
 def run(
@@ -83,7 +85,9 @@ def run(
     >>> tfgen.zoo.card(directory)["metrics"]["nats"]["unit"]
     'nats/image'
     """
+    chosen = _as_initial(chosen, initial)
     settings = {
+        "directory": os.getcwd(),
         "data_dir": data_dir,
         "initial": _absolute(initial),
         "strategy": strategy,
@@ -154,6 +158,7 @@ def dry_run(chosen, *, data_dir=None, initial=None, strategy="auto", devices=Non
     Raises:
         InputError: missing data, a recipe that its model refuses, initial weights that do not fit.
     """
+    chosen = _as_initial(chosen, initial)
     settings = {"data_dir": data_dir, "initial": _absolute(initial)}
     distribution = strategies.choose(strategy, devices)
     training = _Training(chosen, distribution, settings, None, console or Console())
@@ -183,7 +188,7 @@ class _Training:
         self._chosen, self._settings, self._out = chosen, settings, out
         self._distribution, self._console = distribution, console
         self._is_chief = strategies.is_chief(distribution)
-        self._data = _data(chosen, settings["data_dir"])
+        self._data = _data(chosen, settings)
         keras.utils.set_random_seed(chosen.training.seed)
         steps = _planned_steps(chosen.training, self._data.splits["train"])
         self._schedule = WarmupDecay(
@@ -347,6 +352,23 @@ class _Training:
             f"{loop.total_steps:,} steps, {loop.stream.steps_per_epoch:,} an epoch, of {size:,} "
             f"images{share}; {rate}"
         )
+        for note in self._notes():
+            self._say(f"note: {note}")
+
+    def _notes(self):
+        """What a short training should know of settings made for a long one."""
+        steps, schedule = self._loop.total_steps, self._schedule
+        if schedule.warmup_steps >= steps:
+            yield (
+                f"the {schedule.warmup_steps:,} steps of warm-up are never over; a smaller "
+                "schedule.warmup_steps lets the learning rate arrive"
+            )
+        left = averages.share_of_the_first_weights(self._model.optimizer, steps)
+        if left > MOST_OF_THE_FIRST_WEIGHTS:
+            yield (
+                f"the averaged weights, which the model gets, will be {left:.0%} the first ones; "
+                "optimizer.use_ema=false or a smaller optimizer.ema_momentum shows what was learnt"
+            )
 
     def _say(self, text):
         if not self._is_chief:
@@ -354,10 +376,18 @@ class _Training:
         self._console.print(Text(text), soft_wrap=True)
 
 
-def _data(chosen, data_dir):
+def _as_initial(chosen, initial):
+    """The recipe, with images of the shape that the initial weights are for if it says no other."""
+    if initial is None or chosen.data.image_shape is not None:
+        return chosen
+    shape = preset.read_card(initial)["image_shape"]
+    return recipe.with_value(chosen, "data.image_shape", shape, f"the shape of {initial}")
+
+
+def _data(chosen, settings):
     data = tfgen.data.load(
-        chosen.data.source,
-        data_dir=data_dir,
+        _from(settings.get("directory"), chosen.data.source),
+        data_dir=settings["data_dir"] and _from(settings.get("directory"), settings["data_dir"]),
         image_shape=chosen.data.image_shape,
         options=chosen.data.options,
     )
@@ -373,6 +403,13 @@ def _data(chosen, data_dir):
             "out with data.validation=0.1, or choose training.weights=last"
         )
     return data
+
+
+def _from(directory, path):
+    """A path as it was where the run began; a name of a data set, or of nothing there, as it is."""
+    there = Path(directory or "", path)
+    moved = directory != os.getcwd() and path not in tfgen.data.names()
+    return str(there) if moved and there.exists() else path
 
 
 def _mib(size):
