@@ -55,7 +55,11 @@ def test_score_writes_the_log_likelihood_of_each_image(model, draws, saved, fold
     model = saved[model]
     assert cli.main(["score", model, str(folder), "--draws", str(draws)]) == 0
     out, error = capsys.readouterr()
-    assert error == "tfgen score: left out: notes.txt: not an image of a known format\n"
+    assert error == (
+        "tfgen score: 1 of 4 images, large.png the first, are not of 8x8 and were fitted to it, "
+        "which changes their likelihood\n"
+        "tfgen score: left out: notes.txt: not an image of a known format\n"
+    )
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [row["file"] for row in rows] == ["a.png", "b.png", "large.png", "more/c.png"]
     loaded = tfgen.zoo.load(model)
@@ -270,6 +274,14 @@ BAD = {
     "no image": (["interpolate", "vae-digits", "a.png", "b.png"], "a.png: No such file"),
     "no steps": (["interpolate", "vae-digits", "--steps", "1"], "steps must be an integer"),
     "no rows": (["interpolate", "vae-digits", "--rows", "0"], "--rows must be at least 1"),
+    "rows of images": (
+        ["interpolate", "vae-digits", "a.png", "b.png", "--rows", "3"],
+        "--rows is of samples, and there are images",
+    ),
+    "seed of images": (
+        ["interpolate", "vae-digits", "a.png", "b.png", "--seed", "0"],
+        "--seed is of samples, and there are images",
+    ),
     "no classes": (["sample", "vae-digits", "--label", "1"], "vae-digits has no classes"),
     "no source": (["fetch", "nowhere"], "nowhere is no folder and no http or https address"),
     "no version": (["sample", "vae-digits@7"], "no version 7 of 'vae-digits'"),

@@ -8,6 +8,7 @@ import contextlib
 import signal
 import sys
 
+import tfgen
 from tfgen.cli import exports, likelihoods, pictures, pretrained, serving, training
 from tfgen.errors import InputError
 
@@ -54,6 +55,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(
         prog="tfgen", description="Likelihood-based generative models to train, trust and serve."
     )
+    parser.add_argument("--version", action="version", version=f"tfgen {tfgen.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (add_arguments, run, summary) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary)

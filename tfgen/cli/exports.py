@@ -104,6 +104,13 @@ def _print_measured(card):
         f"({images['from']}), milliseconds for one image on this machine"
     )
     console.print(Text(words))
+    if card["networks"] != "float32":
+        console.print(
+            Text(
+                f"networks in {card['networks']}, as in what the errors are of: log_prob differs "
+                "from the model's by the rounding of its own networks too"
+            )
+        )
 
 
 def deploy_arguments(parser):

@@ -17,7 +17,12 @@ def sample_arguments(parser):
     parser.add_argument(
         "--grid", default="8x8", metavar="ROWSxCOLUMNS", help="images in the picture (default: 8x8)"
     )
-    parser.add_argument("--out", default="samples.png", metavar="FILE", help="a picture's file")
+    parser.add_argument(
+        "--out",
+        default="samples.png",
+        metavar="FILE",
+        help="a picture's file (default: samples.png)",
+    )
 
 
 def sample(options):
@@ -51,11 +56,14 @@ def interpolate_arguments(parser):
     parser.add_argument(
         "--steps", type=int, default=8, metavar="N", help="images a row (default: 8)"
     )
-    parser.add_argument("--rows", type=int, default=4, metavar="N", help="pairs of samples")
-    parser.add_argument("--temperature", type=float, default=0.7, help="of samples (default: 0.7)")
+    parser.add_argument("--rows", type=int, metavar="N", help="pairs of samples (default: 4)")
+    parser.add_argument("--temperature", type=float, help="of samples (default: 1)")
     parser.add_argument("--seed", type=int, help="of the samples' noise")
     parser.add_argument(
-        "--out", default="interpolation.png", metavar="FILE", help="a picture's file"
+        "--out",
+        default="interpolation.png",
+        metavar="FILE",
+        help="a picture's file (default: interpolation.png)",
     )
 
 
@@ -66,8 +74,15 @@ def interpolate(options):
 
     if len(options.images) % 2:
         raise InputError(f"images come in pairs, from and to; there are {len(options.images)}")
-    if options.rows < 1:
-        raise InputError(f"--rows must be at least 1, got {options.rows}")
+    of_samples = {"rows": options.rows, "temperature": options.temperature, "seed": options.seed}
+    given = [name for name, value in of_samples.items() if value is not None]
+    if options.images and given:
+        raise InputError(
+            f"--{given[0]} is of samples, and there are images: leave one of them away"
+        )
+    rows = 4 if options.rows is None else options.rows
+    if rows < 1:
+        raise InputError(f"--rows must be at least 1, got {rows}")
     out = _picture_file(options.out)
     with quiet_start():
         model = zoo.load(options.model)
@@ -77,7 +92,8 @@ def interpolate(options):
     if options.images:
         images = read_images(options.images, model.image_shape)
     else:
-        images = model.sample(2 * options.rows, options.temperature, options.seed)
+        temperature = 1.0 if options.temperature is None else options.temperature
+        images = model.sample(2 * rows, temperature, options.seed)
     between = np.asarray(model.interpolate(images[::2], images[1::2], options.steps))
     picture = pictures.grid(np.concatenate(between), columns=options.steps)
     write_atomically(out, lambda path: picture.save(path))
