@@ -166,7 +166,7 @@ def test_interpolate_draws_the_images_between_files_and_between_samples(
     np.testing.assert_array_equal(np.asarray(Image.open(out)), expected)
     words = ["--rows", "2", "--steps", "3", "--seed", "1", "--out", str(out)]
     assert cli.main(["interpolate", saved["glow"], *words]) == 0
-    ends = model.sample(4, 0.7, 1)
+    ends = model.sample(4, 1.0, 1)
     between = np.concatenate(model.interpolate(ends[::2], ends[1::2], 3))
     expected = np.asarray(pictures.grid(between, columns=3))
     np.testing.assert_array_equal(np.asarray(Image.open(out)), expected)
