@@ -114,7 +114,11 @@ def test_a_training_is_resumed_from_anywhere(tmp_path, monkeypatch):
         run.run(chosen, "run", data_dir="photos")
     (tmp_path / "elsewhere" / "run").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "elsewhere")
-    card = tfgen.zoo.card(run.resume(tmp_path / "run"))
+    stop_at(monkeypatch, [5])
+    with pytest.raises(StoppedError):
+        run.resume(tmp_path / "run")
+    monkeypatch.chdir(tmp_path / "elsewhere" / "run")
+    card = tfgen.zoo.card(run.resume(tmp_path / "run", data_dir=".."))
     assert card["data"]["name"] == card["recipe"]["data"]["source"] == "photos"
 
 

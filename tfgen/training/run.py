@@ -11,6 +11,7 @@ from rich.text import Text
 
 import tfgen
 from tfgen.data.augmentation import Augmentation
+from tfgen.data.places import expanded
 from tfgen.errors import InputError
 from tfgen.models import preset
 from tfgen.training import (
@@ -128,7 +129,7 @@ def resume(out, *, data_dir=None, strategy=None, devices=None, console=None):
     """
     console = console or Console()
     plan = run_directory.plan_of(out)
-    given = {"data_dir": data_dir, "strategy": strategy, "devices": devices}
+    given = {"data_dir": _absolute(data_dir), "strategy": strategy, "devices": devices}
     settings = {**plan["settings"], **{k: v for k, v in given.items() if v is not None}}
     distribution = strategies.choose(settings["strategy"], settings["devices"])
     chosen = recipe.Recipe.model_validate(plan["recipe"])
@@ -172,7 +173,7 @@ def _follow(training):
 
 
 def _absolute(directory):
-    return None if directory is None else str(Path(directory).resolve())
+    return None if directory is None else str(expanded(directory).resolve())
 
 
 def _shared(out):
