@@ -175,6 +175,27 @@ def test_without_an_update_of_finite_gradients_the_moving_average_is_the_weights
     assert weights.numpy() == [1.0]
 
 
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_the_moving_average_goes_to_the_variables_that_are_given(in_graph):
+    trained, copy = keras.Variable([1.0, 2.0]), keras.Variable([7.0, 7.0])
+    optimizer = Adam(0.5, use_ema=True, ema_momentum=0.5)
+    optimizer.build([trained])
+
+    def finalize():
+        optimizer.finalize_variable_values([copy])
+
+    finalize = tf.function(finalize) if in_graph else finalize
+    finalize()
+    np.testing.assert_array_equal(copy.numpy(), [7.0, 7.0])
+    path = []
+    for _ in range(2):
+        optimizer.apply([tf.constant([1.0, -1.0])], [trained])
+        path.append(trained.numpy())
+    finalize()
+    np.testing.assert_allclose(copy.numpy(), (path[0] + path[1]) / 2, rtol=1e-6)
+    np.testing.assert_array_equal(trained.numpy(), path[1])
+
+
 def test_an_optimizer_without_averages_is_refused():
     net = model(Adam())
     with (

@@ -118,6 +118,14 @@ def test_the_state_of_keras_sgd_is_refused_with_a_warning(momentum, tmp_path):
     assert not any(np.any(average) for average in other.optimizer._model_variables_moving_average)
 
 
+def test_a_state_without_the_number_of_steps_is_refused_with_a_warning():
+    optimizer = Adam(0.03)
+    optimizer.build([keras.Variable([1.0])])
+    with pytest.warns(UserWarning, match="state of optimizer .* was not loaded"):
+        optimizer.load_own_variables({"1": np.float32(0.2)})
+    assert float(optimizer.learning_rate) == pytest.approx(0.03)
+
+
 def test_slots_have_names_and_no_others():
     weights = keras.Variable(np.zeros((3, 2)), name="kernel")
     optimizer = Adam()

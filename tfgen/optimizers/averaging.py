@@ -33,16 +33,7 @@ def _update_temporal(optimizer, variables):
 
 
 def moving_averages(optimizer):
-    """(weight, its average) for the average that `use_ema` keeps.
-
-    There is none before the first update: gradients may still be accumulated, or too large for
-    float16.
-    """
-    begun = int(tf.convert_to_tensor(optimizer.iterations)) > 0
-    return _ema_pairs(optimizer) if begun else []
-
-
-def _ema_pairs(optimizer):
+    """(weight, its average) for the averages that `use_ema` keeps, zero before the first update."""
     pairs = zip(
         optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True
     )
@@ -50,7 +41,7 @@ def _ema_pairs(optimizer):
 
 
 def _update_ema(optimizer, t):
-    averages = _ema_pairs(optimizer)
+    averages = moving_averages(optimizer)
     for variable, average in averages:
         if optimizer.ema_momentum == 0:
             average.assign(tf.cast(variable, average.dtype))
@@ -68,9 +59,9 @@ def _update_ema(optimizer, t):
         tf.cond(tf.equal(t % every, 0), overwrite_all, lambda: 0)
 
 
-def overwrite(variable, average):
-    """Let a variable take the value of its average, which may be of higher precision."""
-    variable.assign(tf.cast(average, variable.dtype))
+def overwrite(variable, average, begun=True):
+    """Let a variable take its average, which may be of higher precision, once that has begun."""
+    variable.assign(tf.where(begun, tf.cast(average, variable.dtype), variable))
 
 
 def temporal_average(optimizer, variable):

@@ -109,11 +109,18 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
             )
 
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
-        """As in Keras, for averages that may be of higher precision than the variables."""
-        for variable, average in averaging.moving_averages(self):
-            self._distribution_strategy.extended.update(
-                variable, averaging.overwrite, args=(average,)
-            )
+        """As in Keras, for averages that may be of higher precision than the variables.
+
+        Before the first update there is no average: gradients may still be accumulated, or too
+        large for float16. The variables then keep what they have.
+        """
+        averages = self._model_variables_moving_average
+        begun = tf.convert_to_tensor(self.iterations) > 0
+        for variable, average in zip(trainable_variables, averages, strict=True):
+            if average is not None:
+                self._distribution_strategy.extended.update(
+                    native(variable), averaging.overwrite, args=(native(average), begun)
+                )
 
     def _add_packed(self, name, number, variables, plan):
         first = variables[plan[0]]

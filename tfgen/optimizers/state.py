@@ -50,7 +50,7 @@ def load(optimizer, store):
     slots = [f"{name}_{i}" for pack in optimizer.packs for name in pack.slots for i in pack.members]
     saved = set(store.keys())
     counters = {key for key, variable in named.items() if _is_counter(optimizer, variable)}
-    if saved and saved <= counters and not np.any(store["0"]):
+    if "0" in saved and saved <= counters and not np.any(store["0"]):
         named, packs = {key: named[key] for key in saved}, []
     elif saved == {*named, *slots}:
         packs = optimizer.packs

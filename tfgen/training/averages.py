@@ -57,7 +57,8 @@ def averaged(model):
 
 @contextlib.contextmanager
 def _moving_averages(optimizer):
-    pairs = moving_averages(optimizer)
+    begun = int(tf.convert_to_tensor(optimizer.iterations)) > 0
+    pairs = moving_averages(optimizer) if begun else []
     before = [tf.convert_to_tensor(variable) for variable, _ in pairs]
     try:
         for variable, average in pairs:
