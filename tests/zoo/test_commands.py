@@ -123,6 +123,13 @@ def test_score_writes_the_file_behind_a_link(saved, folder, tmp_path, capsys):
         assert len(file.read_text().splitlines()) == 5
 
 
+def test_score_takes_the_place_of_a_link_to_itself(saved, folder, tmp_path):
+    out = tmp_path / "loop"
+    out.symlink_to(out)
+    assert cli.main(["score", saved["vae"], str(folder), "--out", str(out)]) == 0
+    assert len(out.read_text().splitlines()) == 5
+
+
 @pytest.mark.parametrize("dequantization", ["uniform", "variational"])
 def test_draws_average_the_density_over_other_noise_and_begin_with_log_prob(dequantization):
     model = tfgen.models.Glow(

@@ -1,5 +1,7 @@
 """`tfgen evaluate` and `tfgen score`."""
 
+import os
+import re
 import sys
 from pathlib import Path
 
@@ -110,16 +112,14 @@ def score(options):
     if _is_device(out):
         write(out)  # It stays what it is; it may be where a message would go.
         return
-    write_atomically(out.resolve(), write)
+    write_atomically(Path(os.path.realpath(out)), write)
     print(f"{len(rows)} images in {out}: {words}")
 
 
 def _is_device(path):
-    """Whether it is a device or a pipe, or one's name for where output goes, as /dev/stdout is."""
-    path = path.absolute()
-    if path.parts[:2] in (("/", "dev"), ("/", "proc")):
-        return True
-    return path.exists() and not path.is_file()
+    """Whether it is a device or a pipe, or a name for where a process' output goes already."""
+    of_process = re.fullmatch(r"/dev/(stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+", str(path))
+    return bool(of_process) or (path.exists() and not path.is_file())
 
 
 def _csv_file(name):
