@@ -281,12 +281,12 @@ def small_vae(**options):
 
 
 def test_the_images_of_the_caller_are_used(tmp_path):
-    images = np.random.default_rng(0).integers(0, 256, (7, 8, 8, 1)).astype("uint8")
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1)).astype("uint8")
     file = tfgen.export.tflite(small_vae(), tmp_path / "a.tflite", "int8", images=images)
     given = "images given by the caller"
     card = tfgen.export.card(file)
-    assert card["images"] == {"count": 7, "from": given, "calibration": given}
-    assert card["log_prob_deviation"]["of"] == f"{given}, 7 images"
+    assert card["images"] == {"count": 40, "from": given, "calibration": given}
+    assert card["log_prob_deviation"]["of"] == f"{given}, 40 images"
     with pytest.raises(InputError, match="images must be uint8"):
         tfgen.export.tflite(small_vae(), tmp_path / "b.tflite", images=images / 255.0)
     with pytest.raises(InputError, match="at least one image"):

@@ -111,7 +111,12 @@ def test_a_training_is_resumed_from_anywhere(tmp_path, monkeypatch):
     chosen = short("vae-digits", "data.source=photos", "batch_size=4", "hidden_units=[8]")
     stop_at(monkeypatch, [3])
     with pytest.raises(StoppedError):
-        run.run(chosen, "run", data_dir="photos")
+        run.run(chosen, "run", data_dir="mnist")
+    places = []
+    load = tfgen.data.load
+    monkeypatch.setattr(
+        tfgen.data, "load", lambda *a, **o: places.append(o["data_dir"]) or load(*a, **o)
+    )
     (tmp_path / "elsewhere" / "run").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "elsewhere")
     stop_at(monkeypatch, [5])
@@ -119,6 +124,7 @@ def test_a_training_is_resumed_from_anywhere(tmp_path, monkeypatch):
         run.resume(tmp_path / "run")
     monkeypatch.chdir(tmp_path / "elsewhere" / "run")
     card = tfgen.zoo.card(run.resume(tmp_path / "run", data_dir=".."))
+    assert places == [str(tmp_path / "mnist"), str(tmp_path / "elsewhere")]
     assert card["data"]["name"] == card["recipe"]["data"]["source"] == "photos"
 
 

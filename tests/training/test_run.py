@@ -13,7 +13,7 @@ from tensorflow.core.util import event_pb2
 import tfgen
 from tfgen.errors import InputError
 from tfgen.models import preset
-from tfgen.training import curve, loop, pictures, recipe, run
+from tfgen.training import curve, initial_weights, loop, pictures, recipe, run
 from tfgen.training.evaluation import evaluate
 from tfgen.training.run_directory import claimed
 from tfgen.training.tensorboard import read_history
@@ -100,6 +100,23 @@ def test_a_training_begins_with_the_weights_of_another_model(finished, tmp_path)
     assert card["metrics"]["nats"]["value"] == tfgen.zoo.card(finished)["metrics"]["nats"]["value"]
 
 
+def test_networks_of_ones_own_may_be_built_again(tmp_path):
+    """Their layers are then named otherwise."""
+
+    def model(width=4):
+        encoder = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(width)]
+        return tfgen.models.VAE((8, 8, 1), latent_dim=width // 2, encoder=keras.Sequential(encoder))
+
+    first, again = model(), model()
+    first.save_preset(tmp_path / "first")
+    initial_weights.take_over(tmp_path / "first", again)
+    for found, weight in zip(again.get_weights(), first.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, weight)
+    plain = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[4])
+    with pytest.raises(InputError, match=r"encoder=<a network of its own>.*encoder=mlp"):
+        initial_weights.take_over(tmp_path / "first", plain)
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
@@ -113,7 +130,7 @@ def test_a_training_begins_with_the_weights_of_another_model(finished, tmp_path)
         (
             "vae-digits",
             ["data.source=shapes", "likelihood=quantized_logistic"],
-            r"shapes has images of shape \(32, 32, 3\), not \(8, 8, 1\)",
+            r"they are for images of \[8, 8, 1\], and the recipe's are of \[32, 32, 3\]",
         ),
         ("glow-digits", [], "they are of a VAE, and the recipe's model is a Glow"),
     ],
@@ -285,6 +302,14 @@ def test_a_dry_run_says_what_would_be_and_writes_nothing(tmp_path, monkeypatch, 
     assert "26 steps, 13 an epoch, of 100 images" in said
     assert f"about: {found.total / 2**20:.1f} MiB" in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_is_of_the_folder_that_is_given(tmp_path, monkeypatch, capsys):
+    """./digits is not the data set of that name."""
+    images_in(tmp_path / "digits", 20, (12, 12))
+    monkeypatch.chdir(tmp_path)
+    run.dry_run(short("vae-digits", "data.source=./digits", "batch_size=4"))
+    assert "images (12, 12, 1) of digits" in capsys.readouterr().out
 
 
 def images_in(folder, count, shape=(8, 8)):

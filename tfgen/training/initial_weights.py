@@ -50,14 +50,25 @@ def take_over(directory, model):
             f"initial weights of {directory}: they are for images of {shape}, and the recipe's "
             f"are of {here['image_shape']}"
         )
-    differing = [key for key in there if there[key] != here.get(key)]
+    differing = [key for key in there if not _same(there[key], here.get(key))]
     if differing:
         raise InputError(
             f"initial weights of {directory}: it was made with {_listed(there, differing)}, and "
             f"the recipe's model with {_listed(here, differing)}; bring them together with --set"
         )
+    _check_shapes(directory, source, model)
     model.set_weights(source.get_weights())
     return {"name": card["name"], "sha256": card["files"][preset.WEIGHTS]}
+
+
+def _check_shapes(directory, source, model):
+    """For networks of the caller's own, whose configurations name their layers anew each time."""
+    there, here = ([tuple(w.shape) for w in m.weights] for m in (source, model))
+    if there != here:
+        raise InputError(
+            f"initial weights of {directory}: its own networks have weights of other shapes than "
+            "those of the model"
+        )
 
 
 def _arguments(model):
@@ -66,5 +77,13 @@ def _arguments(model):
     return {key: value for key, value in arguments.items() if key not in OF_TRAINING}
 
 
+def _same(there, here):
+    return there == here or (isinstance(there, dict) and isinstance(here, dict))
+
+
 def _listed(arguments, keys):
-    return ", ".join(f"{key}={arguments.get(key)}" for key in keys)
+    values = {key: arguments.get(key) for key in keys}
+    return ", ".join(
+        f"{key}=<a network of its own>" if isinstance(value, dict) else f"{key}={value}"
+        for key, value in values.items()
+    )

@@ -89,7 +89,7 @@ def run(
     chosen = _as_initial(chosen, initial)
     settings = {
         "directory": os.getcwd(),
-        "data_dir": data_dir,
+        "data_dir": _absolute(data_dir),
         "initial": _absolute(initial),
         "strategy": strategy,
         "devices": devices,
@@ -379,16 +379,16 @@ class _Training:
 
 def _as_initial(chosen, initial):
     """The recipe, with images of the shape that the initial weights are for if it says no other."""
-    if initial is None or chosen.data.image_shape is not None:
+    if initial is None or chosen.data.image_shape or chosen.data.source in tfgen.data.names():
         return chosen
-    shape = preset.read_card(initial)["image_shape"]
+    shape = preset.read_card(_absolute(initial)).get("image_shape")
     return recipe.with_value(chosen, "data.image_shape", shape, f"the shape of {initial}")
 
 
 def _data(chosen, settings):
     data = tfgen.data.load(
-        _from(settings.get("directory"), chosen.data.source),
-        data_dir=settings["data_dir"] and _from(settings.get("directory"), settings["data_dir"]),
+        _source(chosen, settings.get("directory")),
+        data_dir=settings["data_dir"],
         image_shape=chosen.data.image_shape,
         options=chosen.data.options,
     )
@@ -406,11 +406,13 @@ def _data(chosen, settings):
     return data
 
 
-def _from(directory, path):
-    """A path as it was where the run began; a name of a data set, or of nothing there, as it is."""
-    there = Path(directory or "", path)
-    moved = directory != os.getcwd() and path not in tfgen.data.names()
-    return str(there) if moved and there.exists() else path
+def _source(chosen, directory):
+    """The source of the data; a folder that was given as seen from where the run began, as such."""
+    source = chosen.data.source
+    if directory in (None, os.getcwd()) or source in tfgen.data.names():
+        return source
+    there = Path(directory, source)
+    return str(there) if there.is_dir() else source
 
 
 def _mib(size):
