@@ -1,11 +1,9 @@
 """A training from recipe to run directory."""
 
 import os
-import platform
 from pathlib import Path
 
 import keras
-import tensorflow as tf
 from rich.console import Console
 from rich.text import Text
 
@@ -17,18 +15,16 @@ from tfgen.models import preset
 from tfgen.training import (
     averages,
     curve,
+    finished,
     initial_weights,
-    latent_pictures,
     loss_scaling,
     memory,
-    pictures,
     recipe,
-    report,
+    recipe_data,
     run_directory,
 )
 from tfgen.training import strategy as strategies
 from tfgen.training.checkpoint import Checkpoints
-from tfgen.training.evaluation import evaluate
 from tfgen.training.loop import Loop
 from tfgen.training.progress import ProgressBar
 from tfgen.training.schedule import WarmupDecay
@@ -189,7 +185,7 @@ class _Training:
         self._chosen, self._settings, self._out = chosen, settings, out
         self._distribution, self._console = distribution, console
         self._is_chief = strategies.is_chief(distribution)
-        self._data = _data(chosen, settings)
+        self._data = recipe_data.load(chosen, settings["data_dir"], settings.get("directory"))
         keras.utils.set_random_seed(chosen.training.seed)
         steps = _planned_steps(chosen.training, self._data.splits["train"])
         self._schedule = WarmupDecay(
@@ -197,7 +193,7 @@ class _Training:
         )
         with distribution.scope():
             self._model = recipe.build(tfgen.models, chosen.model, self._data.image_shape)
-            _check_classes(self._model, self._data)
+            recipe_data.check_classes(self._model, self._data)
             optimizer = recipe.build(
                 tfgen.optimizers, chosen.optimizer, learning_rate=self._schedule
             )
@@ -270,12 +266,12 @@ class _Training:
     def finish(self):
         """Evaluate and write the model."""
         self._loop.choose(self._chosen.training.weights)
-        card = _card(self._chosen, self._data, self._model, self._loop, self._distribution)
+        card = finished.card(self._chosen, self._data, self._model, self._loop, self._distribution)
         card["command"] = self._settings["command"]
         if "initial_weights" in self._settings:
             card["training"]["initial_weights"] = self._settings["initial_weights"]
         card["name"] = self._out.resolve().name
-        _write(self._model, card, self._data, self._loop, self._out)
+        finished.write(self._model, card, self._data, self._loop, self._out)
         self.wait_for_all()
 
     def wait_for_all(self):
@@ -385,36 +381,6 @@ def _as_initial(chosen, initial):
     return recipe.with_value(chosen, "data.image_shape", shape, f"the shape of {initial}")
 
 
-def _data(chosen, settings):
-    data = tfgen.data.load(
-        _source(chosen, settings.get("directory")),
-        data_dir=settings["data_dir"],
-        image_shape=chosen.data.image_shape,
-        options=chosen.data.options,
-    )
-    data = data.holding_out(chosen.data.validation) if chosen.data.validation else data
-    if "test" not in data.splits:
-        raise InputError(
-            f"{data.name} has no split 'test', on which the model is evaluated, only "
-            f"{', '.join(data.splits)}; give data that have one: any folder of at least two images"
-        )
-    if chosen.training.weights == "best" and "validation" not in data.splits:
-        raise InputError(
-            f"training.weights=best needs validation images, and {data.name} has none: hold some "
-            "out with data.validation=0.1, or choose training.weights=last"
-        )
-    return data
-
-
-def _source(chosen, directory):
-    """The source of the data; a folder that was given as seen from where the run began, as such."""
-    source = chosen.data.source
-    if directory in (None, os.getcwd()) or source in tfgen.data.names():
-        return source
-    there = Path(directory, source)
-    return str(there) if there.is_dir() else source
-
-
 def _mib(size):
     return f"{size / 2**20:,.1f}"
 
@@ -424,67 +390,3 @@ def _planned_steps(training, images):
     if training.hours is not None:
         return None
     return training.steps or training.epochs * -(-images // training.batch_size)
-
-
-def _check_classes(model, data):
-    wanted = getattr(model, "num_classes", None)
-    if wanted is not None and wanted != data.num_classes:
-        found = f"{data.num_classes} classes" if data.num_classes else "no classes"
-        raise InputError(f"model.num_classes is {wanted}, and {data.name} has {found}")
-
-
-def _card(chosen, data, model, loop, distribution):
-    epochs = loop.total_steps / loop.stream.steps_per_epoch
-    return {
-        "summary": chosen.summary or f"{chosen.model.class_name} of {data.name}",
-        "metrics": evaluate(model, data, "test"),
-        "data": {"name": data.name, "splits": data.splits, **data.provenance},
-        "recipe": chosen.to_dict(),
-        "training": {
-            "epochs": round(epochs, 3),
-            "steps": loop.total_steps,
-            "images_seen": round(epochs * data.splits["train"]),
-            "seconds": round(loop.seconds, 1),
-            "replicas": distribution.num_replicas_in_sync,
-        },
-        "environment": {
-            "tfgen": tfgen.__version__,
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            "cores": os.cpu_count(),
-            "devices": ", ".join(_devices(distribution)),
-        },
-    }
-
-
-def _write(model, card, data, loop, out):
-    test = data.images("test")[:32]
-    if isinstance(model, tfgen.models.Glow):  # A flow's reconstructions are the images themselves.
-        shown = {"interpolation": pictures.interpolation(model, test)}
-    else:
-        shown = latent_pictures.of_vae(model, test)
-    shown = {"samples": pictures.samples(model), **shown}
-    for name, picture in shown.items():
-        picture.save(out / f"{name}.png")
-    curve.draw(loop.history, out / curve.FILE)
-    card = {
-        **card,
-        "pictures": [*shown, "curve"],
-        "image_shape": list(model.image_shape),
-        "latent_dim": model.latent_dim,
-        "bound": model.bound,
-        "parameters": model.count_params(),
-    }
-    (out / "README.md").write_text(report.readme(card), "utf-8")
-    preset.save(model, out, card=card)
-
-
-def _devices(distribution):
-    """The names of the devices in use, such as "NVIDIA H100"; "CPU" where there is no other."""
-    details = tf.config.experimental.get_device_details
-    names = [
-        details(gpu).get("device_name", "GPU") for gpu in tf.config.list_physical_devices("GPU")
-    ]
-    return names[: distribution.num_replicas_in_sync] or ["CPU"]
