@@ -7,8 +7,8 @@ import tensorflow as tf
 
 import tfgen
 from tfgen import zoo
-from tfgen.data.places import expanded
 from tfgen.errors import InputError
+from tfgen.files import expanded
 
 ENOUGH_FOR_A_DEVIATION = 32  # Images, to know it within some 13 %.
 

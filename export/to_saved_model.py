@@ -10,7 +10,7 @@ from tfgen.errors import InputError
 from tfgen.export import cards, warmup
 from tfgen.export.signatures import DEFAULT, Signatures
 from tfgen.export.source import Source
-from tfgen.models import preset
+from tfgen.files import sha256, write_json
 
 
 def saved_model(model, base_dir, version=None):
@@ -114,8 +114,8 @@ def _write(source, directory):
     shape = source.model.image_shape
     warmup.write(extra / warmup.FILE, functions, shape, model_name=content["model"]["name"])
     files = sorted(path for path in directory.rglob("*") if path.is_file())
-    content["files"] = {str(p.relative_to(directory)): preset.sha256(p) for p in files}
-    cards.place(directory).write_text(preset.to_json(content), "utf-8")
+    content["files"] = {str(p.relative_to(directory)): sha256(p) for p in files}
+    write_json(cards.place(directory), content)
 
 
 def save(module, directory):

@@ -9,8 +9,7 @@ from tfgen.export import cards, flatbuffer, litert_run, on_device
 from tfgen.export import precision as precisions
 from tfgen.export.signatures import DEVICE, Signatures
 from tfgen.export.source import Source
-from tfgen.models import preset
-from tfgen.models.preset import write_atomically
+from tfgen.files import sha256, write_atomically, write_json
 
 NUM_IMAGES = 64
 LARGEST_ERROR = 0.01  # of the standard deviation of log p(x) over the test images
@@ -65,10 +64,8 @@ def tflite(model, file, precision="float32", *, images=None):
     about = cards.new(source, "TFLite", precision=precision, **entries)
     about["bytes"] = len(content)
     write_atomically(file, lambda path: path.write_bytes(content))
-    about["files"] = {file.name: preset.sha256(file)}
-    write_atomically(
-        cards.place(file), lambda path: path.write_text(preset.to_json(about), "utf-8")
-    )
+    about["files"] = {file.name: sha256(file)}
+    write_json(cards.place(file), about)
     return file
 
 

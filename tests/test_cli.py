@@ -80,7 +80,7 @@ def test_sample_writes_a_grid(tmp_path, capsys):
     assert cli.main(["sample", "glow-digits", *words]) == 0
     picture = np.asarray(Image.open(out))
     images = tfgen.zoo.load("glow-digits").sample(6, temperature=0.7, seed=1)
-    expected = np.asarray(tfgen.training.pictures.grid(images, columns=3))
+    expected = np.asarray(tfgen.evaluation.pictures.grid(images, columns=3))
     np.testing.assert_array_equal(picture, expected)
     assert [path.name for path in tmp_path.iterdir()] == ["grid.png"]
 

@@ -20,8 +20,11 @@ if not (Path(__file__).parent / "zoo").is_dir() and (_checkout / "zoo" / "__init
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
+        "anomaly",
         "bijectors",
+        "claims",
         "data",
+        "evaluation",
         "export",
         "models",
         "networks",

@@ -27,7 +27,8 @@ import matplotlib.figure
 import numpy as np
 
 import tfgen
-from tfgen.models import baselines, hmc
+from tfgen.claims import baselines
+from tfgen.evaluation import hmc
 
 METHODS = {
     "aevb": tfgen.models.VAE,

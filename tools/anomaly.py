@@ -3,7 +3,7 @@
     python tools/anomaly.py [MODEL:OTHER ...] [--images 2000] [--draws 1] [--data-dir DIR]
 
 For each pair: the area under the ROC curve (1/2 is chance, below it the score is misled) of
-likelihood, typicality and complexity (`tfgen.zoo.anomaly`), test images of the model's data set
+likelihood, typicality and complexity (`tfgen.anomaly.scores`), test images of the model's data set
 against test images of OTHER. The default is every pair of which model and data are here: MNIST
 against Fashion-MNIST, the reverse, CIFAR-10 against shapes, and the reverse. Images that are not of
 the model's shape are refused, not resized: resizing alone makes images smoother.
@@ -17,9 +17,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 import tfgen
+from tfgen.anomaly.scores import SCORES, anomaly_scores, auroc
 from tfgen.errors import InputError
 from tfgen.zoo import trained_on
-from tfgen.zoo.anomaly import SCORES, anomaly_scores, auroc
 
 PAIRS = (
     "glow-mnist:fashion_mnist",

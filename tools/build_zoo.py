@@ -4,8 +4,8 @@
     python tools/build_zoo.py glow-mnist --run runs/glow-mnist-001
 
 With --run, a finished run directory is taken over instead. The further figures of its kind
-(`tfgen.zoo.figures`) are measured and written into the card, and so is what `tfgen.zoo.checking`
-compares with. --check-only adds the latter to models that are in place.
+(`tfgen.evaluation.figures`) are measured and written into the card, and so is what
+`tfgen.zoo.checking` compares with. --check-only adds the latter to models that are in place.
 
 --new-version keeps the present model as NAME@VERSION and makes the new one the next version.
 """
@@ -18,9 +18,10 @@ import tempfile
 from pathlib import Path
 
 import tfgen
+from tfgen.evaluation import figures, report
+from tfgen.files import sha256, write_json
 from tfgen.models import preset
-from tfgen.training import report
-from tfgen.zoo import checking, figures, places, trained_on
+from tfgen.zoo import checking, places, trained_on
 
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 
@@ -44,9 +45,7 @@ def build(name, run=None, new_version=False, data_dir=None, wanted=None, samples
 
 def finish(directory, card, data_dir=None, wanted=None, samples=None):
     """Measures the further figures and the check, and writes card and README."""
-    preset.write_atomically(  # A complete card: loading needs one.
-        directory / preset.CARD, lambda path: path.write_text(preset.to_json(card), "utf-8")
-    )
+    write_json(directory / preset.CARD, card)
     model = preset.load(directory)
     data = trained_on.load(card, data_dir)
     chosen = figures.names(model, data) if wanted is None else wanted
@@ -60,10 +59,8 @@ def add_check(model, data, directory, card):
     checking.write_golden(model, directory)
     card["check"] = checking.entries(model, data.images("test")[: checking.IMAGES])
     files = sorted({*card["files"], checking.GOLDEN})
-    card["files"] = {file: preset.sha256(directory / file) for file in files}
-    preset.write_atomically(
-        directory / preset.CARD, lambda path: path.write_text(preset.to_json(card), "utf-8")
-    )
+    card["files"] = {file: sha256(directory / file) for file in files}
+    write_json(directory / preset.CARD, card)
 
 
 def put(ready, name, new_version):
@@ -76,7 +73,7 @@ def put(ready, name, new_version):
         present += 1
     if present > 1:
         card["version"] = present
-        (ready / preset.CARD).write_text(preset.to_json(card), "utf-8")
+        write_json(ready / preset.CARD, card)
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(ready, target)
     size = sum(path.stat().st_size for path in target.iterdir())
@@ -96,7 +93,7 @@ def main():
         "--samples",
         type=int,
         metavar="K",
-        help="of the importance-weighted bound (default: those of tfgen.zoo.figures)",
+        help="of the importance-weighted bound (default: those of tfgen.evaluation.figures)",
     )
     parser.add_argument("--data-dir", metavar="DIR", help="where local data sets lie")
     options = parser.parse_args()

@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 import tfgen
-from tfgen.models import hmc, quadrature
+from tfgen.evaluation import hmc, quadrature
 from tfgen.training import recipe, run
 from tfgen.zoo import trained_on
 

@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 import tfgen
-from tfgen.models import hmc, latent_statistics, quadrature
+from tfgen.evaluation import hmc, latent_statistics, quadrature
 from tfgen.zoo import trained_on
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tfgen
-from tfgen.training import latent_pictures
+from tfgen.evaluation import latent_pictures
 from tfgen.zoo import trained_on
 
 

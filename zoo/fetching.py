@@ -10,8 +10,8 @@ import shutil
 import filelock
 import requests
 
-from tfgen.data.places import expanded
 from tfgen.errors import InputError
+from tfgen.files import expanded
 from tfgen.models.preset import CARD, CONFIG, WEIGHTS, sha256
 from tfgen.zoo import places
 

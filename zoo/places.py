@@ -8,8 +8,8 @@ import json
 import re
 from pathlib import Path
 
-from tfgen.data.places import home
 from tfgen.errors import InputError
+from tfgen.files import home
 from tfgen.models.preset import CARD
 
 PACKAGED = Path(__file__).parent

@@ -9,7 +9,7 @@ from google.protobuf import text_format
 
 from tfgen.errors import InputError
 from tfgen.export.serving import model_config
-from tfgen.models.preset import write_atomically
+from tfgen.files import write_atomically
 
 CONFIG = "models.config"
 COPIES = (f"config/{CONFIG}", f"kubernetes/base/{CONFIG}")  # of a deployment folder

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 import tfgen
-from tfgen.data.digits import stratified_split
+from tfgen.data.sources.digits import stratified_split
 
 
 def test_split_and_types():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import tfgen
-from tfgen.data import pillow_images
+from tfgen.data.formats import pillow_images
 from tfgen.errors import InputError
 
 

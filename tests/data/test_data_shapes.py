@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tfgen
-from tfgen.data.shapes import FACTORS, SHAPES, draw_factors, render
+from tfgen.data.sources.shapes import FACTORS, SHAPES, draw_factors, render
 from tfgen.errors import InputError
 
 

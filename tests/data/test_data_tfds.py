@@ -9,8 +9,8 @@ import tensorflow_datasets as tfds
 
 import tfgen
 from tfgen.data import dataset as dataset_module
-from tfgen.data import tfds_names
-from tfgen.data.tfds_reading import fit
+from tfgen.data.formats.tfds_records import fit
+from tfgen.data.sources import tfds as tfds_names
 from tfgen.errors import InputError
 
 

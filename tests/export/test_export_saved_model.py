@@ -31,6 +31,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 import tfgen
 from tfgen.errors import InputError
 from tfgen.export import warmup
+from tfgen.files import sha256
 from tfgen.models import preset
 
 EVERY = pytest.mark.parametrize("name", MODELS)
@@ -134,7 +135,7 @@ def test_the_card_says_what_saved_model_cli_shows(name, saved):
     assert shown.pop("__saved_model_init_op")["inputs"] == {}
     assert shown == card["signatures"]
     for file, digest in card["files"].items():
-        assert preset.sha256(path / file) == digest
+        assert sha256(path / file) == digest
     listed = {str(p.relative_to(path)) for p in path.rglob("*") if p.is_file()}
     assert listed == {*card["files"], "assets.extra/card.json"}
     assert {"fingerprint.pb", "saved_model.pb"} <= listed

@@ -10,7 +10,7 @@ import tfgen
 from tfgen.errors import InputError
 from tfgen.export import flatbuffer, litert_run, precision
 from tfgen.export.signatures import DEVICE
-from tfgen.models import preset
+from tfgen.files import sha256
 from tfgen.models.noise import ImageNoise
 
 NAMES = ("images", "latents")
@@ -55,7 +55,7 @@ def test_the_card_tells_what_was_written_and_measured(name, written):
     assert card["format"] == "TFLite"
     assert card["precision"] == "float32"
     assert card["bytes"] == file.stat().st_size
-    assert card["files"] == {file.name: preset.sha256(file)}
+    assert card["files"] == {file.name: sha256(file)}
     assert card["images"]["count"] == 64
     wanted = "split test" if name in tfgen.zoo.list() else "samples of the model"
     assert wanted in card["images"]["from"]

@@ -8,7 +8,7 @@ import tensorflow as tf
 from scipy import special, stats
 
 import tfgen
-from tfgen.models.likelihoods import Bernoulli, Gaussian, QuantizedLogistic
+from tfgen.models.vae.likelihoods import Bernoulli, Gaussian, QuantizedLogistic
 
 
 def test_grey_pixels_are_binarized_with_their_own_probability():

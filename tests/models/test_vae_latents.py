@@ -7,9 +7,9 @@ from scipy import integrate, stats
 from tensorflow_probability import distributions as tfd
 
 import tfgen
-from tfgen.models.latent_posterior import FlowPosterior, GaussianPosterior
-from tfgen.models.latent_prior import FlowPrior, NormalPrior
-from tfgen.models.objectives import gaussian_divergences
+from tfgen.models.vae.objectives import gaussian_divergences
+from tfgen.models.vae.posterior import FlowPosterior, GaussianPosterior
+from tfgen.models.vae.prior import FlowPrior, NormalPrior
 
 SHAPE = (3, 3, 1)
 
@@ -141,7 +141,7 @@ def small(prior, posterior, **options):
 def test_bounds_with_flows_approach_the_integral_over_latents(prior, posterior):
     model = small(prior, posterior)
     image = np.array([0, 255, 255, 0, 255, 0, 0, 0, 255], "uint8").reshape(1, *SHAPE)
-    exact = tfgen.models.quadrature.log_likelihood(model, image, limit=9.0, points=301)[0]
+    exact = tfgen.evaluation.quadrature.log_likelihood(model, image, limit=9.0, points=301)[0]
     observed = tf.repeat(model.observe(tf.constant(image)), 400, axis=0)
     generator = np.random.default_rng(0)
     means, weights = {}, None

@@ -130,8 +130,8 @@ def test_nothing_is_nan_at_either_end(latent_dim, likelihood):
 
 NETWORKS = {
     "convolutional": lambda: networks.convolutional((4, 4, 2), 6, width=8),
-    "coupling_dense": lambda: networks.coupling_dense((3,), 6, width=8),
-    "dense": lambda: networks.dense(5, 3, widths=(4,)),
+    "coupling_mlp": lambda: networks.coupling_mlp((3,), 6, width=8),
+    "mlp": lambda: networks.mlp(5, 3, widths=(4,)),
     "gated_residual": lambda: networks.gated_residual((4, 4, 2), 6, width=8, blocks=2),
     "image_features": lambda: networks.image_features((4, 4, 1), 3, width=8, dtype="bfloat16"),
     "residual_decoder": lambda: networks.residual_decoder(3, (7, 8, 1), channels=(4,)),

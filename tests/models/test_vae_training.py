@@ -8,7 +8,7 @@ from scipy import special
 
 import tfgen
 from tfgen.models.noise import StepNoise
-from tfgen.models.objectives import resampled, with_free_bits
+from tfgen.models.vae.objectives import resampled, with_free_bits
 from tfgen.training import strategy
 from tfgen.training.replicated import Replicated
 
@@ -57,7 +57,7 @@ def test_beta_weighs_the_divergence_and_warm_up_raises_it(images):
         noise = StepNoise(3, step, images)
         observed = model.observe(tf.constant(images), noise)
         mean, log_variance, _ = model.posterior.parameters(model.encoder_outputs(observed))
-        kl = tfgen.models.objectives.gaussian_divergences(mean, log_variance).numpy().sum(-1)
+        kl = tfgen.models.vae.objectives.gaussian_divergences(mean, log_variance).numpy().sum(-1)
         np.testing.assert_allclose(nats - minimized, (1 - factor) * kl, rtol=1e-3, atol=1e-3)
 
 
@@ -242,9 +242,9 @@ def test_two_devices_train_as_one_does(images, options):
 )
 def test_gradients_of_every_bound_equal_finite_differences(estimator, k, beta):
     """In float64, of the whole chain from the encoder's outputs to the bound."""
-    from tfgen.models import objectives
-    from tfgen.models.latent_posterior import GaussianPosterior
-    from tfgen.models.latent_prior import NormalPrior
+    from tfgen.models.vae import objectives
+    from tfgen.models.vae.posterior import GaussianPosterior
+    from tfgen.models.vae.prior import NormalPrior
     from tfgen.numerics import bernoulli_log_prob
 
     generator = np.random.default_rng(0)

@@ -12,9 +12,10 @@ from tensorflow.core.util import event_pb2
 
 import tfgen
 from tfgen.errors import InputError
-from tfgen.models import preset
-from tfgen.training import curve, initial_weights, loop, pictures, recipe, run
-from tfgen.training.evaluation import evaluate
+from tfgen.evaluation import pictures
+from tfgen.evaluation.metrics import evaluate
+from tfgen.files import sha256
+from tfgen.training import curve, initial_weights, loop, recipe, run
 from tfgen.training.run_directory import claimed
 from tfgen.training.tensorboard import read_history
 
@@ -56,7 +57,7 @@ def test_the_card_tells_everything(finished):
     files = {path.name for path in finished.iterdir() if path.is_file()}
     assert files == {*card["files"], "card.json"}
     for name, digest in card["files"].items():
-        assert preset.sha256(finished / name) == digest
+        assert sha256(finished / name) == digest
 
 
 def test_the_pictures_and_the_readme_are_there(finished):
@@ -95,7 +96,7 @@ def test_a_training_begins_with_the_weights_of_another_model(finished, tmp_path)
     card = tfgen.zoo.card(out)
     assert card["training"]["initial_weights"] == {
         "name": finished.name,
-        "sha256": preset.sha256(finished / "model.weights.h5"),
+        "sha256": sha256(finished / "model.weights.h5"),
     }
     assert card["metrics"]["nats"]["value"] == tfgen.zoo.card(finished)["metrics"]["nats"]["value"]
 

@@ -12,10 +12,10 @@ from PIL import Image
 
 import tfgen
 from tfgen import cli
-from tfgen.models import dequantization_draws
+from tfgen.evaluation import likelihood as scoring
+from tfgen.evaluation import pictures
+from tfgen.models.glow import dequantization_draws
 from tfgen.models.noise import ImageNoise
-from tfgen.training import pictures
-from tfgen.zoo import scoring
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 
 import tfgen
 from tfgen.errors import InputError
+from tfgen.files import sha256
 from tfgen.models import preset
 from tfgen.zoo import fetching, places
 
@@ -89,7 +90,7 @@ def partial_files(home):
 
 
 def card_digest(directory):
-    return preset.sha256(Path(directory) / preset.CARD)
+    return sha256(Path(directory) / preset.CARD)
 
 
 def assert_whole(directory, published):

@@ -9,6 +9,7 @@ import pytest
 
 import tfgen
 from tfgen.errors import InputError
+from tfgen.files import sha256, write_json
 from tfgen.models import preset
 from tfgen.zoo import places
 
@@ -25,7 +26,7 @@ def put(directory, version=None):
     card = json.loads((directory / preset.CARD).read_text("utf-8"))
     if version:
         card["version"] = version
-    (directory / preset.CARD).write_text(preset.to_json(card), "utf-8")
+    write_json(directory / preset.CARD, card)
     return directory
 
 
@@ -97,11 +98,11 @@ def test_the_build_tool_adds_what_the_tests_compare_with(tmp_path):
     before = tfgen.zoo.card(directory)
     (directory / "golden.png").unlink()
     del before["check"], before["files"]["golden.png"]
-    (directory / preset.CARD).write_text(preset.to_json(before), "utf-8")
+    write_json(directory / preset.CARD, before)
     tool["finish"](directory, before, wanted=[])
     after, packaged = tfgen.zoo.card(directory), tfgen.zoo.card("vae-digits")
     assert after["check"] == pytest.approx(packaged["check"], rel=1e-5)
     assert after["metrics"] == packaged["metrics"]
     assert after["files"].keys() == packaged["files"].keys()
     for file, digest in after["files"].items():
-        assert preset.sha256(directory / file) == digest
+        assert sha256(directory / file) == digest

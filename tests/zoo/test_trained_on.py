@@ -9,7 +9,8 @@ from PIL import Image
 
 import tfgen
 from tfgen.errors import InputError
-from tfgen.training import latent_pictures, recipe, run
+from tfgen.evaluation import latent_pictures
+from tfgen.training import recipe, run
 from tfgen.zoo import trained_on
 
 

@@ -14,11 +14,12 @@ import pytest
 import tensorflow as tf
 
 import tfgen
+from tfgen.claims.baselines import WakeSleep
 from tfgen.errors import InputError
+from tfgen.evaluation.metrics import evaluate
 from tfgen.export.signatures import Signatures
+from tfgen.files import sha256
 from tfgen.models import preset
-from tfgen.models.baselines import WakeSleep
-from tfgen.training.evaluation import evaluate
 from tfgen.zoo import checking, places, trained_on
 
 PACKAGED = sorted(
@@ -63,7 +64,7 @@ def test_its_files_have_their_digests(name):
     card = tfgen.zoo.card(name)
     assert card["name"] == places.parse(name)[0]
     for file, digest in card["files"].items():
-        assert preset.sha256(directory / file) == digest
+        assert sha256(directory / file) == digest
     assert {path.name for path in directory.iterdir()} == {*card["files"], "card.json"}
     assert {"config.json", "model.weights.h5", "README.md", "golden.png"} <= {*card["files"]}
 
@@ -191,7 +192,7 @@ def test_a_damaged_file_is_named_with_both_digests(copy, file):
     content = bytearray((copy / file).read_bytes())
     content[len(content) // 2] ^= 1
     (copy / file).write_bytes(content)
-    expected, found = tfgen.zoo.card(copy)["files"][file], preset.sha256(copy / file)
+    expected, found = tfgen.zoo.card(copy)["files"][file], sha256(copy / file)
     with pytest.raises(InputError, match=f"{file} is damaged: expected sha256 {expected}.*{found}"):
         tfgen.zoo.load(copy)
 
@@ -224,7 +225,7 @@ def test_a_model_of_a_later_version_is_refused_with_that_version(copy, key, valu
     content["tfgen_version"] = "9.9.9"
     (copy / preset.CONFIG).write_text(json.dumps(content))
     card = json.loads((copy / preset.CARD).read_text())
-    card["files"][preset.CONFIG] = preset.sha256(copy / preset.CONFIG)
+    card["files"][preset.CONFIG] = sha256(copy / preset.CONFIG)
     (copy / preset.CARD).write_text(json.dumps(card))
     with pytest.raises(InputError, match=message) as error:
         tfgen.zoo.load(copy)

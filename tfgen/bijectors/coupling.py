@@ -36,7 +36,7 @@ class AdditiveCoupling(FlowBijector):
         width: hidden channels of the network.
         context_channels: K, for a conditional coupling.
         network: "convolutional", the paper's (`tfgen.networks.convolutional` for images,
-            `tfgen.networks.coupling_dense` for vectors); "gated", `tfgen.networks.gated_residual`,
+            `tfgen.networks.coupling_mlp` for vectors); "gated", `tfgen.networks.gated_residual`,
             for images; or a Keras model `[N, ..., C/2 + K] -> [N, ..., C/2]`.
         blocks: residual blocks of a gated network.
         network_dtype: in which a network given by name computes, such as "bfloat16"; that of the
@@ -246,7 +246,7 @@ def _network_named(kind, inputs, outputs, blocks, options, name):
                 f"{name}: a gated network is for images, the event shape is a vector's"
             )
         return networks.gated_residual(inputs, outputs, blocks=blocks, **options)
-    paper = networks.convolutional if len(inputs) > 1 else networks.coupling_dense
+    paper = networks.convolutional if len(inputs) > 1 else networks.coupling_mlp
     return paper(inputs, outputs, **options)
 
 

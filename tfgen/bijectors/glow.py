@@ -6,11 +6,11 @@ import tensorflow as tf
 
 from tfgen.bijectors.actnorm import ActNorm
 from tfgen.bijectors.base import FlowBijector, image_shape
-from tfgen.bijectors.chain import MEMORY, Chain
 from tfgen.bijectors.checkerboard import CheckerboardCoupling
 from tfgen.bijectors.glow_step import GlowStep
 from tfgen.bijectors.split import Split
 from tfgen.bijectors.squeeze import Squeeze
+from tfgen.bijectors.step_sequence import MEMORY, StepSequence
 from tfgen.errors import InputError
 
 
@@ -37,7 +37,7 @@ class Glow(FlowBijector):
         checkerboard: number of `CheckerboardCoupling`s at full resolution; the paper has none.
         network_dtype: in which the networks compute, such as "bfloat16".
         memory: what the backward pass keeps of the activations: "plain", "checkpoint" or
-            "reversible", see `tfgen.bijectors.chain.Chain`.
+            "reversible", see `tfgen.bijectors.step_sequence.StepSequence`.
         learned_prior: whether the latents of the last level are scaled and shifted by a learned
             factor and term for each channel: then x has, in place of N(0, 1), a prior with a
             learned mean and scale.
@@ -183,7 +183,7 @@ class _Level(tf.Module):
         super().__init__()
         self.split = split
         self.bijectors = [*bijectors, *([split] if split else [])]
-        self.chain = Chain(self.bijectors, memory)
+        self.chain = StepSequence(self.bijectors, memory)
 
     @property
     def leaving_shape(self):

@@ -31,8 +31,8 @@ def evaluate(options):
     with quiet_start():
         model = zoo.load(options.model)
         from tfgen import data
-        from tfgen.training import report
-        from tfgen.training.evaluation import evaluate
+        from tfgen.evaluation import report
+        from tfgen.evaluation.metrics import evaluate
         from tfgen.zoo import trained_on
     own = card.get("recipe", {}).get("data", {}).get("source")
     source = options.data or own
@@ -56,7 +56,7 @@ def evaluate(options):
         metrics = {name: found[name] for name in found if name in wanted}
     others = [name for name in wanted if name not in metrics]
     if source == own and options.split == "test":
-        from tfgen.zoo import figures
+        from tfgen.evaluation import figures
 
         for name in others:
             samples = of_card.get(name, {}).get("protocol", {}).get("samples")
@@ -89,8 +89,8 @@ def score(options):
     out = None if options.out is None else _csv_file(options.out)
     with quiet_start():
         model = zoo.load(options.model)
-        from tfgen.models.preset import write_atomically
-        from tfgen.zoo import scoring
+        from tfgen.evaluation import likelihood as scoring
+        from tfgen.files import write_atomically
     rows, fitted, unreadable, words = scoring.score_folder(model, options.folder, options.draws)
     if fitted:
         size = "x".join(map(str, model.image_shape[:2]))

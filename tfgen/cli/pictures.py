@@ -32,8 +32,8 @@ def sample(options):
     out = _picture_file(options.out)
     with quiet_start():
         model = zoo.load(options.model)
-        from tfgen.models.preset import write_atomically
-        from tfgen.training import pictures
+        from tfgen.evaluation import pictures
+        from tfgen.files import write_atomically
     of_class = {}
     if options.label is not None:
         if not getattr(model, "num_classes", None):
@@ -86,9 +86,9 @@ def interpolate(options):
     out = _picture_file(options.out)
     with quiet_start():
         model = zoo.load(options.model)
-        from tfgen.models.preset import write_atomically
-        from tfgen.training import pictures
-        from tfgen.zoo.scoring import read_images
+        from tfgen.evaluation import pictures
+        from tfgen.evaluation.likelihood import read_images
+        from tfgen.files import write_atomically
     if options.images:
         images = read_images(options.images, model.image_shape)
     else:

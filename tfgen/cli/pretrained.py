@@ -35,7 +35,7 @@ def zoo(options):
 
 def _cells(name):
     from tfgen import zoo
-    from tfgen.training import report
+    from tfgen.evaluation import report
 
     card = zoo.card(name)
     try:

@@ -132,7 +132,7 @@ def _report(console, directory):
     if directory is None:  # This process is not the chief of its workers.
         return
     from tfgen import zoo
-    from tfgen.training import report
+    from tfgen.evaluation import report
 
     console.print(report.table(zoo.card(directory)))
     console.print(Text(f"Saved in {directory}"), soft_wrap=True)

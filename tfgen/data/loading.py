@@ -6,8 +6,8 @@ from pathlib import Path
 from tfgen.data import catalog
 from tfgen.data.dataset import Dataset
 from tfgen.data.opening import open_prepared
-from tfgen.data.places import expanded
 from tfgen.errors import InputError
+from tfgen.files import expanded
 
 
 def load(source, *, data_dir=None, image_shape=None, options=None) -> Dataset:
@@ -38,20 +38,20 @@ def load(source, *, data_dir=None, image_shape=None, options=None) -> Dataset:
     if isinstance(source, str) and source in catalog.names():
         return _load_named(source, data_dir, image_shape, options)
     if _is_folder(source):
-        from tfgen.data import image_folder
+        from tfgen.data.sources import image_folder
 
         _check_options("a folder of images", options, {})
         builder = image_folder.prepare(Path(source), image_shape)
         name = expanded(source).resolve().name
         return open_prepared(builder, name=name, options={"image_shape": image_shape})
-    from tfgen.data import tfds_names
+    from tfgen.data.sources import tfds as tfds_names
 
     return tfds_names.load(source, image_shape, options)
 
 
 def _load_named(name, data_dir, image_shape, options):
     if name == "shapes":
-        from tfgen.data import shapes
+        from tfgen.data.sources import shapes
 
         _check_options(name, options, shapes.DEFAULTS)
         options = shapes.DEFAULTS | options
@@ -59,15 +59,15 @@ def _load_named(name, data_dir, image_shape, options):
     else:
         _check_options(name, options, {})
         if name == "digits":
-            from tfgen.data import digits
+            from tfgen.data.sources import digits
 
             builder = digits.prepare()
         elif name == "cifar10":
-            from tfgen.data import cifar10
+            from tfgen.data.sources import cifar10
 
             builder = cifar10.prepare(data_dir)
         else:
-            from tfgen.data import mnist
+            from tfgen.data.sources import mnist
 
             builder = mnist.prepare(name, data_dir)
     dataset = open_prepared(builder, name=name, options=options)
@@ -93,7 +93,7 @@ def _is_folder(source) -> bool:
     if "/" not in source and "\\" not in source:
         return False
     # TFDS writes its configurations as name/config.
-    from tfgen.data import tfds_names
+    from tfgen.data.sources import tfds as tfds_names
 
     return not tfds_names.is_known(source.split("/")[0])
 

@@ -11,8 +11,8 @@ import filelock
 import tensorflow_datasets as tfds
 
 from tfgen.data.builder import ImageBuilder, quiet
-from tfgen.data.places import home
 from tfgen.errors import InputError
+from tfgen.files import home
 
 _RECORD_OVERHEAD = 16  # bytes around each TFRecord: its length and two checksums
 

@@ -9,16 +9,6 @@ CLASSES = ("Glow", "VAE")
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=[
-        "baselines",
-        "hmc",
-        "importance_sampling",
-        "latent_statistics",
-        "likelihoods",
-        "noise",
-        "objectives",
-        "preset",
-        "quadrature",
-    ],
+    submodules=["base", "glow", "noise", "preset", "vae"],
     submod_attrs={"glow": ["Glow"], "vae": ["VAE"]},
 )

@@ -1,13 +1,10 @@
 """A model as a directory: configuration, weights, and a card with the digest of each file."""
 
-import hashlib
-import json
-import os
-import tempfile
 from pathlib import Path
 
 import tfgen
 from tfgen.errors import InputError
+from tfgen.files import read_json, sha256, write_atomically, write_json
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.weights.h5", "card.json"
 
@@ -51,7 +48,7 @@ def save(model, directory, *, card=None):
         "config": model.get_config(),
         "tfgen_version": tfgen.__version__,
     }
-    write_atomically(directory / CONFIG, lambda path: path.write_text(to_json(config), "utf-8"))
+    write_json(directory / CONFIG, config)
     plain = type(model)(**model.get_config())  # Without the optimizer and its slots.
     plain.set_weights(model.get_weights())
     write_atomically(directory / WEIGHTS, plain.save_weights)
@@ -67,7 +64,7 @@ def save(model, directory, *, card=None):
         **(card or {}),
         "files": {path.name: sha256(path) for path in files},
     }
-    write_atomically(directory / CARD, lambda path: path.write_text(to_json(content), "utf-8"))
+    write_json(directory / CARD, content)
 
 
 def load(directory):
@@ -81,7 +78,7 @@ def load(directory):
     digests = read_card(directory)["files"]
     for name in (CONFIG, WEIGHTS):
         _verify(directory / name, digests.get(name))
-    config = json.loads((directory / CONFIG).read_text("utf-8"))
+    config = read_json(directory / CONFIG)
     known = tfgen.models.CLASSES
     if config["class"] not in known:
         raise InputError(
@@ -109,35 +106,10 @@ def read_card(directory):
     if not path.exists():
         state = "has no" if path.parent.is_dir() else "does not exist, so it has no"
         raise InputError(f"{directory} {state} {CARD}: it holds no finished model")
-    try:
-        card = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is damaged: {error}") from None
+    card = read_json(path)
     if not isinstance(card, dict) or not isinstance(card.get("files"), dict):
         raise InputError(f"{path} is damaged: it lists no files")
     return card
-
-
-def sha256(path):
-    """The hexadecimal SHA-256 digest of a file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def to_json(value):
-    """Indented JSON text that ends with a newline."""
-    return json.dumps(value, indent=2) + "\n"
-
-
-def write_atomically(path, write):
-    """Let `write` fill a temporary file beside `path`, then rename it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.name)
-    os.close(handle)
-    try:
-        write(Path(temporary))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _verify(path, expected):

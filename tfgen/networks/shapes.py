@@ -20,9 +20,9 @@ def check_shapes(network, owner, inputs, outputs, dtype="float32"):
 
     Example:
 
-    >>> from tfgen.networks import dense
+    >>> from tfgen.networks import mlp
     >>> from tfgen.networks.shapes import check_shapes
-    >>> check_shapes(dense(3, 4), "decoder", (3,), (5,))
+    >>> check_shapes(mlp(3, 4), "decoder", (3,), (5,))
     Traceback (most recent call last):
     ...
     tfgen.errors.InputError: decoder must map [N, 3] to [N, 5], it gives [N, 4]

@@ -4,7 +4,7 @@ import time
 
 import matplotlib.figure
 
-from tfgen.models.preset import write_atomically
+from tfgen.files import write_atomically
 from tfgen.training.loop import Watcher
 
 FILE = "curve.png"

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfgen.bijectors.base import FlowBijector
-from tfgen.bijectors.chain import Chain
+from tfgen.bijectors.step_sequence import StepSequence
 
 
 def batch_hash(images):
@@ -79,7 +79,7 @@ def _watched():
         def watch(owner, name, kind):
             replace(owner, name, watched(vars(owner)[name], kind))
 
-        replace(Chain, "inverse", _one_by_one)
+        replace(StepSequence, "inverse", _one_by_one)
         watch(keras.Layer, "__call__", "layer")
         for bijector in _subclasses(FlowBijector):
             for name in ("_inverse_with_log_det", "_forward_with_log_det"):
@@ -89,7 +89,7 @@ def _watched():
 
 
 def _one_by_one(chain, x):
-    """`Chain.inverse` without the trace that its bijectors share."""
+    """`StepSequence.inverse` without the trace that its bijectors share."""
     total = 0.0
     for bijector in chain.bijectors:
         x, log_det = bijector._inverse_with_log_det(x)

@@ -7,9 +7,10 @@ import keras
 import tensorflow as tf
 
 import tfgen
+from tfgen.evaluation import latent_pictures, pictures, report
+from tfgen.evaluation.metrics import evaluate
 from tfgen.models import preset
-from tfgen.training import curve, latent_pictures, pictures, report
-from tfgen.training.evaluation import evaluate
+from tfgen.training import curve
 
 
 def card(chosen, data, model, loop, distribution):

@@ -9,8 +9,8 @@ from rich.text import Text
 
 import tfgen
 from tfgen.data.augmentation import Augmentation
-from tfgen.data.places import expanded
 from tfgen.errors import InputError
+from tfgen.files import expanded, write_json
 from tfgen.models import preset
 from tfgen.training import (
     averages,
@@ -221,7 +221,7 @@ class _Training:
         path = self._out / run_directory.PLAN
         path.parent.mkdir(exist_ok=True)
         plan = {"recipe": self._chosen.to_dict(), "settings": self._settings}
-        preset.write_atomically(path, lambda file: file.write_text(preset.to_json(plan), "utf-8"))
+        write_json(path, plan)
 
     def resume(self):
         """Go back to the newest checkpoint; to the start if the run was killed before any."""

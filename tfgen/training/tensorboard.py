@@ -6,8 +6,9 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from tfgen.models.preset import write_atomically
-from tfgen.training import averages, pictures
+from tfgen.evaluation import pictures
+from tfgen.files import write_atomically
+from tfgen.training import averages
 from tfgen.training.loop import Watcher
 
 HISTORY = "history.csv"

@@ -1,0 +1,118 @@
+"""Scores of how unlike its training data a model finds an image, from its likelihood."""
+
+import io
+import math
+
+import numpy as np
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from tfgen.errors import InputError
+from tfgen.evaluation.likelihood import score
+
+SCORES = ("likelihood", "typicality", "complexity")
+
+
+def anomaly_scores(model, images, reference, draws=1):
+    """Three scores of each image, higher for what is less like the training data.
+
+    Equations, with L(x) the length of x in bits, losslessly compressed:
+
+    - likelihood: -log p(x), in nats
+    - typicality: |-log p(x) - H|, H the mean of -log p over the reference images, in nats
+    - complexity: -log2 p(x) - L(x), in bits: how many bits the model needs more than a general
+      compressor
+
+    The first fails where images are simpler than the training data: a likelihood is high for smooth
+    images, whatever they show. The second finds those too, and fails where both kinds happen to be
+    equally likely. The third weighs out what is due to complexity alone.
+
+    Args:
+        model: a `tfgen.models.Glow` or `tfgen.models.VAE`.
+        images: uint8 `[N, H, W, C]`.
+        reference: training images (or others that are like them), uint8 `[M, H, W, C]`.
+        draws: see `tfgen.evaluation.likelihood.score`.
+
+    Returns:
+        A dict from the name of the score to float64 `[N]`.
+
+    Source: Nalisnick et al., Do deep generative models know what they don't know?, 2019
+    (1810.09136), for the failure; Nalisnick et al., Detecting out-of-distribution inputs to deep
+    generative models using typicality, 2019 (1906.02994), section 3, with one image a test; Serra
+    et al., Input complexity and out-of-distribution detection, 2020 (1909.11480), equation 2.
+
+    Example:
+
+    >>> import tfgen
+    >>> from tfgen.anomaly import scores as anomaly
+    >>> digits, model = tfgen.data.load("digits"), tfgen.zoo.load("glow-digits")
+    >>> usual, upside_down = digits.images("test"), 255 - digits.images("test")
+    >>> training = digits.images("train")
+    >>> inside = anomaly.anomaly_scores(model, usual, training)
+    >>> outside = anomaly.anomaly_scores(model, upside_down, training)
+    >>> anomaly.auroc(inside["likelihood"], outside["likelihood"]) > 0.99
+    True
+    """
+    nats = -score(model, images, draws)[0].astype("float64")
+    usual = -score(model, reference, draws)[0].astype("float64")
+    return {
+        "likelihood": nats,
+        "typicality": np.abs(nats - usual.mean()),
+        "complexity": nats / math.log(2.0) - compressed_bits(images),
+    }
+
+
+def compressed_bits(images):
+    """The length of each image in bits: the shorter of PNG and of lossless WebP.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from tfgen.anomaly.scores import compressed_bits
+    >>> flat, noise = np.zeros((1, 32, 32, 3), "uint8"), np.random.RandomState(0).bytes(3072)
+    >>> noise = np.frombuffer(noise, "uint8").reshape(1, 32, 32, 3)
+    >>> bool(compressed_bits(flat)[0] < 1000 < 24_000 < compressed_bits(noise)[0])
+    True
+    """
+    lengths = []
+    for image in np.asarray(images):
+        if image.shape[-1] not in (1, 3):
+            raise InputError(f"images must be grey or RGB to be compressed, got {image.shape}")
+        picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+        lengths.append(min(_length(picture, **options) for options in _FORMATS))
+    return 8.0 * np.array(lengths)
+
+
+def auroc(usual, unusual):
+    """The probability that an unusual image scores higher than a usual one: 1/2 is chance.
+
+    Infinite scores are compared like others: a flow's density of an image far from what it has
+    learned may be below what float32 holds.
+
+    Raises:
+        InputError: a score that is no number.
+
+    Example:
+
+    >>> from tfgen.anomaly.scores import auroc
+    >>> auroc([0.0, 1.0, 2.0], [1.5, 3.0])
+    0.8333333333333334
+    """
+    labels = np.concatenate([np.zeros(len(usual)), np.ones(len(unusual))])
+    scores = np.concatenate([usual, unusual])
+    if np.isnan(scores).any():
+        raise InputError(f"{np.isnan(scores).sum():,} of {len(scores):,} scores are no numbers")
+    _, ranks = np.unique(scores, return_inverse=True)
+    return float(roc_auc_score(labels, ranks))
+
+
+_FORMATS = (
+    {"format": "PNG", "optimize": True},
+    {"format": "WEBP", "lossless": True, "quality": 100, "method": 4},
+)
+
+
+def _length(picture, **options):
+    file = io.BytesIO()
+    picture.save(file, **options)
+    return len(file.getvalue())

@@ -1,0 +1,171 @@
+"""Checks of arguments: each returns the value in its plain type, or raises an `InputError`.
+
+`name` is what the message begins with: the argument, after the owner's name where that helps, as
+in "glow: levels".
+"""
+
+import math
+import numbers
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tfgen.errors import InputError
+
+
+def integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
+    """`value` as an int, if it is an integer (NumPy's included, booleans not) within the bounds.
+
+    Args:
+        name: of the argument.
+        value: of the argument.
+        low, high: the inclusive bounds; None: no bound.
+
+    Raises:
+        InputError: it is not an integer, or out of bounds.
+
+    Example:
+
+    >>> from tfgen import checks
+    >>> checks.integer("depth", 4, 1)
+    4
+    >>> checks.integer("num_bits", 9, 1, 8)
+    Traceback (most recent call last):
+    ...
+    tfgen.errors.InputError: num_bits must be an integer from 1 to 8, got 9
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        found = operator.index(value)
+    except TypeError:
+        found = None
+    within = found is not None and (low is None or found >= low) and (high is None or found <= high)
+    if found is None or not within:
+        raise InputError(f"{name} must be {_integers(low, high)}, got {value!r}")
+    return found
+
+
+def _integers(low, high):
+    if low is None and high is None:
+        return "an integer"
+    if high is None:
+        return "a positive integer" if low == 1 else f"an integer of at least {low}"
+    if low is None:
+        return f"an integer of at most {high}"
+    return f"an integer from {low} to {high}"
+
+
+def number(
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> float:
+    """`value` as a float, if it is a finite real number within the interval.
+
+    Args:
+        name: of the argument.
+        value: of the argument.
+        low, high: the ends of the interval.
+        open_low, open_high: whether the interval excludes its end.
+
+    Raises:
+        InputError: it is not a number, not finite, or outside the interval.
+
+    Example:
+
+    >>> from tfgen import checks
+    >>> checks.number("beta_1", 0.9, 0, 1, open_high=True)
+    0.9
+    >>> checks.number("beta_1", 1, 0, 1, open_high=True)
+    Traceback (most recent call last):
+    ...
+    tfgen.errors.InputError: beta_1 must be a number in [0, 1), got 1
+    """
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    above = is_number and (value > low if open_low else value >= low)
+    below = is_number and (value < high if open_high else value <= high)
+    if not (above and below and math.isfinite(value)):
+        allowed = _interval(low, high, open_low, open_high)
+        raise InputError(f"{name} must be a {allowed}, got {value!r}")
+    return float(value)
+
+
+def _interval(low, high, open_low, open_high):
+    if high < math.inf:
+        return f"number in {'(' if open_low else '['}{low}, {high}{')' if open_high else ']'}"
+    if low > -math.inf:
+        return f"number {'>' if open_low else '>='} {low}"
+    return "finite number"
+
+
+def choice(name: str, value: Any, known: Iterable[Any]) -> Any:
+    """`value`, if it is one of those known.
+
+    Raises:
+        InputError: it is not; the message lists them.
+
+    Example:
+
+    >>> from tfgen import checks
+    >>> checks.choice("coupling", "affine", ("affine", "additive"))
+    'affine'
+    """
+    known = list(known)
+    if not any(type(value) is type(one) and value == one for one in known):
+        listed = ", ".join(map(str, known))
+        raise InputError(f"{name} must be one of {listed}, got {value!r}")
+    return value
+
+
+def integers(name: str, value: Any, low: int | None = None) -> list[int]:
+    """`value` as a list of ints, if it is a list or a tuple of integers.
+
+    Args:
+        name: of the argument.
+        value: of the argument.
+        low: the least that each may be.
+
+    Raises:
+        InputError: it is not a list, or an element is not such an integer.
+
+    Example:
+
+    >>> from tfgen import checks
+    >>> checks.integers("hidden_units", (200, 200), 1)
+    [200, 200]
+    """
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise InputError(f"{name} must be a list of integers such as [500], got {value!r}")
+    return [integer(f"{name}[{index}]", element, low) for index, element in enumerate(value)]
+
+
+def image_shape(name: str, value: Any, channels: Sequence[int] | None = None) -> tuple[int, ...]:
+    """`value` as (H, W, C), if it is three positive integers.
+
+    Args:
+        name: of the argument.
+        value: of the argument.
+        channels: the numbers of channels allowed; None: any.
+
+    Raises:
+        InputError: it is not.
+
+    Example:
+
+    >>> from tfgen import checks
+    >>> checks.image_shape("image_shape", [28, 28, 1])
+    (28, 28, 1)
+    """
+    try:
+        shape = tuple(integer(name, size, 1) for size in value)
+    except (TypeError, InputError):
+        shape = ()
+    if len(shape) != 3 or (channels is not None and shape[2] not in channels):
+        kind = "" if channels is None else f" with C one of {', '.join(map(str, channels))}"
+        raise InputError(f"{name} must be (H, W, C), three positive integers{kind}, got {value!r}")
+    return shape

@@ -1,0 +1,8 @@
+"""The claims of the papers: what their experiments need.
+
+The baselines are the algorithms that "Auto-Encoding Variational Bayes" compares itself with.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submodules=["baselines"])

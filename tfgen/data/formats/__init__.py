@@ -1,0 +1,1 @@
+"""How bytes become images, one format each."""

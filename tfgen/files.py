@@ -1,0 +1,125 @@
+"""Files: paths that callers give, atomic writes, digests, JSON."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tfgen.errors import InputError
+
+PathLike = str | os.PathLike[str]
+
+_CHUNK = 2**20  # bytes
+
+
+def home() -> Path:
+    """tfgen's cache: the environment variable `TFGEN_HOME`, else `~/.cache/tfgen`.
+
+    Raises:
+        InputError: neither the variable nor a home directory exists.
+    """
+    try:
+        return expanded(os.environ.get("TFGEN_HOME") or "~/.cache/tfgen").absolute()
+    except InputError:
+        raise InputError(
+            "there is no home directory for tfgen's cache: set the environment variable "
+            "TFGEN_HOME to a writable directory"
+        ) from None
+
+
+def expanded(path: PathLike) -> Path:
+    """The path with a home directory in place of `~` or `~user`.
+
+    Raises:
+        InputError: there is no such home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InputError(f"{path}: there is no home directory of that name") from None
+
+
+def write_atomically(path: PathLike, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it to `path`.
+
+    A reader sees the old content or the new one, never a part of it. If `write` raises, `path` is
+    unchanged and the temporary file is removed.
+
+    Args:
+        path: of the file; its directory must exist.
+        write: a function of the path of the temporary file, which has the same suffix.
+
+    Example:
+
+    >>> import tempfile
+    >>> from tfgen import files
+    >>> path = files.Path(tempfile.mkdtemp()) / "notes.txt"
+    >>> files.write_atomically(path, lambda file: file.write_text("whole"))
+    >>> path.read_text()
+    'whole'
+    """
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.name)
+    os.close(handle)
+    try:
+        write(Path(temporary))
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def write_text(path: PathLike, text: str) -> None:
+    """Write a text file in UTF-8, atomically."""
+    write_atomically(path, lambda file: file.write_text(text, "utf-8"))
+
+
+def write_bytes(path: PathLike, content: bytes) -> None:
+    """Write a binary file atomically."""
+    write_atomically(path, lambda file: file.write_bytes(content))
+
+
+def write_json(path: PathLike, value: Any) -> None:
+    """Write a JSON file, indented, atomically."""
+    write_text(path, to_json(value))
+
+
+def to_json(value: Any) -> str:
+    """Indented JSON text that ends with a newline."""
+    return json.dumps(value, indent=2) + "\n"
+
+
+def read_json(path: PathLike) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        InputError: the file is missing, cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {error}") from None
+
+
+def sha256(path: PathLike) -> str:
+    """The hexadecimal SHA-256 digest of a file, read in chunks.
+
+    Example:
+
+    >>> import tempfile
+    >>> from tfgen import files
+    >>> path = files.Path(tempfile.mkdtemp()) / "empty"
+    >>> path.touch()
+    >>> files.sha256(path)[:8]
+    'e3b0c442'
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

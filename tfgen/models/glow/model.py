@@ -1,0 +1,433 @@
+"""Glow: a normalizing flow on images."""
+
+import functools
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfgen import bijectors
+from tfgen.errors import InputError
+from tfgen.models.base import GenerativeModel, in_chunks
+from tfgen.models.glow.class_prior import CLASS_PRIORS, ClassPrior
+from tfgen.models.glow.dequantization import UniformDequantization, VariationalDequantization
+from tfgen.models.glow.preprocessing import VALUES
+from tfgen.models.noise import ImageNoise
+
+CLASSIFICATION_WEIGHT = 0.01
+DEQUANTIZATIONS = ("uniform", "variational")
+
+
+@keras.saving.register_keras_serializable(package="tfgen")
+class Glow(GenerativeModel):
+    """Images as an invertible function of standard normal latents.
+
+    Equations, with f the flow `tfgen.bijectors.Glow`, D = H W C and n = num_bits:
+
+    - an image x becomes levels l = floor(x / 2^(8-n)) and y = (l + u) / 2^n - 1/2, with an offset
+      0 <= u < 1 of density q(u|x): 1 with dequantization="uniform", that of a conditional flow with
+      "variational" (`tfgen.models.glow.dequantization`)
+    - with values="logit" the flow sees log((1/2 + y) / (1/2 - y)) in place of y, and the density
+      below is that of y all the same (`tfgen.models.glow.preprocessing`)
+    - log_prob(x) = log N(f^-1(y); 0, I) + log |det df^-1/dy| - n D log 2 - log q(u|x), in nats
+    - encode(x) = f^-1(y) at u = 1/2, or at the offset of the conditional flow's noise 0
+    - decode(z): the level that f(z) falls in, or the nearest, as the uint8 value 255 l / (2^n - 1)
+
+    With uniform offsets `log_prob` is the exact log-density of the flow at the dequantized image.
+    The noise of u comes from the image itself (`tfgen.models.noise.ImageNoise`), so that `log_prob`
+    is a function of the image alone; training draws it anew at each step. Averaged over u it is a
+    lower bound of log P(x), which is what bits/dim of flows report everywhere.
+
+    The prior of the latents of the last level has a learned mean and scale for each channel, as
+    part of f: latents are standard normal.
+
+    With 8 bits decode(encode(x)) = x, up to float32 rounding.
+
+    With `num_classes` K the latents of the last level have a Gaussian of its own for each class
+    (`tfgen.models.glow.class_prior.ClassPrior`). Training then needs labels, and adds to the
+    negative log-likelihood a classification loss of weight 0.01 per dimension. log_prob(x, y) is of the
+    image given its class, log_prob(x) of the image: log(1/K sum_y p(x|y)).
+
+    Shapes: images uint8 `[N, H, W, C]`, latents float32 `[N, H*W*C]`.
+
+    Args:
+        image_shape: (H, W, C); H and W multiples of 2^levels.
+        levels: number of resolutions, L in the paper.
+        depth: steps of flow at each resolution, K in the paper.
+        width: hidden channels of the couplings' networks.
+        coupling: "affine" or "additive".
+        permutation: "invertible_conv", "shuffle" or "reverse".
+        scale: of affine couplings, see `tfgen.bijectors.AffineCoupling`.
+        network: of the couplings: "convolutional", the paper's, or "gated", see
+            `tfgen.networks.gated_residual`.
+        blocks: residual blocks of a gated network.
+        checkerboard: number of `tfgen.bijectors.CheckerboardCoupling`s before the first squeeze;
+            the paper has none.
+        values: the scale on which the flow sees pixels, "linear" or "logit".
+        num_bits: 1 to 8, bits of a channel that the model sees; the lower ones are dropped.
+        num_classes: K, for a class-conditional model.
+        class_prior: with what its Gaussians vary, "channel" as in the paper or "pixel".
+        dequantization: "uniform" or "variational".
+        dequantization_depth: steps of the conditional flow of variational dequantization.
+        dequantization_width: hidden channels of its networks; `width` by default.
+        network_dtype: in which the networks compute, such as "bfloat16".
+        memory: "plain", "checkpoint" or "reversible": what training keeps of the activations, see
+            `tfgen.bijectors.step_sequence.StepSequence`.
+
+    Raises:
+        InputError: sides that are no multiples of 2^levels, num_bits outside 1 to 8, an unknown
+            dequantization, scale of values or prior of classes, and whatever the bijectors refuse.
+
+    Source: Kingma and Dhariwal, Glow, 2018 (1807.03039).
+
+    Example:
+
+    >>> import numpy as np, tfgen
+    >>> model = tfgen.models.Glow((8, 8, 1), levels=2, depth=2, width=8)
+    >>> images = tfgen.data.load("digits").images("test")[:4]
+    >>> model.log_prob(images).shape
+    TensorShape([4])
+    >>> bool(np.all(model.decode(model.encode(images)) == images))
+    True
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        *,
+        levels,
+        depth,
+        width,
+        coupling="affine",
+        permutation="invertible_conv",
+        scale="tanh",
+        network="convolutional",
+        blocks=2,
+        checkerboard=0,
+        values="linear",
+        num_bits=8,
+        num_classes=None,
+        class_prior="channel",
+        network_dtype=None,
+        memory="plain",
+        dequantization="uniform",
+        dequantization_depth=4,
+        dequantization_width=None,
+        name="glow",
+    ):
+        super().__init__(image_shape, None, name=name)
+        if not isinstance(num_bits, int) or not 1 <= num_bits <= 8:
+            raise InputError(f"{name}: num_bits must be an integer from 1 to 8, got {num_bits!r}")
+        if num_classes is not None and not (isinstance(num_classes, int) and num_classes > 1):
+            raise InputError(f"{name}: num_classes must be at least 2, got {num_classes!r}")
+        for argument, value, known in (
+            ("class_prior", class_prior, CLASS_PRIORS),
+            ("dequantization", dequantization, DEQUANTIZATIONS),
+            ("values", values, VALUES),
+        ):
+            if value not in known:
+                known = ", ".join(known)
+                raise InputError(f"{name}: {argument} must be one of {known}, got {value!r}")
+        for argument, value in (
+            ("dequantization_depth", dequantization_depth),
+            ("dequantization_width", dequantization_width or 1),
+        ):
+            if not isinstance(value, int) or value < 1:
+                raise InputError(f"{name}: {argument} must be a positive integer, got {value!r}")
+        self.num_bits = num_bits
+        self._values_name, self._values = values, VALUES[values]
+        self.num_classes, self._class_prior_name = num_classes, class_prior
+        self._dequantization_config = {
+            "dequantization": dequantization,
+            "dequantization_depth": dequantization_depth,
+            "dequantization_width": dequantization_width,
+        }
+        self._flow_config = {
+            "levels": levels,
+            "depth": depth,
+            "width": width,
+            "coupling": coupling,
+            "permutation": permutation,
+            "scale": scale,
+            "network": network,
+            "blocks": blocks,
+            "checkerboard": checkerboard,
+            "network_dtype": network_dtype,
+            "memory": memory,
+        }
+        self.flow = bijectors.Glow(
+            self.image_shape,
+            learned_prior=num_classes is None,
+            name=f"{name}_flow",
+            **self._flow_config,
+        )
+        self._flow_layers = self.flow.layers
+        self._top_size = math.prod(self.flow.top_shape)
+        self._class_prior = None
+        if num_classes:
+            self._class_prior = ClassPrior(
+                num_classes, self.flow.top_shape, varies=class_prior, name=f"{name}_prior"
+            )
+        self._dequantization = UniformDequantization()
+        if dequantization == "variational":
+            self._dequantization = VariationalDequantization(
+                self.image_shape,
+                depth=dequantization_depth,
+                width=dequantization_width or width,
+                network_dtype=network_dtype,
+                name=f"{name}_dequantization",
+            )
+        self._image_noise = ImageNoise(self.image_shape)
+        self.built = True
+
+    def get_config(self):
+        return {
+            "image_shape": self.image_shape,
+            "num_bits": self.num_bits,
+            "num_classes": self.num_classes,
+            "class_prior": self._class_prior_name,
+            "values": self._values_name,
+            "name": self.name,
+            **self._flow_config,
+            **self._dequantization_config,
+        }
+
+    @property
+    def bound(self):
+        """ "exact", or what kind of lower bound `log_prob` is."""
+        if self._dequantization.protocol.startswith("uniform"):
+            return "exact"
+        return "lower bound, 1 dequantization sample"
+
+    @property
+    def protocol(self):
+        """What a figure of `log_prob` or `bits_per_dim` means, for cards."""
+        return {
+            "bound": self.bound,
+            "dims": self.num_dims,
+            "bits": self.num_bits,
+            "padding": "none",
+            "dequantization": self._dequantization.protocol,
+            "samples": 1,
+            **({"labels": "not given"} if self.num_classes else {}),
+        }
+
+    @property
+    def bijectors(self):
+        """The flow, and what the dequantization is made of."""
+        return [self.flow, *self._dequantization.bijectors]
+
+    @property
+    def initialized(self):
+        """Whether the actnorms have been set from data."""
+        return all(b.initialized for b in _every(self.flow) if isinstance(b, bijectors.ActNorm))
+
+    def initialize(self, images):
+        """Set every actnorm from a batch of images; `fit` does it with one of its data."""
+        images = self._checked_images(images)
+        noise = tf.random.stateless_uniform(tf.shape(images), seed=[self._seed, 0])
+        self.flow.initialize(self._values.towards_flow(self._at(images, noise))[0])
+
+    def fit(self, x=None, *args, **options):
+        if not self.initialized:
+            x = self._initialize_from(x, options.get("batch_size") or 32)
+        return super().fit(x, *args, **options)
+
+    def log_prob(self, images, y=None):
+        """Log-likelihood in nats: of the images, or of the images given their classes.
+
+        Exact or a lower bound, as `bound` says.
+
+        Shapes: uint8 `[N, H, W, C]`, labels `[N] -> float32 [N]`.
+
+        Args:
+            images: as everywhere.
+            y: labels 0 to num_classes - 1, for a class-conditional model.
+
+        Raises:
+            InputError: images of another shape or dtype, labels out of range or for a model
+                without classes.
+        """
+        if y is None:
+            return super().log_prob(images)
+        images = self._checked_images(images)
+        labels = self._checked_labels(y, images.shape[0])
+        if not tf.executing_eagerly():
+            return self._log_prob_given(images, labels)
+        return in_chunks(self._compiled_given, [images, labels], self._numbers_per_image)
+
+    def log_prob_at(self, images, turns):
+        """`log_prob` at other dequantization noise, see `tfgen.models.glow.dequantization_draws`.
+
+        Shapes: uint8 `[N, H, W, C]`, float32 `[2, H, W, C]` in [0, 1) `-> float32 [N]`.
+
+        Args:
+            images: as everywhere.
+            turns: how far the noise of every image is turned; 0 gives `log_prob`.
+        """
+        images = self._checked_images(images)
+        if not tf.executing_eagerly():
+            return self._log_prob(images, turns)
+        return in_chunks(
+            lambda some: self._compiled_at(some, turns), [images], self._numbers_per_image
+        )
+
+    def sample(self, n, temperature=1.0, seed=None, y=None):
+        """New images: `decode` of scaled noise, placed by the prior of the class if there are any.
+
+        Shapes: uint8 `[n, H, W, C]`.
+
+        Args:
+            n: number of images.
+            temperature: multiplies the standard deviation of every latent.
+            seed: an int that fixes the noise; by default TensorFlow's global generator draws it.
+            y: for a class-conditional model a label, or one for each image; by default each class
+                in turn.
+
+        Raises:
+            InputError: n that is not a positive integer, a temperature below 0, labels out of range
+                or for a model without classes.
+        """
+        latents = self._sampled_latents(n, temperature, seed)
+        if self.num_classes or y is not None:
+            y = np.arange(n) % self.num_classes if y is None else y
+            labels = self._checked_labels(np.broadcast_to(y, [n]) if np.ndim(y) == 0 else y, n)
+            latents = self.place(latents, labels)
+        return self.decode(latents)
+
+    def place(self, noise, labels):
+        """Latents of classes from scaled standard normal noise.
+
+        Shapes: float32 `[N, D]`, int32 `[N] -> float32 [N, D]`.
+        """
+        top, rest = tf.split(noise, [self._top_size, self.num_dims - self._top_size], axis=-1)
+        return tf.concat([self._class_prior.place(top, labels), rest], axis=-1)
+
+    @functools.cached_property
+    def _compiled_given(self):
+        images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
+        labels = tf.TensorSpec([None], tf.int32)
+        return tf.function(self._log_prob_given, input_signature=[images, labels], autograph=False)
+
+    @functools.cached_property
+    def _compiled_at(self):
+        images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
+        turns = tf.TensorSpec([2, *self.image_shape], tf.float32)
+        return tf.function(self._log_prob, input_signature=[images, turns], autograph=False)
+
+    def _log_prob(self, images, turns=None):
+        values, log_q = self._dequantized_by_itself(images, turns)
+        log_density, ratios, _ = self._log_density(values, log_q)
+        if ratios is None:
+            return log_density
+        return log_density + tf.reduce_logsumexp(ratios, axis=-1) - math.log(self.num_classes)
+
+    def _log_prob_given(self, images, labels):
+        values, log_q = self._dequantized_by_itself(images)
+        log_density, ratios, _ = self._log_density(values, log_q)
+        return log_density + tf.gather(ratios, labels, batch_dims=1)
+
+    def _dequantized_by_itself(self, images, turns=None):
+        # From what the model sees of the image: the bits that it drops must not matter.
+        seen = tf.bitwise.right_shift(images, tf.constant(8 - self.num_bits, tf.uint8))
+        noise = self._dequantization.noise
+        draw = getattr(self._image_noise, noise)
+        shift = {}
+        if turns is not None:
+            shift = {"shift": turns if noise == "normal" else turns[0]}
+        return self._dequantized(images, draw(seen, self.image_shape, **shift))
+
+    def _dequantized(self, images, noise):
+        """What the flow sees of images, and log q(u|x)."""
+        offsets, log_q = self._dequantization.offsets(self._at(images, 0.5), noise)
+        return self._at(images, offsets), log_q
+
+    def _training_loss(self, images, labels, noise):
+        draw = getattr(noise, self._dequantization.noise)
+        values, log_q = self._dequantized(images, draw(self.image_shape))
+        log_density, ratios, logits = self._log_density(values, log_q)
+        if ratios is None:
+            return -log_density, -log_density
+        if labels is None:
+            raise InputError(f"{self.name}: a class-conditional model trains on (images, labels)")
+        labels = self._checked_labels(labels, images.shape[0])
+        known = f"{self.name}: labels must lie between 0 and {self.num_classes - 1}"
+        inside = (labels >= 0) & (labels < self.num_classes)
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(inside), [known, labels])]):
+            labels = tf.where(inside, labels, 0)
+        log_density = tf.where(inside, log_density, math.nan)  # XLA leaves assertions out.
+        nats = -log_density - tf.gather(ratios, labels, batch_dims=1)
+        errors = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        return nats, nats + CLASSIFICATION_WEIGHT * self.num_dims * errors
+
+    def _encode(self, images):
+        middle = self._dequantization.middle(self._at(images, 0.5))
+        values, _ = self._values.towards_flow(self._at(images, middle))
+        return self.flow.inverse_and_log_det(values)[0]
+
+    def _decode(self, latents):
+        values, _ = self.flow.forward_and_log_det(latents)
+        return self._quantize(self._values.from_flow(values))
+
+    def _log_density(self, values, log_q=0.0):
+        """With a standard normal prior; what each class adds to it; the classifier's logits."""
+        values, log_slope = self._values.towards_flow(values)
+        latents, log_det = self.flow.inverse_and_log_det(values)
+        log_det += log_slope - log_q
+        normalizer = self.num_dims * (0.5 * math.log(2 * math.pi) + self.num_bits * math.log(2.0))
+        log_density = log_det - 0.5 * tf.reduce_sum(latents**2, axis=-1) - normalizer
+        if self._class_prior is None:
+            return log_density, None, None
+        top = latents[:, : self._top_size]
+        return log_density, self._class_prior.log_ratios(top), self._class_prior.logits(top)
+
+    def _checked_labels(self, labels, count):
+        if not self.num_classes:
+            raise InputError(f"{self.name}: this model has no classes, so it takes no labels")
+        labels = tf.convert_to_tensor(labels)
+        if not labels.dtype.is_integer or not labels.shape.is_compatible_with([count]):
+            raise InputError(
+                f"{self.name}: labels must be integers [{'N' if count is None else count}], "
+                f"got {labels.dtype.name} {labels.shape}"
+            )
+        labels = tf.cast(labels, tf.int32)
+        if tf.executing_eagerly() and count:
+            low, high = int(tf.reduce_min(labels)), int(tf.reduce_max(labels))
+            if low < 0 or high >= self.num_classes:
+                raise InputError(
+                    f"{self.name}: labels must lie between 0 and {self.num_classes - 1}, got "
+                    f"{low} to {high}"
+                )
+        return labels
+
+    def _at(self, images, offsets):
+        """y of images at offsets u."""
+        levels = tf.floor(tf.cast(images, tf.float32) / 2.0 ** (8 - self.num_bits))
+        return (levels + offsets) / 2.0**self.num_bits - 0.5
+
+    def _quantize(self, values):
+        values = tf.where(values == values, values, 0.0)  # NaN, where float32 overflowed
+        last = 2.0**self.num_bits - 1
+        levels = tf.clip_by_value(tf.floor((values + 0.5) * 2.0**self.num_bits), 0.0, last)
+        return tf.cast(tf.round(levels * (255.0 / last)), tf.uint8)
+
+    def _initialize_from(self, x, batch_size):
+        if isinstance(x, tf.data.Dataset):
+            first = next(iter(x))
+        elif isinstance(x, (np.ndarray, tf.Tensor)):
+            first = x[:batch_size]
+        else:
+            raise InputError(
+                f"{self.name}: fit initializes actnorm from the first batch of an array or a "
+                f"tf.data.Dataset, got {type(x).__name__}; call model.initialize(images) before it"
+            )
+        images = first[0] if isinstance(first, tuple) else first
+        self.initialize(images)
+        return x
+
+
+def _every(bijector):
+    yield bijector
+    for inner in bijector.inner_bijectors:
+        yield from _every(inner)

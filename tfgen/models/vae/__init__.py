@@ -1,0 +1,16 @@
+"""The variational autoencoder: model, objectives, likelihoods, prior, posterior."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "arguments",
+        "importance_sampling",
+        "likelihoods",
+        "objectives",
+        "posterior",
+        "prior",
+    ],
+    submod_attrs={"model": ["VAE"]},
+)

@@ -1,0 +1,81 @@
+"""The log-likelihood of a VAE by importance sampling, with thousands of samples an image."""
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+SAMPLES_AT_A_TIME = 500
+
+
+def log_likelihood(model, images, samples):
+    """log(1/k sum_i p(x, z_i) / q(z_i|x)) of each image, at k draws z_i from q(z|x).
+
+    The images are taken one by one, the samples 500 at a time, and the sum of weights is kept as a
+    running logarithm: memory depends neither on k nor on the number of images. The noise of an
+    image is a counter-based generator's whose key is a hash of the pixels, so that the value
+    depends on the image and k alone; the first draws of a larger k are those of a smaller one.
+
+    Shapes: uint8 `[N, H, W, C] -> float32 [N]`, nats.
+
+    Args:
+        model: a `tfgen.models.VAE`.
+        images: as for its `log_prob`.
+        samples: k.
+
+    Source: Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2015 (1509.00519),
+    section 5, L_5000; Salmon et al., Parallel random numbers, 2011, for the generator.
+
+    Example:
+
+    >>> import tfgen
+    >>> from tfgen.models.vae import importance_sampling
+    >>> model = tfgen.zoo.load("vae-digits")
+    >>> images = tfgen.data.load("digits").images("test")[:4]
+    >>> importance_sampling.log_likelihood(model, images, 1000).shape
+    TensorShape([4])
+    """
+    images = tf.convert_to_tensor(images)
+    observed = model.observe(images)
+    encoded = model.encoder_outputs(observed)
+    keys = _keys(images)
+    blocks = -(-samples // SAMPLES_AT_A_TIME)
+
+    def of_image(row):
+        log_likelihood_of = model.log_likelihood_of_image(observed[row])
+
+        def add_block(block, total):
+            key = tf.stack([keys[row, 0], keys[row, 1] + tf.cast(block, tf.int64)])
+            shape = [1, 1, SAMPLES_AT_A_TIME, model.latent_dim]
+            noise = tf.random.stateless_normal(shape, key, alg="philox")
+            latents, log_q, _ = model.posterior.sample(encoded[row : row + 1], noise)
+            latents = tf.reshape(latents, [SAMPLES_AT_A_TIME, model.latent_dim])
+            log_weights = log_likelihood_of(latents) + model.prior.log_prob(latents) - log_q[0, 0]
+            index = block * SAMPLES_AT_A_TIME + tf.range(SAMPLES_AT_A_TIME)
+            log_weights = tf.where(index < samples, log_weights, -math.inf)
+            return block + 1, _log_add(total, tf.reduce_logsumexp(log_weights))
+
+        _, total = tf.while_loop(
+            lambda block, _: block < blocks,
+            add_block,
+            [tf.constant(0), tf.constant(-math.inf)],
+            parallel_iterations=1,
+        )
+        return total - math.log(samples)
+
+    count = tf.shape(images)[0]
+    return tf.map_fn(
+        of_image, tf.range(count), fn_output_signature=tf.float32, parallel_iterations=1
+    )
+
+
+def _log_add(first, second):
+    return tf.reduce_logsumexp(tf.stack([first, second]))
+
+
+def _keys(images):
+    """Two 63-bit hashes of each image: `[N, H, W, C] -> int64 [N, 2]`."""
+    size = math.prod(images.shape[1:])
+    weights = np.random.RandomState(1).randint(1, 2**40, (size, 2), dtype="int64")
+    pixels = tf.cast(tf.reshape(images, [-1, size]), tf.int64)
+    return tf.stack([tf.reduce_sum(pixels * w, axis=-1) for w in weights.T], axis=-1)

@@ -1,0 +1,117 @@
+"""A VAE's approximate posterior: q(z|x)."""
+
+import math
+
+import tensorflow as tf
+
+from tfgen.models.vae.prior import glow_steps, log_normal, run_inverse
+
+
+class GaussianPosterior:
+    """q(z|x) = N(mu(x), sigma(x)^2), with mu and log sigma^2 the outputs of an encoder.
+
+    Equations, with e standard normal noise:
+
+    - z = mu + sigma e
+    - log q(z|x) = log N(e; 0, I) - sum(log sigma)
+    - E_q[log q(z|x)] = -1/2 (D + D log 2 pi) - sum(log sigma)
+
+    Args:
+        latent_dim: D.
+
+    Source: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), sections 2.4
+    and 3, appendix B.
+    """
+
+    def __init__(self, latent_dim):
+        self.layers = []
+        self.bijectors = []
+        self.latent_dim = latent_dim
+        self.encoder_outputs = 2 * latent_dim
+
+    def parameters(self, outputs):
+        """mu and log sigma^2, `[N, D]`, and the context of a flow, from the encoder's outputs."""
+        mean, log_variance = tf.split(outputs, 2, axis=-1)
+        return mean, log_variance, None
+
+    def center(self, outputs):
+        """The latent at e = 0: `[N, encoder_outputs] -> [N, D]`."""
+        return self.parameters(outputs)[0]
+
+    def sample(self, outputs, noise):
+        """Latents at noise, with log q at each and its part that noise does not decide.
+
+        Shapes: `[N, encoder_outputs]`, noise `[N, ..., D] -> [N, ..., D]`, `[N, ...]`, `[N, ...]`.
+
+        Returns:
+            The latents; log q(z|x); the same with the expectation of log N(e; 0, I) in place of it.
+        """
+        mean, log_variance, context = self.parameters(outputs)
+        for _ in noise.shape[1:-1]:
+            mean, log_variance = mean[:, None], log_variance[:, None]
+        latents = mean + tf.exp(0.5 * log_variance) * noise
+        latents, log_det = self._transform(latents, context)
+        rest = -0.5 * tf.reduce_sum(log_variance, axis=-1) - log_det
+        negative_entropy = -0.5 * self.latent_dim * (1.0 + math.log(2.0 * math.pi))
+        return latents, log_normal(noise) + rest, negative_entropy + rest
+
+    def _transform(self, latents, context):
+        return latents, 0.0
+
+
+class FlowPosterior(GaussianPosterior):
+    """q(z|x): a Gaussian bent by steps of flow whose couplings see features of the image.
+
+    Equations, with g_h the steps, h the features, e standard normal noise:
+
+    - z = g_h(mu + sigma e)
+    - log q(z|x) = log N(e; 0, I) - sum(log sigma) - log |det dg_h|
+
+    Before training the steps are a rotation.
+
+    Args:
+        latent_dim: D, even.
+        steps: of `tfgen.bijectors.GlowStep`.
+        width: hidden units of the couplings.
+        context_channels: numbers of h, which the encoder gives after mu and log sigma^2.
+        network_dtype: in which the couplings' networks compute.
+        name: of the layers.
+
+    Source: Rezende and Mohamed, Variational inference with normalizing flows, 2015 (1505.05770);
+    Kingma et al., Improving variational inference with inverse autoregressive flow, 2016
+    (1606.04934), section 4, whose steps see h too.
+    """
+
+    def __init__(self, latent_dim, *, steps, width, context_channels, network_dtype, name):
+        super().__init__(latent_dim)
+        self.encoder_outputs = 2 * latent_dim + context_channels
+        self._context_channels = context_channels
+        self.bijectors = glow_steps(
+            latent_dim,
+            steps=steps,
+            width=width,
+            context_channels=context_channels,
+            network_dtype=network_dtype,
+            name=name,
+        )
+        self.layers = [layer for step in self.bijectors for layer in step.layers]
+
+    def parameters(self, outputs):
+        return tf.split(
+            outputs, [self.latent_dim, self.latent_dim, self._context_channels], axis=-1
+        )
+
+    def center(self, outputs):
+        mean, _, context = self.parameters(outputs)
+        return self._transform(mean, context)[0]
+
+    def _transform(self, latents, context):
+        shape = tf.shape(latents)
+        for _ in latents.shape[1:-1]:
+            context = context[:, None]
+        target = tf.concat([shape[:-1], tf.shape(context)[-1:]], axis=0)
+        context = tf.broadcast_to(context, target)
+        flat = tf.reshape(latents, [-1, self.latent_dim])
+        context = tf.reshape(context, [-1, self._context_channels])
+        bent, log_det = run_inverse(self.bijectors, flat, context)
+        return tf.reshape(bent, shape), tf.reshape(log_det, shape[:-1])
