@@ -26,9 +26,8 @@ WITHIN = {("export", "zoo"), ("files", "errors"), ("checks", "errors")}
 
 
 def sources():
-    yield from (
-        (path, path.relative_to(ROOT).parts[1]) for path in (ROOT / "tfgen").glob("*/**/*.py")
-    )
+    package = ROOT / "tfgen"
+    yield from ((path, path.relative_to(package).parts[0]) for path in package.glob("*/**/*.py"))
     yield from ((path, path.stem) for path in (ROOT / "tfgen").glob("*.py"))
     yield from ((path, d) for d in ("zoo", "export") for path in (ROOT / d).rglob("*.py"))
 

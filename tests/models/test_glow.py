@@ -47,7 +47,7 @@ def test_log_prob_is_the_change_of_variables_at_the_dequantized_image(num_bits):
 
 
 def test_with_values_on_the_logit_scale_log_prob_is_still_the_density_of_the_image():
-    model = trained((4, 4, 1), values="logit", network="gated", blocks=1, checkerboard=2)
+    model = trained((4, 4, 1), preprocessing="logit", network="gated", blocks=1, checkerboard=2)
     images = np.random.default_rng(1).integers(0, 256, (3, 4, 4, 1), "uint8")
     images[0, 0, 0, 0], images[0, 0, 1, 0] = 0, 255
     noise = ImageNoise((4, 4, 1)).uniform(images, (4, 4, 1)).numpy().astype("float64")
@@ -67,7 +67,7 @@ def test_with_values_on_the_logit_scale_log_prob_is_still_the_density_of_the_ima
     every = np.arange(256, dtype="uint8").reshape(16, 4, 4, 1)
     np.testing.assert_array_equal(model.reconstruct(every), every)
     with pytest.raises(InputError, match="values must be one of linear, logit, got 'log'"):
-        trained(values="log")
+        trained(preprocessing="log")
 
 
 def test_the_discrete_probabilities_of_all_images_add_up_to_the_mass_of_the_cube():

@@ -216,8 +216,8 @@ def test_bad_arguments_say_what_would_work():
         ({"latent_dim": 1, "posterior": "flow"}, "latent_dim must be even, got 1"),
         ({"free_bits": 0.5, "importance_samples": 5}, "give one of the two"),
         (
-            {"importance_samples": 5, "backward_samples": 6},
-            "backward_samples must be an integer from 0 to importance_samples, 5, got 6",
+            {"importance_samples": 5, "num_backward_samples": 6},
+            "num_backward_samples must be an integer from 0 to importance_samples, 5, got 6",
         ),
         (
             {"likelihood": "gaussian", "binarization": "static"},

@@ -88,7 +88,7 @@ def test_free_bits_of_a_flow_count_for_all_latents_together(images):
     "options", [{"samples": 3}, {"likelihood": "quantized_logistic", "neighbours": 2}]
 )
 def test_a_weight_on_the_image_costs_its_squared_error(images, options):
-    model = compiled(image_weight=7.0, **options)
+    model = compiled(mse_weight=7.0, **options)
     nats, minimized = losses(model, images)
     noise = StepNoise(3, 0, images)
     observed = model.observe(images, noise)
@@ -103,8 +103,8 @@ def test_a_weight_on_the_image_costs_its_squared_error(images, options):
 
 
 def test_a_weight_on_the_image_acts_through_the_samples_that_have_gradients(images):
-    model = compiled(image_weight=7.0, importance_samples=4, backward_samples=1)
-    plain = compiled(importance_samples=4, backward_samples=1)
+    model = compiled(mse_weight=7.0, importance_samples=4, num_backward_samples=1)
+    plain = compiled(importance_samples=4, num_backward_samples=1)
     (nats, minimized), (same, _) = losses(model, images), losses(plain, images)
     np.testing.assert_allclose(nats, same, rtol=1e-5)
     noise = StepNoise(3, 0, images)
@@ -116,7 +116,7 @@ def test_a_weight_on_the_image_acts_through_the_samples_that_have_gradients(imag
 
 
 def test_a_prior_on_the_weights_pulls_the_decoder_s_alone(images):
-    plain, ours = compiled(), compiled(weight_prior=50)
+    plain, ours = compiled(), compiled(map_num_examples=50)
     gradients = []
     for model in (plain, ours):
         with tf.GradientTape() as tape:
@@ -130,7 +130,7 @@ def test_a_prior_on_the_weights_pulls_the_decoder_s_alone(images):
 
 
 def test_importance_samples_may_come_after_some_steps(images):
-    later = compiled(importance_samples=5, importance_after=2.0)
+    later = compiled(importance_samples=5, iwae_start_step=2.0)
     for step, same_as in ((1, {}), (2, {"importance_samples": 5})):
         other = compiled(**same_as)
         for model in (later, other):
@@ -150,11 +150,11 @@ def test_importance_samples_may_come_after_some_steps(images):
 
 def test_importance_samples_come_during_a_call_of_several_steps(images):
     flows = {"prior": "flow", "posterior": "flow", "flow_steps": 1, "flow_width": 8}
-    later = compiled(importance_samples=5, importance_after=2, **flows)
+    later = compiled(importance_samples=5, iwae_start_step=2, **flows)
     replicated = Replicated(later, tf.distribute.get_strategy())
     stream = tfgen.data.load("digits").stream("train", batch_size=8)
     found = replicated.train(replicated.batches(stream), 4).steps
-    one_by_one = compiled(importance_samples=5, importance_after=2, **flows)
+    one_by_one = compiled(importance_samples=5, iwae_start_step=2, **flows)
     for step, sums in enumerate(found):
         batch = replicated.batches(stream, step)
         nats = one_by_one.gradient_step(next(batch))  # Not in a graph: no `tf.cond`.
@@ -186,7 +186,7 @@ def test_gradients_through_few_samples_average_to_those_through_all(images, samp
     options = {"importance_samples": 6, "samples": samples, "beta": 0.7}
     if flows:
         options |= {"prior": "flow", "posterior": "flow", "flow_steps": 1, "flow_width": 8}
-    plain, few = compiled(**options), compiled(**options, backward_samples=2)
+    plain, few = compiled(**options), compiled(**options, num_backward_samples=2)
     for model in (plain, few):
         weights = np.random.default_rng(1)
         for weight in model.trainable_weights:
@@ -222,9 +222,9 @@ def test_gradients_through_few_samples_average_to_those_through_all(images, samp
     [
         {"free_bits": 0.3},
         {"prior": "flow", "posterior": "flow", "flow_steps": 1, "flow_width": 8},
-        {"importance_samples": 5, "backward_samples": 2},
+        {"importance_samples": 5, "num_backward_samples": 2},
     ],
-    ids=["free_bits", "flows", "backward_samples"],
+    ids=["free_bits", "flows", "num_backward_samples"],
 )
 def test_two_devices_train_as_one_does(images, options):
     weights = []

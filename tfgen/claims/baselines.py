@@ -156,8 +156,8 @@ def _check_plain(model):
         "beta": 1.0,
         "kl_warmup": 0,
         "free_bits": 0.0,
-        "weight_prior": 0,
-        "image_weight": 0.0,
+        "map_num_examples": 0,
+        "mse_weight": 0.0,
     }
     for argument, value in plain.items():
         if model.settings[argument] != value:

@@ -7,8 +7,8 @@ from tfgen.models import preset
 
 OF_TRAINING = {  # Arguments of a model that change neither its weights nor what they compute.
     *("name", "memory", "network_dtype"),
-    *("binarization", "estimator", "samples", "importance_samples", "importance_after"),
-    *("backward_samples", "beta", "kl_warmup", "free_bits", "weight_prior", "image_weight"),
+    *("binarization", "estimator", "samples", "importance_samples", "iwae_start_step"),
+    *("num_backward_samples", "beta", "kl_warmup", "free_bits", "map_num_examples", "mse_weight"),
 }
 
 

@@ -12,7 +12,7 @@ from tfgen.errors import InputError
 from tfgen.models.base import GenerativeModel, in_chunks
 from tfgen.models.glow.class_prior import CLASS_PRIORS, ClassPrior
 from tfgen.models.glow.dequantization import UniformDequantization, VariationalDequantization
-from tfgen.models.glow.preprocessing import VALUES
+from tfgen.models.glow.preprocessing import PREPROCESSINGS
 from tfgen.models.noise import ImageNoise
 
 CLASSIFICATION_WEIGHT = 0.01
@@ -28,8 +28,8 @@ class Glow(GenerativeModel):
     - an image x becomes levels l = floor(x / 2^(8-n)) and y = (l + u) / 2^n - 1/2, with an offset
       0 <= u < 1 of density q(u|x): 1 with dequantization="uniform", that of a conditional flow with
       "variational" (`tfgen.models.glow.dequantization`)
-    - with values="logit" the flow sees log((1/2 + y) / (1/2 - y)) in place of y, and the density
-      below is that of y all the same (`tfgen.models.glow.preprocessing`)
+    - with preprocessing="logit" the flow sees log((1/2 + y) / (1/2 - y)) in place of y, and the
+      density below is that of y all the same (`tfgen.models.glow.preprocessing`)
     - log_prob(x) = log N(f^-1(y); 0, I) + log |det df^-1/dy| - n D log 2 - log q(u|x), in nats
     - encode(x) = f^-1(y) at u = 1/2, or at the offset of the conditional flow's noise 0
     - decode(z): the level that f(z) falls in, or the nearest, as the uint8 value 255 l / (2^n - 1)
@@ -46,8 +46,8 @@ class Glow(GenerativeModel):
 
     With `num_classes` K the latents of the last level have a Gaussian of its own for each class
     (`tfgen.models.glow.class_prior.ClassPrior`). Training then needs labels, and adds to the
-    negative log-likelihood a classification loss of weight 0.01 per dimension. log_prob(x, y) is of the
-    image given its class, log_prob(x) of the image: log(1/K sum_y p(x|y)).
+    negative log-likelihood a classification loss of weight 0.01 per dimension. log_prob(x, y) is of
+    the image given its class, log_prob(x) of the image: log(1/K sum_y p(x|y)).
 
     Shapes: images uint8 `[N, H, W, C]`, latents float32 `[N, H*W*C]`.
 
@@ -64,7 +64,7 @@ class Glow(GenerativeModel):
         blocks: residual blocks of a gated network.
         checkerboard: number of `tfgen.bijectors.CheckerboardCoupling`s before the first squeeze;
             the paper has none.
-        values: the scale on which the flow sees pixels, "linear" or "logit".
+        preprocessing: the scale on which the flow sees pixels, "linear" or "logit".
         num_bits: 1 to 8, bits of a channel that the model sees; the lower ones are dropped.
         num_classes: K, for a class-conditional model.
         class_prior: with what its Gaussians vary, "channel" as in the paper or "pixel".
@@ -77,7 +77,7 @@ class Glow(GenerativeModel):
 
     Raises:
         InputError: sides that are no multiples of 2^levels, num_bits outside 1 to 8, an unknown
-            dequantization, scale of values or prior of classes, and whatever the bijectors refuse.
+            dequantization, preprocessing or class prior, and whatever the bijectors refuse.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039).
 
@@ -105,7 +105,7 @@ class Glow(GenerativeModel):
         network="convolutional",
         blocks=2,
         checkerboard=0,
-        values="linear",
+        preprocessing="linear",
         num_bits=8,
         num_classes=None,
         class_prior="channel",
@@ -124,7 +124,7 @@ class Glow(GenerativeModel):
         for argument, value, known in (
             ("class_prior", class_prior, CLASS_PRIORS),
             ("dequantization", dequantization, DEQUANTIZATIONS),
-            ("values", values, VALUES),
+            ("preprocessing", preprocessing, PREPROCESSINGS),
         ):
             if value not in known:
                 known = ", ".join(known)
@@ -136,7 +136,8 @@ class Glow(GenerativeModel):
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"{name}: {argument} must be a positive integer, got {value!r}")
         self.num_bits = num_bits
-        self._values_name, self._values = values, VALUES[values]
+        self._preprocessing_name = preprocessing
+        self._preprocessing = PREPROCESSINGS[preprocessing]
         self.num_classes, self._class_prior_name = num_classes, class_prior
         self._dequantization_config = {
             "dequantization": dequantization,
@@ -187,7 +188,7 @@ class Glow(GenerativeModel):
             "num_bits": self.num_bits,
             "num_classes": self.num_classes,
             "class_prior": self._class_prior_name,
-            "values": self._values_name,
+            "preprocessing": self._preprocessing_name,
             "name": self.name,
             **self._flow_config,
             **self._dequantization_config,
@@ -227,7 +228,7 @@ class Glow(GenerativeModel):
         """Set every actnorm from a batch of images; `fit` does it with one of its data."""
         images = self._checked_images(images)
         noise = tf.random.stateless_uniform(tf.shape(images), seed=[self._seed, 0])
-        self.flow.initialize(self._values.towards_flow(self._at(images, noise))[0])
+        self.flow.initialize(self._preprocessing.forward(self._at(images, noise))[0])
 
     def fit(self, x=None, *args, **options):
         if not self.initialized:
@@ -363,16 +364,16 @@ class Glow(GenerativeModel):
 
     def _encode(self, images):
         middle = self._dequantization.middle(self._at(images, 0.5))
-        values, _ = self._values.towards_flow(self._at(images, middle))
+        values, _ = self._preprocessing.forward(self._at(images, middle))
         return self.flow.inverse_and_log_det(values)[0]
 
     def _decode(self, latents):
         values, _ = self.flow.forward_and_log_det(latents)
-        return self._quantize(self._values.from_flow(values))
+        return self._quantize(self._preprocessing.inverse(values))
 
     def _log_density(self, values, log_q=0.0):
         """With a standard normal prior; what each class adds to it; the classifier's logits."""
-        values, log_slope = self._values.towards_flow(values)
+        values, log_slope = self._preprocessing.forward(values)
         latents, log_det = self.flow.inverse_and_log_det(values)
         log_det += log_slope - log_q
         normalizer = self.num_dims * (0.5 * math.log(2 * math.pi) + self.num_bits * math.log(2.0))

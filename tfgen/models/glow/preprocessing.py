@@ -7,21 +7,21 @@ import tensorflow as tf
 SMALLEST = 1e-6  # of the probability whose logit is taken
 
 
-class LinearValues:
+class LinearPreprocessing:
     """The values themselves: v = y, y in [-1/2, 1/2)."""
 
     @staticmethod
-    def towards_flow(y):
+    def forward(y):
         """v and log |det dv/dy|: `[N, H, W, C] -> [N, H, W, C], [N]`."""
         return y, tf.zeros(tf.shape(y)[:1])
 
     @staticmethod
-    def from_flow(v):
+    def inverse(v):
         """y of v: `[N, H, W, C] -> [N, H, W, C]`."""
         return v
 
 
-class LogitValues:
+class LogitPreprocessing:
     """The log-odds of the values, unbounded on both sides.
 
     Equations, with y in [-1/2, 1/2) and a = 1e-6:
@@ -39,14 +39,14 @@ class LogitValues:
     Example:
 
     >>> import numpy as np
-    >>> from tfgen.models.glow.preprocessing import LogitValues
-    >>> v, log_det = LogitValues.towards_flow(np.zeros((1, 2, 2, 1), "float32"))
+    >>> from tfgen.models.glow.preprocessing import LogitPreprocessing
+    >>> v, log_det = LogitPreprocessing.forward(np.zeros((1, 2, 2, 1), "float32"))
     >>> float(v[0, 0, 0, 0]), round(float(log_det[0]), 4)
     (0.0, 5.5452)
     """
 
     @staticmethod
-    def towards_flow(y):
+    def forward(y):
         """v and log |det dv/dy|: `[N, H, W, C] -> [N, H, W, C], [N]`."""
         wide = 1.0 - 2.0 * SMALLEST
         log_p = tf.math.log(SMALLEST + wide * (0.5 + y))
@@ -55,9 +55,9 @@ class LogitValues:
         return log_p - log_q, tf.reduce_sum(log_slope, axis=[1, 2, 3])
 
     @staticmethod
-    def from_flow(v):
+    def inverse(v):
         """y of v: `[N, H, W, C] -> [N, H, W, C]`."""
         return (tf.sigmoid(v) - SMALLEST) / (1.0 - 2.0 * SMALLEST) - 0.5
 
 
-VALUES = {"linear": LinearValues, "logit": LogitValues}
+PREPROCESSINGS = {"linear": LinearPreprocessing, "logit": LogitPreprocessing}

@@ -16,7 +16,7 @@ _CHOICES = {
     "posterior": ("gaussian", "flow"),
 }
 _SIZES = ("latent_dim", "samples", "importance_samples", "blocks", "flow_steps", "flow_width")
-_AMOUNTS = ("importance_after", "beta", "kl_warmup", "free_bits", "weight_prior", "image_weight")
+_AMOUNTS = ("iwae_start_step", "beta", "kl_warmup", "free_bits", "map_num_examples", "mse_weight")
 NETWORKS = ("mlp", "conv")
 
 
@@ -41,7 +41,7 @@ def check(settings, name):
             raise InputError(f"{name}: {argument} must be a number >= 0, got {value!r}")
     samples = settings["importance_samples"]
     for argument, most, meaning in (
-        ("backward_samples", samples, f"importance_samples, {samples}"),
+        ("num_backward_samples", samples, f"importance_samples, {samples}"),
         ("neighbours", len(NEIGHBOURS), f"{len(NEIGHBOURS)}"),
     ):
         value = settings[argument]

@@ -130,7 +130,7 @@ class QuantizedLogistic:
     Each neighbour comes before the pixel in the order of reading, so that the product over pixels
     is a distribution of images. Without neighbours pixels are independent given z; with them z need
     not say what the neighbours show already. Where the c_k add up to 1 an offset of all a cancels:
-    a VAE's `image_weight` is what keeps 255 a an image.
+    a VAE's `mse_weight` is what keeps 255 a an image.
 
     Args:
         image_shape: (H, W, C).

@@ -48,9 +48,9 @@ class VAE(GenerativeModel):
     Training maximizes the bound with the KL term times beta, which rises from 0 during the first
     `kl_warmup` steps; with `free_bits`, KL below so many nats for each latent costs nothing (for
     each latent by itself where q is Gaussian and p(z) normal, for their sum otherwise); with
-    `weight_prior` N, the number of training images, it is maximum a posteriori: the log of a N(0,
-    I) prior on the weights of the decoder and the flow prior is added, divided by N; with
-    `image_weight` the squared error of the decoded image costs so many nats besides.
+    `map_num_examples` N, the number of training images, it is maximum a posteriori: the log of a
+    N(0, I) prior on the weights of the decoder and the flow prior is added, divided by N; with
+    `mse_weight` the squared error of the decoded image costs so many nats besides.
 
     Shapes: images uint8 `[N, H, W, C]`, latents float32 `[N, latent_dim]`.
 
@@ -70,14 +70,14 @@ class VAE(GenerativeModel):
         estimator: "B" or "A", for training.
         samples: L, for training.
         importance_samples: k, for training and by default for `log_prob`.
-        importance_after: steps of training with k = 1 that come first.
-        backward_samples: through how many of the k samples gradients go, drawn by their weights:
-            the same gradients in expectation for less work; 0 for all.
+        iwae_start_step: steps of training with k = 1 that come first.
+        num_backward_samples: through how many of the k samples gradients go, drawn by their
+            weights: the same gradients in expectation for less work; 0 for all.
         beta: weight of the KL term in training.
         kl_warmup: steps during which it rises.
         free_bits: nats for each latent.
-        weight_prior: N, or 0 for maximum likelihood.
-        image_weight: nats for a squared error of 1, summed over pixels in [0, 1], of the image of
+        map_num_examples: N, or 0 for maximum likelihood.
+        mse_weight: nats for a squared error of 1, summed over pixels in [0, 1], of the image of
             the latents. With neighbours the likelihood hardly cares what that image is.
         prior: "normal" or "flow".
         posterior: "gaussian" or "flow".
@@ -121,13 +121,13 @@ class VAE(GenerativeModel):
         estimator="B",
         samples=1,
         importance_samples=1,
-        importance_after=0,
-        backward_samples=0,
+        iwae_start_step=0,
+        num_backward_samples=0,
         beta=1.0,
         kl_warmup=0,
         free_bits=0.0,
-        weight_prior=0,
-        image_weight=0.0,
+        map_num_examples=0,
+        mse_weight=0.0,
         prior="normal",
         posterior="gaussian",
         hidden_units=(500,),
@@ -286,7 +286,7 @@ class VAE(GenerativeModel):
         observed = self.observe(images, noise)
         shape = (self.samples, self.importance_samples, self.latent_dim)
         noise_of_latents = noise.normal(shape)
-        after = self.settings["importance_after"]
+        after = self.settings["iwae_start_step"]
         if not after:
             return self._negative_bounds(observed, noise_of_latents, noise)
         return tf.cond(
@@ -308,23 +308,23 @@ class VAE(GenerativeModel):
         if settings["kl_warmup"]:
             beta = objectives.annealed(beta, settings["kl_warmup"], self.optimizer.iterations)
         losses = -objectives.weighted_bound(reconstruction, divergence, beta)
-        if 0 < settings["backward_samples"] < noise_of_latents.shape[2]:
+        if 0 < settings["num_backward_samples"] < noise_of_latents.shape[2]:
             drawn = objectives.resampled(
                 reconstruction - beta * divergence,
                 step_noise.uniform([self.samples]),
-                settings["backward_samples"],
+                settings["num_backward_samples"],
             )
             few = tf.gather(noise_of_latents, drawn, axis=2, batch_dims=2)
             reconstruction, divergence, squared_error, _ = self._terms(observed, few, "A")
             through = -tf.reduce_mean(reconstruction - beta * divergence, axis=[1, 2])
             losses = tf.stop_gradient(losses - through) + through
-        if settings["image_weight"]:
-            losses += settings["image_weight"] * tf.reduce_mean(squared_error, axis=[1, 2])
-        if settings["weight_prior"]:
+        if settings["mse_weight"]:
+            losses += settings["mse_weight"] * tf.reduce_mean(squared_error, axis=[1, 2])
+        if settings["map_num_examples"]:
             weights = [*self.decoder.trainable_weights]
             weights += [w for layer in self.prior.layers for w in layer.trainable_weights]
             squares = tf.add_n([tf.reduce_sum(w.value**2) for w in weights])
-            losses += 0.5 * squares / settings["weight_prior"]
+            losses += 0.5 * squares / settings["map_num_examples"]
         return nats, losses
 
     def _with_free_bits(self, divergence, parameters, noise):
