@@ -31,6 +31,7 @@ dependencies = [
 
 extras = {
     "test": [
+        "mypy>=1.15",  # the suite checks the annotations
         "pytest>=8",  # the suite
         "pytest-xdist>=3.5",  # runs it in two processes
         "pytest-timeout>=2.3",  # ends a test that hangs, and says where it hung
@@ -75,6 +76,7 @@ setup(
     package_dir={"tfgen.zoo": "zoo", "tfgen.export": "export"},
     package_data={
         "tfgen.export.serving": ["page/index.html"],
+        "tfgen": ["py.typed"],
         "tfgen.training": ["recipes/*.yaml"],
         "tfgen.zoo": ["*/*"],
     },
