@@ -34,7 +34,7 @@ def trained(seed):
     """A model of two latents, and its data."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         chosen = recipe.load("vae-digits", [*SETTINGS, f"seed={seed}"])
-        out = run.run(chosen, Path(folder) / "run")
+        out = run.train(chosen, Path(folder) / "run")
         return tfgen.zoo.load(out), trained_on.load(tfgen.zoo.card(out))
 
 

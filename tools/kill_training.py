@@ -36,7 +36,7 @@ def train(directory):
     if (directory / run_directory.PLAN).exists():
         run.resume(directory)
     else:
-        run.run(recipe.load("vae-digits", SETTINGS), directory)
+        run.train(recipe.load("vae-digits", SETTINGS), directory)
 
 
 def started(directory):

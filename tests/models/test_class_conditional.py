@@ -111,7 +111,7 @@ def test_what_the_prior_varies_with(class_prior, pixels, tmp_path):
 
 def test_training_separates_the_classes(tmp_path):
     words = ["epochs=25", "learning_rate=3e-3", "width=16", "depth=2", "num_classes=10"]
-    out = run.run(recipe.load("glow-digits", words), tmp_path / "out")
+    out = run.train(recipe.load("glow-digits", words), tmp_path / "out")
     model = tfgen.zoo.load(out)
     assert model.num_classes == 10
     data = tfgen.data.load("digits")
@@ -173,4 +173,4 @@ def test_bad_labels_are_refused(model, images):
     with pytest.raises(InputError, match="class_prior must be one of channel, pixel, got 'image'"):
         tfgen.models.Glow((4, 4, 1), levels=1, depth=1, width=4, class_prior="image")
     with pytest.raises(InputError, match=r"model.num_classes is 7, and digits has 10 classes"):
-        run.run(recipe.load("glow-digits", ["model.num_classes=7"]), "nowhere")
+        run.train(recipe.load("glow-digits", ["model.num_classes=7"]), "nowhere")

@@ -72,7 +72,7 @@ def test_a_recipe_in_float16_trains_and_keeps_its_scale(tmp_path):
     bits = {}
     for dtype in ("float32", "float16"):
         chosen = recipe.load("vae-digits", [*settings, f"network_dtype={dtype}"])
-        run.run(chosen, tmp_path / dtype)
+        run.train(chosen, tmp_path / dtype)
         state, _ = Checkpoints(tmp_path / dtype / "checkpoints").latest()
         bits[dtype] = [record["val_bits_per_dim"] for record in state.facts["history"]]
     assert bits["float16"] == pytest.approx(bits["float32"], rel=1e-3)

@@ -39,7 +39,7 @@ try:
     if how == "resume":
         print("returned", run.resume(out))
     else:
-        print("returned", run.run(recipe.load("vae-digits", settings), out))
+        print("returned", run.train(recipe.load("vae-digits", settings), out))
 except StoppedError as stopped:
     print(stopped)
     sys.exit(stopped.exit_code)
@@ -82,7 +82,7 @@ def workers(out, how, log):
 
 @pytest.mark.slow
 def test_two_workers_are_one_trainer(tmp_path):
-    single = run.run(recipe.load("vae-digits", SETTINGS), tmp_path / "single")
+    single = run.train(recipe.load("vae-digits", SETTINGS), tmp_path / "single")
     out = tmp_path / "shared" / "run"
     with workers(out, "run", tmp_path) as first:
         assert [worker.wait(240) for worker in first] == [128 + signal.SIGTERM] * 2

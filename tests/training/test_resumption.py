@@ -68,10 +68,10 @@ def stop_at(monkeypatch, steps, number=signal.SIGTERM):
 def test_a_stopped_training_ends_with_the_bits_of_an_uninterrupted_one(
     name, devices, tmp_path, monkeypatch
 ):
-    whole = run.run(short(name), tmp_path / "whole", devices=devices)
+    whole = run.train(short(name), tmp_path / "whole", devices=devices)
     stop_at(monkeypatch, [1, 9, 14])
     with pytest.raises(StoppedError) as stopped:
-        run.run(short(name), tmp_path / "stopped", devices=devices)
+        run.train(short(name), tmp_path / "stopped", devices=devices)
     for _ in range(2):
         with pytest.raises(StoppedError):
             run.resume(tmp_path / "stopped")
@@ -86,10 +86,10 @@ def test_a_stopped_training_ends_with_the_bits_of_an_uninterrupted_one(
 def test_a_resumed_training_began_with_the_same_initial_weights(checkpoints, tmp_path, monkeypatch):
     tfgen.models.VAE((8, 8, 1), latent_dim=8, hidden_units=[16]).save_preset(tmp_path / "first")
     monkeypatch.chdir(tmp_path)
-    whole = run.run(short("vae-digits"), tmp_path / "whole", initial="first")
+    whole = run.train(short("vae-digits"), tmp_path / "whole", initial="first")
     stop_at(monkeypatch, [9])
     with pytest.raises(StoppedError):
-        run.run(short("vae-digits"), tmp_path / "stopped", initial="first")
+        run.train(short("vae-digits"), tmp_path / "stopped", initial="first")
     if not checkpoints:  # As if it had been killed before its first one.
         for path in (tmp_path / "stopped" / "checkpoints").glob("*.ckpt"):
             path.unlink()
@@ -111,7 +111,7 @@ def test_a_training_is_resumed_from_anywhere(tmp_path, monkeypatch):
     chosen = short("vae-digits", "data.source=photos", "batch_size=4", "hidden_units=[8]")
     stop_at(monkeypatch, [3])
     with pytest.raises(StoppedError):
-        run.run(chosen, "run", data_dir="mnist")
+        run.train(chosen, "run", data_dir="mnist")
     places = []
     load = tfgen.data.load
     monkeypatch.setattr(
@@ -134,7 +134,7 @@ def test_a_training_is_not_resumed_from_other_initial_weights(tmp_path, monkeypa
         model.save_preset(tmp_path / name)
     stop_at(monkeypatch, [9])
     with pytest.raises(StoppedError):
-        run.run(short("vae-digits"), tmp_path / "run", initial=tmp_path / "first")
+        run.train(short("vae-digits"), tmp_path / "run", initial=tmp_path / "first")
     for path in (tmp_path / "run" / "checkpoints").glob("*.ckpt"):
         path.unlink()
     (tmp_path / "first").rename(tmp_path / "mine")
@@ -149,7 +149,7 @@ def test_a_training_is_not_resumed_from_other_initial_weights(tmp_path, monkeypa
 def test_ctrl_c_saves_too_and_a_second_one_leaves_at_once(tmp_path, monkeypatch):
     stop_at(monkeypatch, [3], signal.SIGINT)
     with pytest.raises(StoppedError, match=r"stopped at step 3 of 21 and saved") as stopped:
-        run.run(short("vae-digits"), tmp_path / "run")
+        run.train(short("vae-digits"), tmp_path / "run")
     assert stopped.value.exit_code == 130
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     stop_at(monkeypatch, [4], signal.SIGINT)
@@ -161,10 +161,10 @@ def test_ctrl_c_saves_too_and_a_second_one_leaves_at_once(tmp_path, monkeypatch)
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, capsys):
-    whole = run.run(short("vae-digits", "every_steps=4"), tmp_path / "whole")
+    whole = run.train(short("vae-digits", "every_steps=4"), tmp_path / "whole")
     stop_at(monkeypatch, [10])
     with pytest.raises(StoppedError):
-        run.run(short("vae-digits", "every_steps=4"), tmp_path / "run")
+        run.train(short("vae-digits", "every_steps=4"), tmp_path / "run")
     newest = tmp_path / "run" / "checkpoints" / "step-000000000010.ckpt"
     newest.write_bytes(newest.read_bytes()[:-100])
     capsys.readouterr()
@@ -201,7 +201,7 @@ def test_a_full_disk_does_not_end_the_training(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(checkpoint, "write", counting)
     monkeypatch.setattr(checkpoint.os, "fsync", full)
-    out = run.run(short("vae-digits", "every_steps=2", "data.validation=0"), tmp_path / "run")
+    out = run.train(short("vae-digits", "every_steps=2", "data.validation=0"), tmp_path / "run")
     assert len(refusals) == 2
     assert [(state.facts["step"], damaged) for state, damaged in kept] == [(8, []), (8, [])]
     assert capsys.readouterr().out.count("no checkpoint: No space left on device") == 2
@@ -209,10 +209,10 @@ def test_a_full_disk_does_not_end_the_training(tmp_path, monkeypatch, capsys):
 
 
 def test_a_disk_that_stays_full_ends_with_its_error_and_can_be_resumed(tmp_path, monkeypatch):
-    whole = run.run(short("vae-digits"), tmp_path / "whole")
+    whole = run.train(short("vae-digits"), tmp_path / "whole")
     stop_at(monkeypatch, [5])
     with pytest.raises(StoppedError):
-        run.run(short("vae-digits"), tmp_path / "run")
+        run.train(short("vae-digits"), tmp_path / "run")
 
     def full(handle):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -230,11 +230,11 @@ def test_not_a_number(tmp_path, monkeypatch):
     chosen = short("vae-digits", "every_steps=5")
     stop_at(monkeypatch, [9])
     with pytest.raises(StoppedError):
-        run.run(chosen, tmp_path / "good")
+        run.train(chosen, tmp_path / "good")
     good, _ = checkpoint.Checkpoints(tmp_path / "good" / "checkpoints").latest()
     poisoned_loss(monkeypatch, 9)
     with pytest.raises(InputError, match=r"diverged at step 10 \(epoch 2\)") as error:
-        run.run(chosen, tmp_path / "run")
+        run.train(chosen, tmp_path / "run")
     data = tfgen.data.load("digits").holding_out(0.1)
     batch = data.stream("train", batch_size=200, seed=0).global_batch(9)
     assert f"the batch has SHA-256 {diagnosis.batch_hash(batch)}" in str(error.value)
@@ -252,7 +252,7 @@ def test_weights_that_are_not_numbers_are_not_saved(tmp_path):
     """The update of the last step overflows: its loss, of the weights before, is finite."""
     chosen = short("vae-digits", "steps=3", "optimizer.class=Adam", "learning_rate=1e39")
     with pytest.raises(InputError, match=r"diverged at step 1 .*the optimizer's update of"):
-        run.run(chosen, tmp_path / "run")
+        run.train(chosen, tmp_path / "run")
     kept, _ = checkpoint.Checkpoints(tmp_path / "run" / "checkpoints").latest()
     assert kept.facts["step"] == 0
     assert all(np.isfinite(array).all() for array in kept.arrays.values())
@@ -269,7 +269,7 @@ def test_workers_that_share_no_directory_are_told_so(tmp_path, monkeypatch):
     poisoned_loss(monkeypatch, 6)
     ended = told_of_the_end(monkeypatch)
     with pytest.raises(InputError, match=r"diverged at step 7; .* do not all see the checkpoints"):
-        run.run(short("vae-digits", "every_steps=5"), tmp_path / "run")
+        run.train(short("vae-digits", "every_steps=5"), tmp_path / "run")
     assert ended == [ProgressBar, TensorBoard]
 
 
@@ -287,7 +287,7 @@ def test_a_device_that_does_not_compute_the_same_twice_is_told_so(tmp_path, monk
     monkeypatch.setattr(replicated.Replicated, "train", once_bad)
     ended = told_of_the_end(monkeypatch)
     with pytest.raises(InputError, match="the device does not compute the same twice"):
-        run.run(short("vae-digits", "every_steps=5"), tmp_path / "run")
+        run.train(short("vae-digits", "every_steps=5"), tmp_path / "run")
     assert ended == [ProgressBar, TensorBoard]
 
 
@@ -320,7 +320,7 @@ def poisoned_loss(monkeypatch, step):
 def test_resuming_what_cannot_be_resumed(tmp_path):
     with pytest.raises(InputError, match="there is no run to go on with"):
         run.resume(tmp_path)
-    done = run.run(short("vae-digits", "epochs=1"), tmp_path / "done")
+    done = run.train(short("vae-digits", "epochs=1"), tmp_path / "done")
     with pytest.raises(InputError, match="this run is finished"):
         run.resume(done)
 
@@ -328,9 +328,9 @@ def test_resuming_what_cannot_be_resumed(tmp_path):
 def test_an_unfinished_run_is_neither_written_over_nor_entered_twice(tmp_path, monkeypatch):
     stop_at(monkeypatch, [2])
     with pytest.raises(StoppedError):
-        run.run(short("vae-digits"), tmp_path / "run")
+        run.train(short("vae-digits"), tmp_path / "run")
     with pytest.raises(InputError, match=r"holds an unfinished run: .*--resume"):
-        run.run(short("vae-digits"), tmp_path / "run")
+        run.train(short("vae-digits"), tmp_path / "run")
     with (
         run_directory.claimed_again(tmp_path / "run"),
         pytest.raises(InputError, match="being written by another run"),
@@ -341,7 +341,7 @@ def test_an_unfinished_run_is_neither_written_over_nor_entered_twice(tmp_path, m
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, monkeypatch):
     stop_at(monkeypatch, [2])
     with pytest.raises(StoppedError):
-        run.run(short("vae-digits"), tmp_path / "run")
+        run.train(short("vae-digits"), tmp_path / "run")
     plan = tmp_path / "run" / "checkpoints" / "run.json"
     other = json.loads(plan.read_text())
     other["recipe"]["model"]["hidden_units"] = [17]
@@ -356,7 +356,7 @@ def test_hours_become_steps_once_and_for_all(tmp_path, monkeypatch, capsys):
     chosen = recipe.load("vae-digits", ["hours=0.002", "hidden_units=[8]", "decay=cosine"])
     stop_at(monkeypatch, [12])  # the measurement does not count
     with pytest.raises(StoppedError) as stopped:
-        run.run(chosen, tmp_path / "run")
+        run.train(chosen, tmp_path / "run")
     out = run.resume(tmp_path / "run")
     card = tfgen.zoo.card(out)
     steps = card["training"]["steps"]
@@ -364,7 +364,7 @@ def test_hours_become_steps_once_and_for_all(tmp_path, monkeypatch, capsys):
     assert card["recipe"]["training"]["steps"] == steps
     assert card["recipe"]["training"]["hours"] is None
     again = recipe.load("vae-digits", [f"steps={steps}", "hidden_units=[8]", "decay=cosine"])
-    same = run.run(again, tmp_path / "same")
+    same = run.train(again, tmp_path / "same")
     assert outcome(same) == outcome(out)
     rates = [record["learning_rate"] for record in read_history(out / "logs" / "history.csv")]
     assert rates[-1] == pytest.approx(1e-5, rel=1e-3)

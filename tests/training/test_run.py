@@ -28,7 +28,7 @@ def short(name, *settings):
 @pytest.fixture(scope="module", params=["vae-digits", "glow-digits"])
 def finished(request, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / request.param
-    return run.run(short(request.param), out, command=f"tfgen-train {request.param}")
+    return run.train(short(request.param), out, command=f"tfgen-train {request.param}")
 
 
 def test_a_run_directory_is_a_zoo_model(finished):
@@ -75,8 +75,8 @@ def test_the_pictures_and_the_readme_are_there(finished):
 
 
 def test_the_same_seed_gives_the_same_weights(finished, tmp_path):
-    again = run.run(short(finished.name), tmp_path / "again")
-    other = run.run(short(finished.name, "seed=1"), tmp_path / "other")
+    again = run.train(short(finished.name), tmp_path / "again")
+    other = run.train(short(finished.name, "seed=1"), tmp_path / "other")
     weights, same, different = (
         np.concatenate([np.ravel(w) for w in tfgen.zoo.load(d).get_weights()])
         for d in (finished, again, other)
@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_weights(finished, tmp_path):
 def test_a_training_begins_with_the_weights_of_another_model(finished, tmp_path):
     """At the least of learning rates it ends with them too, actnorm's included."""
     standing = ["learning_rate=1e-30", "steps=2", "batch_size=50"]
-    out = run.run(short(finished.name, *standing), tmp_path / "run", initial=finished)
+    out = run.train(short(finished.name, *standing), tmp_path / "run", initial=finished)
     for found, weight in zip(
         tfgen.zoo.load(out).get_weights(), tfgen.zoo.load(finished).get_weights(), strict=True
     ):
@@ -141,7 +141,7 @@ def test_initial_weights_that_do_not_fit_are_refused(name, settings, message, tm
     model.save_preset(tmp_path / "small")
     chosen = short(name, *settings)
     with pytest.raises(InputError, match=message):
-        run.run(chosen, tmp_path / "run", initial=tmp_path / "small")
+        run.train(chosen, tmp_path / "run", initial=tmp_path / "small")
     with pytest.raises(InputError, match=message):
         run.dry_run(chosen, initial=tmp_path / "small")
     assert [path.name for path in tmp_path.iterdir()] == ["small"]
@@ -158,20 +158,20 @@ def test_a_failed_run_leaves_nothing(failure, existing, tmp_path, monkeypatch):
     if existing:
         out.mkdir()
     with pytest.raises(failure):
-        run.run(short("vae-digits"), out)
+        run.train(short("vae-digits"), out)
     assert [path.name for path in tmp_path.rglob("*")] == (["run"] if existing else [])
 
 
 def test_a_directory_that_holds_something_is_left_alone(finished, tmp_path):
     before = sorted(finished.rglob("*"))
     with pytest.raises(InputError, match="already holds a run"):
-        run.run(short("vae-digits"), finished)
+        run.train(short("vae-digits"), finished)
     assert sorted(finished.rglob("*")) == before
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match="is not empty"):
-        run.run(short("vae-digits"), tmp_path)
+        run.train(short("vae-digits"), tmp_path)
     with pytest.raises(InputError, match="is a file"):
-        run.run(short("vae-digits"), tmp_path / "notes.txt")
+        run.train(short("vae-digits"), tmp_path / "notes.txt")
 
 
 def test_two_runs_never_share_a_directory(tmp_path, monkeypatch):
@@ -245,8 +245,8 @@ def test_the_validation_figure_is_that_of_all_images(finished):
 
 
 def test_averaged_weights_are_what_is_validated_and_saved(tmp_path):
-    plain = run.run(short("vae-digits"), tmp_path / "plain")
-    averaged = run.run(short("vae-digits", "temporal_averaging=true"), tmp_path / "averaged")
+    plain = run.train(short("vae-digits"), tmp_path / "plain")
+    averaged = run.train(short("vae-digits", "temporal_averaging=true"), tmp_path / "averaged")
     read = [read_history(out / "logs" / "history.csv") for out in (plain, averaged)]
     for one, other in zip(*read, strict=True):  # the training itself is the same
         assert one["bits_per_dim"] == other["bits_per_dim"]
@@ -274,7 +274,7 @@ def test_the_best_weights_are_those_of_the_best_validation(tmp_path):
     """A learning rate that rises for too long: the last validation is not the best."""
     settings = ("epochs=6", "warmup_steps=126", "optimizer.learning_rate=1.0")
     outs = {
-        kind: run.run(short("vae-digits", f"weights={kind}", *settings), tmp_path / kind)
+        kind: run.train(short("vae-digits", f"weights={kind}", *settings), tmp_path / kind)
         for kind in ("best", "last")
     }
     images = tfgen.data.load("digits").holding_out(0.1).images("validation")
@@ -287,7 +287,7 @@ def test_the_best_weights_are_those_of_the_best_validation(tmp_path):
 
 
 def test_networks_in_bfloat16_train_from_a_recipe(tmp_path):
-    out = run.run(short("glow-digits", "network_dtype=bfloat16"), tmp_path / "run")
+    out = run.train(short("glow-digits", "network_dtype=bfloat16"), tmp_path / "run")
     history = read_history(out / "logs" / "history.csv")
     assert history[1]["val_bits_per_dim"] < history[0]["val_bits_per_dim"]
     assert tfgen.zoo.card(out)["recipe"]["model"]["network_dtype"] == "bfloat16"
@@ -327,7 +327,7 @@ def test_few_test_images_are_enough(name, count, tmp_path):
     images_in(tmp_path / "images" / "train", 20)
     images_in(tmp_path / "images" / "test", count)
     settings = (f"data.source={tmp_path / 'images'}", "data.image_shape=[8, 8, 1]", "epochs=1")
-    out = run.run(short(name, *settings), tmp_path / "out")
+    out = run.train(short(name, *settings), tmp_path / "out")
     assert tfgen.zoo.card(out)["data"]["splits"]["test"] == count
 
 
@@ -344,7 +344,7 @@ def test_few_test_images_are_enough(name, count, tmp_path):
 )
 def test_a_short_training_is_told_of_settings_for_a_long_one(settings, notes, tmp_path, capsys):
     """0.9^19 is 14 %, 0.8^19 1 %, 0.9^3 73 %."""
-    run.run(short("vae-digits", *settings), tmp_path / "run")
+    run.train(short("vae-digits", *settings), tmp_path / "run")
     said = capsys.readouterr().out
     assert said.count("note: ") == len(notes)
     assert all(note in said for note in notes)
@@ -354,7 +354,7 @@ def test_runs_without_a_directory_are_numbered(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "vae-digits-001").mkdir(parents=True)
     chosen = short("vae-digits", "epochs=1", "data.validation=0")
-    assert str(run.run(chosen)) == "runs/vae-digits-002"
+    assert str(run.train(chosen)) == "runs/vae-digits-002"
     assert tfgen.zoo.card("runs/vae-digits-002")["data"]["splits"]["train"] == 1437
 
 
@@ -364,12 +364,12 @@ def test_images_of_a_folder_are_fitted_to_initial_weights(tmp_path):
     first = recipe.build(tfgen.models, chosen.model, (8, 8, 1))
     first.initialize(tfgen.data.load("digits").images("train")[:64])
     first.save_preset(tmp_path / "first")
-    card = tfgen.zoo.card(run.run(chosen, tmp_path / "run", initial=tmp_path / "first"))
+    card = tfgen.zoo.card(run.train(chosen, tmp_path / "run", initial=tmp_path / "first"))
     assert card["image_shape"] == [8, 8, 1]
     assert card["recipe"]["data"]["image_shape"] == [8, 8, 1]
     again = recipe.with_value(chosen, "data.image_shape", [16, 16, 1], "test")
     with pytest.raises(InputError, match=r"they are for images of \[8, 8, 1\].*\[16, 16, 1\]"):
-        run.run(again, tmp_path / "other", initial=tmp_path / "first")
+        run.train(again, tmp_path / "other", initial=tmp_path / "first")
 
 
 def test_rgb_images_of_a_folder_can_be_trained_on(tmp_path):
@@ -383,7 +383,7 @@ def test_rgb_images_of_a_folder_can_be_trained_on(tmp_path):
         "data.image_shape=[16, 16, 3]",
         "likelihood=quantized_logistic",
     )
-    out = run.run(chosen, tmp_path.parent / "run-of-folder")
+    out = run.train(chosen, tmp_path.parent / "run-of-folder")
     assert "Command" not in (out / "README.md").read_text("utf-8")
     assert tfgen.zoo.load(out).image_shape == (16, 16, 3)
     assert tfgen.zoo.card(out)["metrics"]["bits_per_dim"]["protocol"]["bits"] == 8

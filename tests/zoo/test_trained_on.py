@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
 def finished(folder, tmp_path_factory):
     settings = ["epochs=1", "latent_dim=2", "hidden_units=[8]", "data.image_shape=[8, 8, 1]"]
     chosen = recipe.load("vae-digits", settings, {"data.source": str(folder)})
-    return run.run(chosen, tmp_path_factory.mktemp("run") / "of-digits")
+    return run.train(chosen, tmp_path_factory.mktemp("run") / "of-digits")
 
 
 def test_a_folder_is_that_of_the_path_and_not_a_data_set_of_its_name(finished, folder):

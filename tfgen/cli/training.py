@@ -92,7 +92,7 @@ def train(options):
             console=console,
         )
         return
-    directory = run.run(
+    directory = run.train(
         chosen,
         options.out,
         data_dir=options.data_dir,

@@ -35,7 +35,7 @@ LOGS = "logs"
 MOST_OF_THE_FIRST_WEIGHTS = 0.05
 
 
-def run(
+def train(
     chosen,
     out=None,
     *,
@@ -75,7 +75,7 @@ def run(
     >>> import tempfile, tfgen
     >>> from tfgen.training import recipe, run
     >>> short = recipe.load("vae-digits", ["epochs=1"])
-    >>> directory = run.run(short, tempfile.mkdtemp() + "/run")
+    >>> directory = run.train(short, tempfile.mkdtemp() + "/run")
     VAE of 102,224 parameters, 1,293 images (8, 8, 1) of digits, 1 device
     21 steps, 21 an epoch, of 64 images; learning rate 0.001
     epoch 1/1: ...
@@ -120,8 +120,8 @@ def resume(out, *, data_dir=None, strategy=None, devices=None, console=None):
         The path of the directory; None in a worker that is not the chief.
 
     Raises:
-        InputError: no unfinished run there, or another process is at it; and as `run`.
-        StoppedError: as `run`.
+        InputError: no unfinished run there, or another process is at it; and as `train`.
+        StoppedError: as `train`.
     """
     console = console or Console()
     plan = run_directory.plan_of(out)
@@ -147,7 +147,7 @@ def dry_run(chosen, *, data_dir=None, initial=None, strategy="auto", devices=Non
 
     Args:
         chosen: a `Recipe`.
-        data_dir, initial, strategy, devices, console: as for `run`.
+        data_dir, initial, strategy, devices, console: as for `train`.
 
     Returns:
         The memory that each device needs, a `tfgen.training.memory.Memory`.
