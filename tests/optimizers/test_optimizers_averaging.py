@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tfgen.errors import InputError
-from tfgen.optimizers import Adam, AdaMax, TemporalAveraging, averaged_weights, temporal_average
+from tfgen.optimizers import Adam, AdaMax, AveragingCallback, average_of, averaged_weights
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(32, 4)).astype("float32")
@@ -43,7 +43,7 @@ def test_it_is_the_average_of_the_paper(make, how, dtype, tolerance):
         return path.stack()
 
     path = trajectory(tf.constant(RNG.normal(size=(1000, 3, 2)), dtype)).numpy()
-    average = temporal_average(optimizer, variables[-1]).numpy()
+    average = average_of(optimizer, variables[-1]).numpy()
     expected = paper.temporal_average(path.astype(np.float64))
     assert paper.relative_error(average[None], expected[None]) < tolerance
 
@@ -54,7 +54,7 @@ def test_weights_at_rest_are_their_own_average():
     optimizer = Adam(0.0, beta_2=0.9999, temporal_averaging=True)
     for _ in range(100):
         optimizer.apply([tf.ones(3)], [weights])
-        average = temporal_average(optimizer, weights)
+        average = average_of(optimizer, weights)
         np.testing.assert_allclose(average.numpy(), weights.numpy(), rtol=1e-5)
 
 
@@ -63,7 +63,7 @@ def test_the_context_gives_averages_and_restores_exactly():
     net.fit(X, Y, epochs=2, batch_size=8, verbose=0)
     before = weights_of(net)
     state = [v.numpy() for v in net.optimizer.variables]
-    expected = [temporal_average(net.optimizer, v).numpy() for v in net.trainable_variables]
+    expected = [average_of(net.optimizer, v).numpy() for v in net.trainable_variables]
     with averaged_weights(net.optimizer):
         inside = weights_of(net)
         net.evaluate(X, Y, verbose=0)
@@ -108,7 +108,7 @@ def test_the_callback_evaluates_and_saves_without_disturbing_training(tmp_path):
         )
         return net, history.history
 
-    callback = TemporalAveraging((X, Y), tmp_path / "at-{epoch}.weights.h5")
+    callback = AveragingCallback((X, Y), tmp_path / "at-{epoch}.weights.h5")
     net, history = trained([callback])
     plain, plain_history = trained([])
     assert history["loss"] == plain_history["loss"]
@@ -126,7 +126,7 @@ def test_the_callback_evaluates_and_saves_without_disturbing_training(tmp_path):
 def test_the_callback_saves_whole_models_from_data_sets(tmp_path):
     net = model(AdaMax(0.05, temporal_averaging=True))
     data = tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
-    callback = TemporalAveraging(validation_data=data, filepath=tmp_path / "average.keras")
+    callback = AveragingCallback(validation_data=data, filepath=tmp_path / "average.keras")
     history = net.fit(X, Y, epochs=1, verbose=0, callbacks=[callback]).history
     loaded = keras.models.load_model(tmp_path / "average.keras")
     loss = loaded.evaluate(X, Y, verbose=0)
@@ -136,7 +136,7 @@ def test_the_callback_saves_whole_models_from_data_sets(tmp_path):
 def test_it_works_with_a_loss_scale_optimizer():
     inner = Adam(0.05, temporal_averaging=True)
     net = model(keras.optimizers.LossScaleOptimizer(inner))
-    net.fit(X, Y, epochs=1, verbose=0, callbacks=[TemporalAveraging((X, Y))])
+    net.fit(X, Y, epochs=1, verbose=0, callbacks=[AveragingCallback((X, Y))])
     before = weights_of(net)
     with averaged_weights(net.optimizer):
         assert not np.array_equal(weights_of(net)[0], before[0])
@@ -149,7 +149,7 @@ def test_accumulation_averages_once_for_each_update():
     )
     for _ in range(6):  # the weights become -1, then -2
         optimizer.apply([tf.constant([1.0])], [weights])
-    average = temporal_average(optimizer, weights).numpy()
+    average = average_of(optimizer, weights).numpy()
     np.testing.assert_allclose(average, [-1.25 / 0.75], rtol=1e-6)
 
 
@@ -204,10 +204,38 @@ def test_an_optimizer_without_averages_is_refused():
     ):
         pass
     with pytest.raises(InputError, match="temporal_averaging=True"):
-        net.fit(X, Y, verbose=0, callbacks=[TemporalAveraging((X, Y))])
+        net.fit(X, Y, verbose=0, callbacks=[AveragingCallback((X, Y))])
     with pytest.raises(InputError, match="SGD keeps no averages"):
-        temporal_average(keras.optimizers.SGD(), net.trainable_variables[0])
+        average_of(keras.optimizers.SGD(), net.trainable_variables[0])
     with pytest.raises(InputError, match="give validation_data, filepath, or both"):
-        TemporalAveraging()
+        AveragingCallback()
     with pytest.raises(InputError, match=r"ends in \.weights\.h5 or \.keras"):
-        TemporalAveraging(filepath="model.bin")
+        AveragingCallback(filepath="model.bin")
+
+
+@pytest.mark.parametrize("make", [Adam, keras.optimizers.SGD])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_moving_averages_are_read_evaluated_and_restored_like_temporal_ones(make, scaled):
+    optimizer = make(0.1, use_ema=True, ema_momentum=0.5)
+    net = model(keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer)
+    before = weights_of(net)
+    net.optimizer.build(net.trainable_variables)
+    with averaged_weights(net.optimizer):
+        np.testing.assert_array_equal(weights_of(net)[0], before[0])
+    path = []
+    for _ in range(3):
+        net.train_on_batch(X, Y)
+        path.append(weights_of(net)[0])
+    expected = 0.5 * (0.5 * path[0] + 0.5 * path[1]) + 0.5 * path[2]
+    kernel = net.trainable_variables[0]
+    np.testing.assert_allclose(average_of(net.optimizer, kernel), expected, rtol=1e-5)
+    with averaged_weights(net.optimizer):
+        np.testing.assert_array_equal(kernel.numpy(), average_of(net.optimizer, kernel))
+    np.testing.assert_array_equal(kernel.numpy(), path[2])
+
+
+def test_averages_are_optional_where_the_caller_says_so():
+    net = model(Adam())
+    before = weights_of(net)
+    with averaged_weights(net.optimizer, required=False):
+        np.testing.assert_array_equal(weights_of(net)[0], before[0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfgen.optimizers import Adam, AdaMax, InverseSqrt, temporal_average
+from tfgen.optimizers import Adam, AdaMax, InverseSqrt, average_of
 
 RNG = np.random.default_rng(8)
 ALPHA, BETA_1, BETA_2 = 1e-3, 0.9, 0.999
@@ -136,5 +136,5 @@ def test_averaging_improves_on_the_last_iterate():
             optimizer.apply([weights + noise], [weights])
 
     train(5000)
-    average = temporal_average(optimizer, weights).numpy()
+    average = average_of(optimizer, weights).numpy()
     assert np.mean(average**2) < 0.5 * np.mean(weights.numpy() ** 2)

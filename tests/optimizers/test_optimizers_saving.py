@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfgen.optimizers import Adam, AdaMax, temporal_average
+from tfgen.optimizers import Adam, AdaMax, average_of
 
 RNG = np.random.default_rng(4)
 X = RNG.normal(size=(32, 4)).astype("float32")
@@ -49,7 +49,7 @@ def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(make, tmp_path):
     assert type(loaded.optimizer) is type(net.optimizer)
     assert_same(loaded, net)
     if net.optimizer.temporal_averaging:
-        a, b = (temporal_average(n.optimizer, n.trainable_variables[0]) for n in (loaded, net))
+        a, b = (average_of(n.optimizer, n.trainable_variables[0]) for n in (loaded, net))
         np.testing.assert_array_equal(a, b)
     assert_same(fit(loaded), fit(net))
 

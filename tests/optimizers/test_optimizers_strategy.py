@@ -12,9 +12,9 @@ import tensorflow as tf
 from tfgen.optimizers import (
     Adam,
     AdaMax,
-    TemporalAveraging,
+    AveragingCallback,
+    average_of,
     averaged_weights,
-    temporal_average,
 )
 
 RNG = np.random.default_rng(6)
@@ -130,13 +130,13 @@ def test_large_and_small_variables_in_a_loop_of_ones_own(mirrored):
 def test_averages_under_a_strategy(mirrored, tmp_path):
     make = CASES["adamax"]
     path = tmp_path / "average.weights.h5"
-    callback = TemporalAveraging((TOKENS, Y), path)
+    callback = AveragingCallback((TOKENS, Y), path)
     two = fit(model(make, mirrored), callbacks=[callback])
     one = fit(model(make, tf.distribute.get_strategy()))
     before = two.trainable_variables[0].numpy()
     with averaged_weights(two.optimizer):
         inside = two.trainable_variables[0].numpy()
-    expected = temporal_average(one.optimizer, one.trainable_variables[0]).numpy()
+    expected = average_of(one.optimizer, one.trainable_variables[0]).numpy()
     np.testing.assert_allclose(inside, expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(two.trainable_variables[0].numpy(), before)
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfgen
+from tfgen.optimizers.averaging import unwrapped
 from tfgen.training import loss_scaling, recipe, run, strategy
 from tfgen.training.checkpoint import Checkpoints
 from tfgen.training.loss_scaling import LossScaling
@@ -64,7 +65,7 @@ def test_only_float16_is_scaled():
         optimizer = tfgen.optimizers.Adam()
         found = loss_scaling.wrapped_if_needed(optimizer, model)
         assert isinstance(found, LossScaling) == scaled
-        assert loss_scaling.unwrapped(found) is optimizer
+        assert unwrapped(found) is optimizer
 
 
 def test_a_recipe_in_float16_trains_and_keeps_its_scale(tmp_path):

@@ -2,7 +2,7 @@
 
 from tfgen.optimizers.adam import Adam
 from tfgen.optimizers.adamax import AdaMax
-from tfgen.optimizers.averaging import TemporalAveraging, averaged_weights, temporal_average
+from tfgen.optimizers.averaging import AveragingCallback, average_of, averaged_weights
 from tfgen.optimizers.inverse_sqrt import InverseSqrt
 
 CLASSES = ("AdaMax", "Adam")
@@ -10,8 +10,8 @@ CLASSES = ("AdaMax", "Adam")
 __all__ = [
     "AdaMax",
     "Adam",
+    "AveragingCallback",
     "InverseSqrt",
-    "TemporalAveraging",
+    "average_of",
     "averaged_weights",
-    "temporal_average",
 ]

@@ -1,6 +1,11 @@
-"""Running averages of the weights: the paper's, kept beside training, and Keras' `use_ema`."""
+"""Running averages of the weights: those of section 7.2 of the Adam paper, and Keras' `use_ema`."""
+
+from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -12,8 +17,29 @@ from tfgen.optimizers.state import native
 SLOT = "temporal_average"
 
 
-def update(optimizer, t):
-    """Take the weights after step `t` into the averages that `optimizer` keeps, on one device."""
+def unwrapped(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
+    """The optimizer that updates the weights, without a `LossScaleOptimizer` around it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def averaging(optimizer: keras.optimizers.Optimizer) -> Literal["temporal", "ema"] | None:
+    """The kind of averages that an optimizer keeps, or None.
+
+    Example:
+
+    >>> from tfgen.optimizers import Adam
+    >>> from tfgen.optimizers.averaging import averaging
+    >>> averaging(Adam(temporal_averaging=True)), averaging(Adam(use_ema=True)), averaging(Adam())
+    ('temporal', 'ema', None)
+    """
+    optimizer = unwrapped(optimizer)
+    if getattr(optimizer, "temporal_averaging", False):
+        return "temporal"
+    return "ema" if optimizer.use_ema else None
+
+
+def update(optimizer: keras.optimizers.Optimizer, t: tf.Tensor) -> None:
+    """Update the averages that `optimizer` keeps with the weights after step `t`, on one device."""
     variables = [native(v) for v in optimizer._trainable_variables]
     if optimizer.temporal_averaging and optimizer.beta_2 > 0:
         _update_temporal(optimizer, variables)
@@ -32,8 +58,7 @@ def _update_temporal(optimizer, variables):
             kernels.average_in_place(average, variable, _keep(optimizer, average.dtype))
 
 
-def moving_averages(optimizer):
-    """(weight, its average) for the averages that `use_ema` keeps, zero before the first update."""
+def _moving_averages(optimizer):
     pairs = zip(
         optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True
     )
@@ -41,7 +66,7 @@ def moving_averages(optimizer):
 
 
 def _update_ema(optimizer, t):
-    averages = moving_averages(optimizer)
+    averages = _moving_averages(optimizer)
     for variable, average in averages:
         if optimizer.ema_momentum == 0:
             average.assign(tf.cast(variable, average.dtype))
@@ -59,19 +84,24 @@ def _update_ema(optimizer, t):
         tf.cond(tf.equal(t % every, 0), overwrite_all, lambda: 0)
 
 
-def overwrite(variable, average, begun=True):
-    """Let a variable take its average, which may be of higher precision, once that has begun."""
+def overwrite(variable: tf.Variable, average: tf.Variable, begun: tf.Tensor | bool = True) -> None:
+    """Assign to a variable its average, which may be of higher precision, if that has `begun`."""
     variable.assign(tf.where(begun, tf.cast(average, variable.dtype), variable))
 
 
-def temporal_average(optimizer, variable):
+def average_of(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) -> tf.Tensor:
     """The average of `variable` over the steps so far, as a tensor of its shape and dtype.
 
-    θ̄_t = β₂ θ̄_{t-1} + (1 - β₂) θ_t from θ̄_0 = 0, read as θ̄_t / (1 - β₂^t). Before the first
-    step it is the variable itself.
+    Equations:
+
+    - `temporal_averaging=True`: θ̄_t = β₂ θ̄_{t-1} + (1 - β₂) θ_t from θ̄_0 = 0, divided by 1 - β₂^t
+    - `use_ema=True`: θ̄_t = m θ̄_{t-1} + (1 - m) θ_t from θ̄_1 = θ_1, with m = `ema_momentum`
+
+    Before the first update it is the variable itself.
 
     Args:
-        optimizer: an optimizer made with `temporal_averaging=True`.
+        optimizer: an optimizer made with `temporal_averaging=True` or `use_ema=True`, or a
+            `keras.optimizers.LossScaleOptimizer` around one.
         variable: one of the variables it trains.
 
     Raises:
@@ -82,37 +112,48 @@ def temporal_average(optimizer, variable):
     Example:
 
     >>> import keras, tensorflow as tf
-    >>> from tfgen.optimizers import Adam, temporal_average
+    >>> from tfgen.optimizers import Adam, average_of
     >>> weights = keras.Variable([0.0])
     >>> optimizer = Adam(learning_rate=1.0, beta_1=0.5, beta_2=0.5, temporal_averaging=True)
     >>> for _ in range(2):  # the weights become -1, then -2
     ...     optimizer.apply([tf.constant([1.0])], [weights])
-    >>> temporal_average(optimizer, weights).numpy()  # (0.25·(-1) + 0.5·(-2)) / 0.75
+    >>> average_of(optimizer, weights).numpy()  # (0.25·(-1) + 0.5·(-2)) / 0.75
     array([-1.6666666], dtype=float32)
     """
-    optimizer = _with_averages(optimizer)
+    kind = _required_averaging(optimizer)
+    optimizer = unwrapped(optimizer)
     weights = native(variable)
     steps = int(tf.convert_to_tensor(optimizer.iterations))
-    if steps == 0 or optimizer.beta_2 == 0:
+    if steps == 0 or (kind == "temporal" and optimizer.beta_2 == 0):
         return tf.convert_to_tensor(weights)
+    if kind == "ema":
+        index = optimizer._get_variable_index(variable)
+        average = optimizer._model_variables_moving_average[index]
+        return tf.cast(native(variable if average is None else average), weights.dtype)
     total = optimizer.slot(variable, SLOT)
     share = 1 - _keep(optimizer, total.dtype) ** steps
     return tf.cast(total / kernels.scalar(share, total.dtype), weights.dtype)
 
 
 @contextlib.contextmanager
-def averaged_weights(optimizer):
-    """Within the context, the trained variables hold their temporal averages.
+def averaged_weights(
+    optimizer: keras.optimizers.Optimizer, *, required: bool = True
+) -> Iterator[None]:
+    """Within the context, the trained variables hold their averages.
 
     Afterwards they hold exactly what they held before; the optimizer's state is not touched, so
-    training goes on as if nothing had happened. Do not train within the context.
+    training continues as if nothing had happened. Do not train within the context. (Keras'
+    `SwapEMAWeights` writes the weights into the averages meanwhile, which rounds averages of a
+    higher precision, and swaps in zeros before the first update.)
 
     Args:
-        optimizer: an optimizer made with `temporal_averaging=True`, or a
+        optimizer: an optimizer made with `temporal_averaging=True` or `use_ema=True`, or a
             `keras.optimizers.LossScaleOptimizer` around one.
+        required: whether an optimizer without averages is an error; otherwise its weights stay
+            as they are.
 
     Raises:
-        InputError: the optimizer keeps no averages.
+        InputError: the optimizer keeps no averages, and they are required.
 
     Source: Kingma & Ba, Adam (arXiv:1412.6980), section 7.2.
 
@@ -130,9 +171,12 @@ def averaged_weights(optimizer):
     >>> print(weights.numpy())
     [-2.]
     """
-    optimizer = _with_averages(optimizer)
-    variables = list(optimizer._trainable_variables)
-    averages = [temporal_average(optimizer, variable) for variable in variables]
+    if not required and averaging(optimizer) is None:
+        yield
+        return
+    _required_averaging(optimizer)
+    variables = list(unwrapped(optimizer)._trainable_variables)
+    averages = [average_of(optimizer, variable) for variable in variables]
     before = [tf.convert_to_tensor(native(variable)) for variable in variables]
     try:
         _assign(variables, averages)
@@ -141,11 +185,30 @@ def averaged_weights(optimizer):
         _assign(variables, before)
 
 
-class TemporalAveraging(keras.callbacks.Callback):
+def share_of_first_weights(optimizer: keras.optimizers.Optimizer, steps: int) -> float:
+    """The share that the weights after the first step have in their moving average.
+
+    Equation: momentum^(steps - 1); 0 without `use_ema`.
+
+    Example:
+
+    >>> from tfgen.optimizers import Adam
+    >>> from tfgen.optimizers.averaging import share_of_first_weights
+    >>> round(share_of_first_weights(Adam(use_ema=True, ema_momentum=0.999), 41), 2)
+    0.96
+    """
+    if averaging(optimizer) != "ema":
+        return 0.0
+    optimizer = unwrapped(optimizer)
+    updates = steps // (optimizer.gradient_accumulation_steps or 1)
+    return optimizer.ema_momentum ** max(0, updates - 1)
+
+
+class AveragingCallback(keras.callbacks.Callback):
     """After each epoch, evaluate and save the model with its averaged weights.
 
     Training is not disturbed. The metrics appear in the epoch's logs as `averaged_val_loss` and
-    so on, where `keras.callbacks.EarlyStopping` and the history find them if this callback stands
+    so on, where `keras.callbacks.EarlyStopping` and the history find them if this callback comes
     before them in the list.
 
     Args:
@@ -155,39 +218,41 @@ class TemporalAveraging(keras.callbacks.Callback):
             ends in `.weights.h5` holds the weights alone, one in `.keras` the whole model.
 
     Raises:
-        InputError: nothing to do, a `filepath` of neither kind, or, when training begins, an
-            optimizer that keeps no averages.
+        InputError: neither argument given, a `filepath` with another ending, or, when training
+            begins, an optimizer that keeps no averages.
 
     Source: Kingma & Ba, Adam (arXiv:1412.6980), section 7.2.
 
     Example:
 
     >>> import keras, numpy as np
-    >>> from tfgen.optimizers import Adam, TemporalAveraging
+    >>> from tfgen.optimizers import Adam, AveragingCallback
     >>> x = np.linspace(-1, 1, 64)[:, None]
     >>> model = keras.Sequential([keras.Input([1]), keras.layers.Dense(1)])
     >>> model.compile(Adam(0.1, beta_2=0.9, temporal_averaging=True), "mse")
-    >>> callback = TemporalAveraging(validation_data=(x, 3 * x))
+    >>> callback = AveragingCallback(validation_data=(x, 3 * x))
     >>> history = model.fit(x, 3 * x, epochs=2, verbose=0, callbacks=[callback])
     >>> sorted(history.history)
     ['averaged_val_loss', 'loss']
     """
 
-    def __init__(self, validation_data=None, filepath=None):
+    def __init__(
+        self, validation_data: Any = None, filepath: str | os.PathLike[str] | None = None
+    ) -> None:
         super().__init__()
         if validation_data is None and filepath is None:
-            raise InputError("TemporalAveraging: give validation_data, filepath, or both.")
+            raise InputError("AveragingCallback: give validation_data, filepath, or both")
         if filepath is not None and not str(filepath).endswith((".weights.h5", ".keras")):
             raise InputError(
-                f"filepath={str(filepath)!r}: give a name that ends in .weights.h5 or .keras."
+                f"filepath must be a name that ends in .weights.h5 or .keras, got {str(filepath)!r}"
             )
         self.validation_data = validation_data
         self.filepath = None if filepath is None else str(filepath)
 
-    def on_train_begin(self, logs=None):
-        _with_averages(self.model.optimizer)
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        _required_averaging(self.model.optimizer)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {} if logs is None else logs
         with averaged_weights(self.model.optimizer):
             if self.validation_data is not None:
@@ -204,14 +269,14 @@ class TemporalAveraging(keras.callbacks.Callback):
         return self.model.evaluate(*data, verbose=0, return_dict=True)
 
 
-def _with_averages(optimizer):
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    if not getattr(optimizer, "temporal_averaging", False):
+def _required_averaging(optimizer):
+    kind = averaging(optimizer)
+    if kind is None:
         raise InputError(
-            f"The optimizer {type(optimizer).__name__} keeps no averages of the weights: make a "
-            "tfgen.optimizers.Adam or AdaMax with temporal_averaging=True."
+            f"the optimizer {type(unwrapped(optimizer)).__name__} keeps no averages of the "
+            "weights: create it with temporal_averaging=True (tfgen.optimizers) or use_ema=True"
         )
-    return optimizer
+    return kind
 
 
 def _assign(variables, values):

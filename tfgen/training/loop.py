@@ -5,7 +5,8 @@ import signal
 import time
 
 from tfgen.errors import InputError
-from tfgen.training import averages, diagnosis, signals, state
+from tfgen.optimizers import averaged_weights
+from tfgen.training import diagnosis, signals, state
 from tfgen.training.checkpoint import DamagedError, State
 from tfgen.training.replicated import Replicated
 
@@ -190,7 +191,7 @@ class Loop:
             except DamagedError as error:
                 raise InputError(f"the best weights are lost: {error}") from None
         else:
-            with averages.averaged(self.model):
+            with averaged_weights(self.model.optimizer, required=False):
                 arrays = state.weights_of(self.model)
         state.assign_weights(self.model, arrays)
 
@@ -251,7 +252,7 @@ class Loop:
         }
         self._nats = self._images = 0.0
         if validate and self._validation is not None:
-            with averages.averaged(self.model):
+            with averaged_weights(self.model.optimizer, required=False):
                 found = self._replicated.test(self._validation)
                 bits = record["val_bits_per_dim"] = self._bits(found.nats, found.images)
                 if math.isfinite(bits) and (

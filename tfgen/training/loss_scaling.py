@@ -53,8 +53,3 @@ def wrapped_if_needed(optimizer, model):
     """The optimizer, with loss scaling if a layer of the model computes in float16."""
     dtypes = {layer.compute_dtype for layer in model._flatten_layers(include_self=False)}
     return LossScaling(optimizer) if "float16" in dtypes else optimizer
-
-
-def unwrapped(optimizer):
-    """The optimizer that changes the weights."""
-    return getattr(optimizer, "inner_optimizer", optimizer)

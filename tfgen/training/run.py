@@ -12,8 +12,8 @@ from tfgen.data.augmentation import Augmentation
 from tfgen.errors import InputError
 from tfgen.files import expanded, write_json
 from tfgen.models import preset
+from tfgen.optimizers.averaging import share_of_first_weights
 from tfgen.training import (
-    averages,
     curve,
     finished,
     initial_weights,
@@ -360,7 +360,7 @@ class _Training:
                 f"the {schedule.warmup_steps:,} steps of warm-up are never over; a smaller "
                 "schedule.warmup_steps lets the learning rate arrive"
             )
-        left = averages.share_of_the_first_weights(self._model.optimizer, steps)
+        left = share_of_first_weights(self._model.optimizer, steps)
         if left > MOST_OF_THE_FIRST_WEIGHTS:
             yield (
                 f"the averaged weights, which the model gets, will be {left:.0%} the first ones; "

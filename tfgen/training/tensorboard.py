@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfgen.evaluation import pictures
 from tfgen.files import write_atomically
-from tfgen.training import averages
+from tfgen.optimizers import averaged_weights
 from tfgen.training.loop import Watcher
 
 HISTORY = "history.csv"
@@ -63,7 +63,7 @@ class TensorBoard(Watcher):
 
     def _sample(self, loop):
         self._pictured = time.monotonic()
-        with averages.averaged(loop.model):
+        with averaged_weights(loop.model.optimizer, required=False):
             grid = np.asarray(pictures.samples(loop.model))
         grid = grid[..., None] if grid.ndim == 2 else grid
         with self._writer("train").as_default(step=loop.step):
