@@ -1,17 +1,49 @@
-"""What commands share."""
+"""What several commands use: arguments, checks of output files, a quiet start of TensorFlow."""
 
+import argparse
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfgen.errors import InputError
 
 
-def model_argument(parser):
+def model_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the positional argument MODEL."""
     parser.add_argument("model", metavar="MODEL", help="a pretrained name, or a run directory")
 
 
+def data_dir_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option --data-dir."""
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="directory of the local data sets (default: $TFGEN_DATA)",
+    )
+
+
+def output_file(name: str) -> Path:
+    """The path of an option --out FILE.
+
+    Raises:
+        InputError: it is a directory, or its directory does not exist.
+    """
+    path = Path(name)
+    if path.is_dir():
+        raise InputError(f"--out {name} is a directory: give a file")
+    if not path.parent.is_dir():
+        raise InputError(f"--out {name}: there is no directory {path.parent}")
+    return path
+
+
 @contextlib.contextmanager
-def quiet_start():
-    """TensorFlow reports on its start to the process' stderr, past every log level: not shown."""
+def quiet_start() -> Iterator[None]:
+    """A scope without what TensorFlow writes to the process' stderr when it starts.
+
+    Some of it is written whatever the log level is.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     stderr = os.dup(2)

@@ -1,31 +1,35 @@
 """`tfgen sample` and `tfgen interpolate`."""
 
+import argparse
 import re
 from pathlib import Path
 
-from tfgen.cli.common import model_argument, quiet_start
+from tfgen import checks
+from tfgen.cli.common import model_argument, output_file, quiet_start
 from tfgen.errors import InputError
 
 
-def sample_arguments(parser):
+def sample_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tfgen sample`."""
     model_argument(parser)
     parser.add_argument("--temperature", type=float, default=1.0, help="default: 1")
-    parser.add_argument("--seed", type=int, help="of the noise (default: another each time)")
+    parser.add_argument("--seed", type=int, help="of the noise (default: random)")
     parser.add_argument(
-        "--label", type=int, metavar="N", help="of a class-conditional model (default: all in turn)"
+        "--label",
+        type=int,
+        metavar="N",
+        help="class, for a class-conditional model (default: each class in turn)",
     )
     parser.add_argument(
         "--grid", default="8x8", metavar="ROWSxCOLUMNS", help="images in the picture (default: 8x8)"
     )
     parser.add_argument(
-        "--out",
-        default="samples.png",
-        metavar="FILE",
-        help="a picture's file (default: samples.png)",
+        "--out", default="samples.png", metavar="FILE", help="picture (default: samples.png)"
     )
 
 
-def sample(options):
+def sample(options: argparse.Namespace) -> None:
+    """Write a grid of samples."""
     from tfgen import zoo
 
     rows, columns = _grid(options.grid)
@@ -45,7 +49,8 @@ def sample(options):
     print(f"{rows * columns} samples in {out}")
 
 
-def interpolate_arguments(parser):
+def interpolate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tfgen interpolate`."""
     model_argument(parser)
     parser.add_argument(
         "images",
@@ -54,35 +59,32 @@ def interpolate_arguments(parser):
         help="two files, or several pairs (default: --rows pairs of samples)",
     )
     parser.add_argument(
-        "--steps", type=int, default=8, metavar="N", help="images a row (default: 8)"
+        "--steps", type=int, default=8, metavar="N", help="images per row (default: 8)"
     )
     parser.add_argument("--rows", type=int, metavar="N", help="pairs of samples (default: 4)")
-    parser.add_argument("--temperature", type=float, help="of samples (default: 1)")
-    parser.add_argument("--seed", type=int, help="of the samples' noise")
+    parser.add_argument("--temperature", type=float, help="of the samples (default: 1)")
+    parser.add_argument("--seed", type=int, help="of the samples' noise (default: random)")
     parser.add_argument(
         "--out",
         default="interpolation.png",
         metavar="FILE",
-        help="a picture's file (default: interpolation.png)",
+        help="picture (default: interpolation.png)",
     )
 
 
-def interpolate(options):
+def interpolate(options: argparse.Namespace) -> None:
+    """Write a picture of the interpolations between pairs of images, one row per pair."""
     import numpy as np
 
     from tfgen import zoo
 
     if len(options.images) % 2:
-        raise InputError(f"images come in pairs, from and to; there are {len(options.images)}")
+        raise InputError(f"IMAGE must be given in pairs, got {len(options.images)} files")
     of_samples = {"rows": options.rows, "temperature": options.temperature, "seed": options.seed}
     given = [name for name, value in of_samples.items() if value is not None]
     if options.images and given:
-        raise InputError(
-            f"--{given[0]} is of samples, and there are images: leave one of them away"
-        )
-    rows = 4 if options.rows is None else options.rows
-    if rows < 1:
-        raise InputError(f"--rows must be at least 1, got {rows}")
+        raise InputError(f"--{given[0]} applies to samples: omit it or the image files")
+    rows = checks.integer("--rows", 4 if options.rows is None else options.rows, 1)
     out = _picture_file(options.out)
     with quiet_start():
         model = zoo.load(options.model)
@@ -110,9 +112,6 @@ def _grid(text):
 def _picture_file(name):
     from PIL import Image
 
-    path = Path(name)
-    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+    if Image.registered_extensions().get(Path(name).suffix.lower()) not in Image.SAVE:
         raise InputError(f"--out {name}: unknown kind of picture; .png and .jpg work")
-    if not path.parent.is_dir():
-        raise InputError(f"--out {name}: there is no directory {path.parent}")
-    return path
+    return output_file(name)

@@ -1,5 +1,8 @@
 """`tfgen zoo` and `tfgen fetch`."""
 
+import argparse
+from pathlib import Path
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -7,11 +10,15 @@ from rich.text import Text
 from tfgen.errors import InputError
 
 
-def zoo_arguments(parser):
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="show the card of one model")
+def zoo_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tfgen zoo`."""
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="show the card of this model only"
+    )
 
 
-def zoo(options):
+def zoo(options: argparse.Namespace) -> None:
+    """List the models of the zoo, or print a model's README (its card where it has none)."""
     from tfgen import zoo
 
     console = Console()
@@ -23,7 +30,7 @@ def zoo(options):
         else:
             console.print_json(data=card)
         return
-    table = Table("model", "what it is", "bits/dim", "parameters", box=None, pad_edge=False)
+    table = Table("model", "summary", "bits/dim", "parameters", box=None, pad_edge=False)
     for name in zoo.list():
         try:
             cells = _cells(name)
@@ -50,16 +57,16 @@ def _cells(name):
         raise InputError(f"{path} is damaged: {type(error).__name__}: {error}") from error
 
 
-def fetch_arguments(parser):
+def fetch_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tfgen fetch`."""
     parser.add_argument(
-        "source",
-        metavar="SOURCE",
-        help="the http or https address, or the path, of a model's folder",
+        "source", metavar="SOURCE", help="http or https URL, or path, of a model's directory"
     )
-    parser.add_argument("--sha256", metavar="DIGEST", help="of its card.json, to be verified")
+    parser.add_argument("--sha256", metavar="DIGEST", help="expected digest of its card.json")
 
 
-def fetch(options):
+def fetch(options: argparse.Namespace) -> None:
+    """Fetch a model and print where it is and by which name it is loaded."""
     from rich.progress import Progress
 
     from tfgen import zoo
@@ -67,17 +74,17 @@ def fetch(options):
     with Progress(transient=True) as bar:
         tasks = {}
 
-        def show(file, there, total):
+        def show(file, received, total):
             if file not in tasks:
                 tasks[file] = bar.add_task(file)
-            bar.update(tasks[file], completed=there, total=total)
+            bar.update(tasks[file], completed=received, total=total)
 
         path = zoo.fetch(options.source, sha256=options.sha256, progress=show)
     print(f"Fetched {path.name} to {path}; its name is {_shortest_name(path)}")
 
 
-def _shortest_name(path):
-    """What to call a fetched model: other places may have another one of its name."""
+def _shortest_name(path: Path) -> str | Path:
+    """The shortest name that loads a fetched model: other places may have one of its name."""
     from tfgen import zoo
 
     name, _, _ = path.name.partition("@")

@@ -1,5 +1,6 @@
 """`tfgen train`, which is `tfgen-train`."""
 
+import argparse
 import contextlib
 import shlex
 
@@ -7,34 +8,31 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tfgen.cli.common import quiet_start
+from tfgen.cli.common import data_dir_argument, quiet_start
 from tfgen.errors import InputError
 
 
-def train_arguments(parser):
+def train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tfgen train`."""
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="a name, or a .yaml file")
     parser.add_argument("--list", action="store_true", help="list the recipes and data sets")
-    parser.add_argument("--data", metavar="SOURCE", help="a data set's name, or a folder of images")
+    parser.add_argument("--data", metavar="SOURCE", help="data set name, or folder of images")
+    data_dir_argument(parser)
     parser.add_argument(
-        "--data-dir", metavar="DIR", help="where local data sets lie (default: $TFGEN_DATA)"
-    )
-    parser.add_argument(
-        "--out", metavar="DIR", help="the run directory to make (default: runs/RECIPE-001, ...)"
+        "--out", metavar="DIR", help="run directory to create (default: runs/RECIPE-001, ...)"
     )
     parser.add_argument(
         "--initial",
         metavar="MODEL",
-        help="begin with the weights of a pretrained model or run like the recipe's model",
+        help="start from the weights of a pretrained model or run with the recipe's architecture",
     )
     parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on with the run in --out DIR, which was stopped or killed",
+        "--resume", action="store_true", help="resume the interrupted run in --out DIR"
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="print parameters, memory and steps, and train nothing",
+        help="print parameters, memory and steps without training",
     )
     parser.add_argument(
         "--set",
@@ -42,21 +40,24 @@ def train_arguments(parser):
         nargs="+",
         action="extend",
         default=[],
-        help="replace values of the recipe, such as optimizer.learning_rate=3e-4",
+        help="override values of the recipe, such as optimizer.learning_rate=3e-4",
     )
     parser.add_argument("--epochs", type=int, metavar="N", help="passes over the training split")
-    parser.add_argument("--seed", type=int, metavar="N", help="of everything random")
+    parser.add_argument("--seed", type=int, metavar="N", help="of all random numbers")
     parser.add_argument(
         "--strategy",
         metavar="NAME",
         help="auto (default), single, mirrored, or multi_worker with TF_CONFIG",
     )
     parser.add_argument(
-        "--devices", metavar="KIND:N", help="gpu:N, or cpu:N to split the CPU (default: all GPUs)"
+        "--devices",
+        metavar="KIND:N",
+        help="gpu:N, or cpu:N for N logical CPU devices (default: all GPUs)",
     )
 
 
-def train(options):
+def train(options: argparse.Namespace) -> None:
+    """Train the model of a recipe, resume a run, or list what there is to train."""
     from tfgen.training import recipe
 
     if options.list:
@@ -66,14 +67,14 @@ def train(options):
         _resume(options)
         return
     if options.recipe is None:
-        raise InputError("which RECIPE? --list shows them; it stands before --set")
+        raise InputError("no RECIPE given (it must come before --set); --list shows the recipes")
     values = {
         "data.source": options.data,
         "training.epochs": options.epochs,
         "training.seed": options.seed,
     }
     values = {key: value for key, value in values.items() if value is not None}
-    # A setting that the recipe does not have is looked for in the classes' arguments.
+    # A key that the recipe does not have is looked up in the arguments of the model's class.
     with quiet_start() if options.set else contextlib.nullcontext():
         chosen = recipe.load(options.recipe, options.set, values)
     with quiet_start():
@@ -110,11 +111,11 @@ def _resume(options):
     given += options.set
     if options.dry_run or any(value is not None for value in given):
         raise InputError(
-            "--resume goes on with the recipe of the run: leave RECIPE, --set, --data, "
-            "--initial, --epochs, --seed and --dry-run away"
+            "--resume uses the recipe of the run: omit RECIPE, --set, --data, --initial, "
+            "--epochs, --seed and --dry-run"
         )
     if options.out is None:
-        raise InputError("--resume which run? Give its directory with --out DIR")
+        raise InputError("--resume needs the run's directory: --out DIR")
     with quiet_start():
         from tfgen.training import run
     console = Console()
@@ -139,7 +140,7 @@ def _report(console, directory):
 
 
 def _command(options):
-    """The command again, less what does not change its result: where it writes."""
+    """The command line, without the options that do not change the result, such as --out."""
     words = ["tfgen-train", options.recipe]
     for flag in ("data", "initial", "epochs", "seed", "devices"):
         value = getattr(options, flag)
@@ -156,10 +157,10 @@ def _list_recipes():
     from tfgen import data
     from tfgen.training import recipe
 
-    recipes = Table("recipe", "what it trains", box=None, pad_edge=False)
+    recipes = Table("recipe", "model", box=None, pad_edge=False)
     for name in recipe.names():
         recipes.add_row(name, recipe.load(name).summary)
-    sources = Table("data set", "what it holds", box=None, pad_edge=False)
+    sources = Table("data set", "content", box=None, pad_edge=False)
     for name in data.names():
         sources.add_row(name, data.describe(name))
     console = Console()

@@ -1,0 +1,138 @@
+"""The two programs: listings, exit codes, signals, what is printed where."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import tfgen
+from tfgen import cli
+
+SMALL = ["--epochs", "1", "--set", "hidden_units=[8]"]
+SETTING = "importance_samples=2"  # beyond the recipe: looked up in the class, with TensorFlow
+
+
+def program(*words, **options):
+    return subprocess.run(words, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["tfgen-train", "--help"], ["tfgen-train", "--list"], ["tfgen", "--help"], ["tfgen", "zoo"]],
+)
+def test_help_and_listings_answer_within_a_second(words):
+    times = []
+    for _ in range(3):  # the machine may be busy with something else once
+        start = time.perf_counter()
+        result = program(*words)
+        times.append(time.perf_counter() - start)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout
+        assert not result.stderr
+    assert min(times) < 1.0
+
+
+def test_listings_name_everything():
+    listing = program("tfgen-train", "--list").stdout
+    for name in (*tfgen.training.recipe.names(), *tfgen.data.names()):
+        assert name in listing
+    listing = program("tfgen", "zoo").stdout
+    assert all(name in listing for name in tfgen.zoo.list())
+
+
+def test_training_in_a_process_of_its_own_says_what_matters_and_nothing_else(tmp_path):
+    words = ["tfgen-train", "vae-digits", *SMALL, "--out", "run", "--devices", "cpu:2"]
+    result = program(*words, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "bits/dim" in result.stdout
+    assert "images/s" in result.stdout
+    assert "Saved in run" in result.stdout
+    assert "Traceback" not in result.stderr
+    card = tfgen.zoo.card(tmp_path / "run")
+    assert card["training"]["replicas"] == 2
+    assert (
+        card["command"]
+        == "tfgen-train vae-digits --epochs 1 --devices cpu:2 --set 'hidden_units=[8]'"
+    )
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """A training that SIGTERM stopped, its output and error, and the process that resumed it."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    words = ["tfgen-train", "vae-digits", "--out", "run", "--epochs", "30", "--set", SETTING]
+    process = subprocess.Popen(
+        words,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
+    )
+    while not list(folder.glob("run/logs/train/events*")):  # the first step comes next
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.terminate()
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    message = r"tfgen-train: stopped at step \d+ of 630 and saved; go on with: (.*)\n"
+    command = re.fullmatch(message, error)[1]
+    return folder / "run", out, command, program(*command.split(), cwd=folder)
+
+
+def test_sigterm_saves_and_the_command_that_is_printed_resumes(interrupted):
+    run, _, command, resumed = interrupted
+    assert command == "tfgen-train --resume --out run"
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed at step" in resumed.stdout
+    assert "Saved in run" in resumed.stdout
+    assert tfgen.zoo.card(run)["command"] == f"tfgen-train vae-digits --epochs 30 --set {SETTING}"
+
+
+def test_the_run_of_a_single_device_leaves_stderr_empty(interrupted):
+    assert interrupted[-1].stderr == ""
+
+
+def test_settings_beyond_the_recipe_print_nothing_of_tensorflows(interrupted):
+    """The process' stderr is empty but for what SIGTERM made it print."""
+    assert interrupted[1].startswith("VAE of ")
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main(["--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out == f"tfgen {tfgen.__version__}\n"
+
+
+def test_a_process_exits_with_code_2():
+    result = program("tfgen-train", "vae-digit")
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert program("tfgen", "nonsense").returncode == 2
+
+
+def test_defects_keep_their_traceback(monkeypatch):
+    def fail(*arguments, **options):
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(tfgen.zoo, "load", fail)
+    with pytest.raises(ValueError, match="a defect"):
+        cli.main(["sample", "vae-digits"])
+
+
+def test_interrupted_commands_say_so(monkeypatch, capsys):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tfgen.zoo, "load", interrupt)
+    assert cli.main(["sample", "vae-digits"]) == 130
+    assert capsys.readouterr().err == "tfgen sample: interrupted\n"
+
+
+def test_the_module_runs_too():
+    assert program(sys.executable, "-m", "tfgen.cli", "--help").returncode == 0

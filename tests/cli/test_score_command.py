@@ -1,0 +1,124 @@
+"""`tfgen score`: a table of the log-likelihood of each image in a folder."""
+
+import csv
+import io
+import os
+
+import numpy as np
+import pytest
+
+import tfgen
+from tfgen import cli
+from tfgen.evaluation import likelihood as scoring
+from tfgen.models.glow import dequantization_draws
+from tfgen.models.noise import ImageNoise
+
+
+@pytest.mark.parametrize("model", ["glow", "vae"])
+@pytest.mark.parametrize("draws", [1, 3])
+def test_score_writes_the_log_likelihood_of_each_image(model, draws, saved, folder, images, capsys):
+    model = saved[model]
+    assert cli.main(["score", model, str(folder), "--draws", str(draws)]) == 0
+    out, error = capsys.readouterr()
+    assert error == (
+        "tfgen score: 1 of 4 images, large.png the first, are not of 8x8 and were fitted to it, "
+        "which changes their likelihood\n"
+        "tfgen score: left out: notes.txt: not an image of a known format\n"
+    )
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["file"] for row in rows] == ["a.png", "b.png", "large.png", "more/c.png"]
+    loaded = tfgen.zoo.load(model)
+    nats, words = scoring.score(loaded, images[[1, 0, 2]], draws)
+    of_ours = [row for row in rows if row["file"] != "large.png"]
+    np.testing.assert_allclose([float(row["log_prob"]) for row in of_ours], nats, rtol=1e-4)
+    np.testing.assert_allclose(
+        [float(row["bits_per_dim"]) for row in of_ours], -nats / (64 * np.log(2)), rtol=1e-4
+    )
+    assert {row["estimator"] for row in rows} == {words}
+    if draws == 1:
+        np.testing.assert_array_equal(nats, loaded.log_prob(images[[1, 0, 2]]))
+
+
+def test_score_writes_a_file(saved, folder, tmp_path, capsys):
+    out = tmp_path / "scores.csv"
+    assert cli.main(["score", saved["glow"], str(folder), "--out", str(out)]) == 0
+    words = "lower bound, uniform dequantization, 1 draw"
+    assert capsys.readouterr().out == f"4 images in {out}: {words}\n"
+    assert len(out.read_text().splitlines()) == 5
+
+
+def test_score_writes_names_that_are_no_text(saved, folder, tmp_path, capsysbinary):
+    name = b"caf\xe9 \xff.png"
+    (folder / "a.png").rename(folder / os.fsdecode(name))
+    out = tmp_path / "scores.csv"
+    assert cli.main(["score", saved["vae"], str(folder)]) == 0
+    assert cli.main(["score", saved["vae"], str(folder), "--out", str(out)]) == 0
+    printed = capsysbinary.readouterr().out
+    for table in (printed, out.read_bytes()):
+        assert name in [row.split(b",")[0] for row in table.splitlines()]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_score_writes_into_a_pipe_and_leaves_it_one(linked, saved, folder, tmp_path, capsys):
+    pipe, out = tmp_path / "pipe", tmp_path / "out"
+    os.mkfifo(pipe)
+    out.symlink_to(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        words = ["--out", str(out if linked else pipe)]
+        assert cli.main(["score", saved["vae"], str(folder), *words]) == 0
+        content = os.read(reader, 100_000).decode()
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert out.is_symlink()
+    assert [row["file"] for row in csv.DictReader(io.StringIO(content))] == [
+        *("a.png", "b.png", "large.png", "more/c.png")
+    ]
+    assert capsys.readouterr().out == ""
+
+
+def test_score_writes_the_file_behind_a_link(saved, folder, tmp_path, capsys):
+    out, file = tmp_path / "out.csv", tmp_path / "scores.csv"
+    out.symlink_to(file)
+    for _ in range(2):  # It is not there, then it is.
+        assert cli.main(["score", saved["vae"], str(folder), "--out", str(out)]) == 0
+        assert capsys.readouterr().out.startswith(f"4 images in {out}: ")
+        assert out.is_symlink()
+        assert len(file.read_text().splitlines()) == 5
+
+
+def test_score_takes_the_place_of_a_link_to_itself(saved, folder, tmp_path):
+    out = tmp_path / "loop"
+    out.symlink_to(out)
+    assert cli.main(["score", saved["vae"], str(folder), "--out", str(out)]) == 0
+    assert len(out.read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("dequantization", ["uniform", "variational"])
+def test_draws_average_the_density_over_other_noise_and_begin_with_log_prob(dequantization):
+    model = tfgen.models.Glow(
+        (4, 4, 1), levels=1, depth=1, width=4, dequantization=dequantization, dequantization_depth=1
+    )
+    generator = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        weight.assign_add(generator.normal(size=weight.shape, scale=0.1).astype("float32"))
+    images = generator.integers(0, 256, (3, 4, 4, 1), "uint8")
+    one, two, same = (
+        dequantization_draws.log_likelihood(model, images, k).numpy().astype("float64")
+        for k in (1, 2, 2)
+    )
+    np.testing.assert_array_equal(one, model.log_prob(images))
+    np.testing.assert_array_equal(two, same)
+    np.testing.assert_array_equal(
+        dequantization_draws.log_likelihood(model, images[1:2], 2), two[1:2].astype("float32")
+    )
+    turns = np.random.RandomState(1).uniform(size=(2, 4, 4, 1)).astype("float32")
+    kind = model._dequantization.noise
+    base = ImageNoise((4, 4, 1)).uniform(images, (2, 4, 4, 1) if kind == "normal" else (4, 4, 1))
+    uniform = np.mod(base + (turns if kind == "normal" else turns[0]), 1.0).astype("float32")
+    if kind == "normal":
+        radius, angle = uniform[:, 0], uniform[:, 1]
+        uniform = np.sqrt(-2 * np.log(1 - radius)) * np.cos(2 * np.pi * angle)
+    second = model._log_density(*model._dequantized(images, uniform))[0].numpy().astype("float64")
+    np.testing.assert_allclose(two, np.logaddexp(one, second) - np.log(2), rtol=1e-5)
