@@ -36,4 +36,4 @@ def load(card, data_dir=None):
         image_shape=card["image_shape"],
         options=section.get("options"),
     )
-    return found.holding_out(section["validation"]) if section.get("validation") else found
+    return found.with_validation(section["validation"]) if section.get("validation") else found

@@ -69,22 +69,22 @@ def test_several_labels_come_as_a_dict():
         np.testing.assert_array_equal(labels[key], values)
 
 
-def test_holding_out_cuts_the_end_of_train(digits):
-    held = digits.holding_out(0.25)
+def test_with_validation_cuts_the_end_of_train(digits):
+    held = digits.with_validation(0.25)
     assert held.splits == {"train": 1078, "validation": 359, "test": 360}
     both = np.concatenate([held.images("train"), held.images("validation")])
     np.testing.assert_array_equal(both, digits.images("train"))
     np.testing.assert_array_equal(held.images("test"), digits.images("test"))
     shuffled = collect(held.tf_data("train", batch_size=100, shuffle=True))
     assert as_rows(shuffled) == as_rows(held.images("train"))
-    assert held.holding_out(0.5) is held
+    assert held.with_validation(0.5) is held
     assert np.bincount(held.labels("validation")).min() > 20
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1e-9, 0.99999])
 def test_impossible_fractions(fraction):
     with pytest.raises(InputError, match="cannot hold out"):
-        tfgen.data.load("digits").holding_out(fraction)
+        tfgen.data.load("digits").with_validation(fraction)
 
 
 def test_bad_arguments(digits):
@@ -95,7 +95,7 @@ def test_bad_arguments(digits):
 
 
 def test_provenance_is_json():
-    provenance = tfgen.data.load("digits").holding_out(0.1).provenance
+    provenance = tfgen.data.load("digits").with_validation(0.1).provenance
     assert json.loads(json.dumps(provenance)) == provenance
     assert provenance["version"] == "1.0.0"
     assert provenance["held_out"] == 0.1

@@ -235,7 +235,7 @@ def test_not_a_number(tmp_path, monkeypatch):
     poisoned_loss(monkeypatch, 9)
     with pytest.raises(InputError, match=r"diverged at step 10 \(epoch 2\)") as error:
         run.train(chosen, tmp_path / "run")
-    data = tfgen.data.load("digits").holding_out(0.1)
+    data = tfgen.data.load("digits").with_validation(0.1)
     batch = data.stream("train", batch_size=200, seed=0).global_batch(9)
     assert f"the batch has SHA-256 {diagnosis.batch_hash(batch)}" in str(error.value)
     assert "in the log-likelihood" in str(error.value)

@@ -239,7 +239,7 @@ def tensors(folder, tag, at=0):
 
 def test_the_validation_figure_is_that_of_all_images(finished):
     model = tfgen.zoo.load(finished)
-    images = tfgen.data.load("digits").holding_out(0.1).images("validation")
+    images = tfgen.data.load("digits").with_validation(0.1).images("validation")
     last = read_history(finished / "logs" / "history.csv")[-1]
     assert last["val_bits_per_dim"] == pytest.approx(np.mean(model.bits_per_dim(images)), rel=1e-5)
 
@@ -253,7 +253,7 @@ def test_averaged_weights_are_what_is_validated_and_saved(tmp_path):
         assert one["val_bits_per_dim"] != other["val_bits_per_dim"]
     # The average of section 7.2 again, from the weights after each step.
     chosen = short("vae-digits")
-    data = tfgen.data.load("digits").holding_out(0.1)
+    data = tfgen.data.load("digits").with_validation(0.1)
     keras.utils.set_random_seed(0)
     model = recipe.build(tfgen.models, chosen.model, data.image_shape)
     model.compile(tfgen.optimizers.Adam(1e-3), seed=0)
@@ -277,7 +277,7 @@ def test_the_best_weights_are_those_of_the_best_validation(tmp_path):
         kind: run.train(short("vae-digits", f"weights={kind}", *settings), tmp_path / kind)
         for kind in ("best", "last")
     }
-    images = tfgen.data.load("digits").holding_out(0.1).images("validation")
+    images = tfgen.data.load("digits").with_validation(0.1).images("validation")
     history = read_history(outs["best"] / "logs" / "history.csv")
     bits = [record["val_bits_per_dim"] for record in history]
     assert min(bits) < bits[-1]

@@ -191,7 +191,7 @@ class Dataset:
             _source=source,
         )
 
-    def holding_out(self, fraction: float) -> "Dataset":
+    def with_validation(self, fraction: float) -> "Dataset":
         """The data set with the last `fraction` of "train" as "validation", unless it has one.
 
         Args:
@@ -203,7 +203,7 @@ class Dataset:
         Example:
 
         >>> import tfgen
-        >>> tfgen.data.load("digits").holding_out(0.1).splits
+        >>> tfgen.data.load("digits").with_validation(0.1).splits
         {'train': 1293, 'validation': 144, 'test': 360}
         """
         if "validation" in self.splits:

@@ -34,7 +34,7 @@ def load(chosen, data_dir=None, directory=None):
         image_shape=chosen.data.image_shape,
         options=chosen.data.options,
     )
-    data = data.holding_out(chosen.data.validation) if chosen.data.validation else data
+    data = data.with_validation(chosen.data.validation) if chosen.data.validation else data
     if "test" not in data.splits:
         raise InputError(
             f"{data.name} has no split 'test', on which the model is evaluated, only "
