@@ -178,3 +178,11 @@ def test_what_is_no_checkpoint_is_left_alone(tmp_path):
         "step-000000000002.ckpt",
         "step-last.ckpt",
     ]
+
+
+def test_a_checkpoint_of_another_version_is_named(tmp_path):
+    path = tmp_path / "step-000000000001.ckpt"
+    checkpoint.write(path, state_of(1))
+    path.write_bytes(path.read_bytes().replace(b"tfgen checkpoint 2", b"tfgen checkpoint 1"))
+    with pytest.raises(DamagedError, match="another version of tfgen wrote it"):
+        checkpoint.read(path)

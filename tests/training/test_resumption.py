@@ -177,7 +177,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch
     for path in checkpoint.Checkpoints(tmp_path / "run" / "checkpoints").paths():
         path.write_bytes(b"")
     (tmp_path / "run" / "card.json").unlink()
-    with pytest.raises(InputError, match=r"holds no checkpoint; step-.*it is no checkpoint"):
+    with pytest.raises(InputError, match=r"holds no checkpoint; step-.*it is not a checkpoint"):
         run.resume(tmp_path / "run")
 
 
@@ -347,7 +347,8 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, monkeypatch):
     other["recipe"]["model"]["hidden_units"] = [17]
     plan.write_text(json.dumps(other))
     with pytest.raises(
-        InputError, match=r"of another recipe: weight 0 has shape \(64, 16\), not \(64, 17\)"
+        InputError,
+        match=r"of another recipe: model/vae_encoder/hidden_0/kernel has shape \(64, 16\), not \(64, 17\)",
     ):
         run.resume(tmp_path / "run")
 

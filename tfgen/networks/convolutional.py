@@ -39,11 +39,15 @@ def convolutional(input_shape, output_channels, *, width=512, dtype="float32", n
     return keras.Sequential(
         [
             keras.Input(input_shape, dtype=precision.compute_dtype),
-            convolution(width, activation="relu", kernel_initializer="he_normal"),
+            convolution(width, activation="relu", kernel_initializer="he_normal", name="hidden_0"),
             PointwiseConvolution(
-                width, activation="relu", kernel_initializer="he_normal", dtype=precision
+                width,
+                activation="relu",
+                kernel_initializer="he_normal",
+                dtype=precision,
+                name="hidden_1",
             ),
-            convolution(output_channels, kernel_initializer="zeros"),
+            convolution(output_channels, kernel_initializer="zeros", name="output"),
         ],
         name=name,
     )

@@ -37,9 +37,9 @@ def coupling_mlp(input_shape, outputs, *, width=512, dtype="float32", name="netw
     return keras.Sequential(
         [
             keras.Input(input_shape, dtype=precision.compute_dtype),
-            dense(width, activation="relu", kernel_initializer="he_normal"),
-            dense(width, activation="relu", kernel_initializer="he_normal"),
-            dense(outputs, kernel_initializer="zeros"),
+            dense(width, activation="relu", kernel_initializer="he_normal", name="hidden_0"),
+            dense(width, activation="relu", kernel_initializer="he_normal", name="hidden_1"),
+            dense(outputs, kernel_initializer="zeros", name="output"),
         ],
         name=name,
     )

@@ -50,13 +50,14 @@ def gated_residual(
         raise InputError(f"{name}: blocks must be a positive integer, got {blocks!r}")
     precision = policy(dtype)
 
-    def convolution(filters, kernel_initializer="he_normal", **options):
+    def convolution(layer, filters, kernel_initializer="he_normal", **options):
         return keras.layers.Conv2D(
             filters,
             3,
             padding="same",
             kernel_initializer=kernel_initializer,
             dtype=precision,
+            name=f"{name}_{layer}",
             **options,
         )
 
@@ -64,12 +65,14 @@ def gated_residual(
         return keras.layers.ReLU(dtype=precision)(h)
 
     inputs = keras.Input(input_shape, dtype=precision.compute_dtype)
-    h = convolution(width, "glorot_normal")(inputs)
-    for _ in range(blocks):
-        inner = convolution(width, activation="relu")(activated(h))
-        inner = PointwiseConvolution(2 * width, dtype=precision)(inner)
+    h = convolution("input", width, "glorot_normal")(inputs)
+    for block in range(blocks):
+        inner = convolution(f"block{block}_hidden", width, activation="relu")(activated(h))
+        inner = PointwiseConvolution(
+            2 * width, dtype=precision, name=f"{name}_block{block}_output"
+        )(inner)
         h = GatedSum(dtype=precision)([h, inner])
-    outputs = convolution(output_channels, "zeros")(activated(h))
+    outputs = convolution("output", output_channels, "zeros")(activated(h))
     return keras.Model(inputs, outputs, name=name)
 
 

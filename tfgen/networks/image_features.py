@@ -25,7 +25,7 @@ def image_features(input_shape, channels, *, width=64, dtype="float32", name="fe
     """
     precision = policy(dtype)
 
-    def convolution(filters):
+    def convolution(filters, name):
         return keras.layers.Conv2D(
             filters,
             3,
@@ -33,13 +33,14 @@ def image_features(input_shape, channels, *, width=64, dtype="float32", name="fe
             activation="relu",
             kernel_initializer="he_normal",
             dtype=precision,
+            name=name,
         )
 
     return keras.Sequential(
         [
             keras.Input(input_shape, dtype=precision.compute_dtype),
-            convolution(width),
-            convolution(channels),
+            convolution(width, "hidden_0"),
+            convolution(channels, "output"),
         ],
         name=name,
     )

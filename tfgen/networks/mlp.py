@@ -30,12 +30,15 @@ def mlp(
     2410
     """
     precision = policy(dtype)
-    hidden = [keras.layers.Dense(width, activation=activation, dtype=precision) for width in widths]
+    hidden = [
+        keras.layers.Dense(width, activation=activation, dtype=precision, name=f"hidden_{number}")
+        for number, width in enumerate(widths)
+    ]
     return keras.Sequential(
         [
             keras.Input((input_size,), dtype=precision.compute_dtype),
             *hidden,
-            keras.layers.Dense(output_size, dtype=precision),
+            keras.layers.Dense(output_size, dtype=precision, name="output"),
         ],
         name=name,
     )

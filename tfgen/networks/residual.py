@@ -1,5 +1,6 @@
 """The residual convolutional networks of the VAE's encoder and decoder."""
 
+import collections
 import math
 
 import keras
@@ -54,7 +55,7 @@ def residual_encoder(
     TensorShape([2, 10])
     """
     _check_sides(image_shape, channels, name)
-    layer = _Layers(activation, dtype)
+    layer = _Layers(activation, dtype, name)
     inputs = keras.Input(image_shape, dtype=layer.compute_dtype)
     x = inputs
     for level, width in enumerate(channels):
@@ -115,7 +116,7 @@ def residual_decoder(
     height, width, last = image_shape
     levels = len(channels)
     sides = [(math.ceil(height / 2**i), math.ceil(width / 2**i)) for i in range(levels + 1)]
-    layer = _Layers(activation, dtype)
+    layer = _Layers(activation, dtype, name)
     inputs = keras.Input((latent_dim,), dtype=layer.compute_dtype)
     x = inputs
     for units in hidden_units:
@@ -131,9 +132,10 @@ def residual_decoder(
 
 
 class _Layers:
-    """Makes layers that share an activation and a precision."""
+    """Makes layers that share an activation and a precision, numbered in the order of creation."""
 
-    def __init__(self, activation, dtype):
+    def __init__(self, activation, dtype, name):
+        self._name, self._counts = name, collections.Counter()
         self._precision = policy(dtype)
         self._activation = activation
         self.compute_dtype = self._precision.compute_dtype
@@ -143,11 +145,20 @@ class _Layers:
 
     def convolution(self, filters, kernel_size, **options):
         return keras.layers.Conv2D(
-            filters, kernel_size, padding="same", dtype=self._precision, **options
+            filters,
+            kernel_size,
+            padding="same",
+            dtype=self._precision,
+            name=self._next_name("convolution"),
+            **options,
         )
 
     def dense(self, units):
-        return keras.layers.Dense(units, dtype=self._precision)
+        return keras.layers.Dense(units, dtype=self._precision, name=self._next_name("dense"))
+
+    def _next_name(self, kind):
+        self._counts[kind] += 1
+        return f"{self._name}_{kind}_{self._counts[kind] - 1}"
 
     def flatten(self, x):
         return keras.layers.Flatten(dtype=self._precision)(x)

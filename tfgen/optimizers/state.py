@@ -1,6 +1,10 @@
 """An optimizer's state, variable by variable, however it is laid out in memory."""
 
+from __future__ import annotations
+
+import collections
 import warnings
+from collections.abc import Iterable, Mapping
 
 import keras
 import numpy as np
@@ -87,3 +91,67 @@ def _named(optimizer):
     known = {id(variable) for variable in [*slots.values(), *packed]}
     others = [variable for variable in optimizer.variables if id(variable) not in known]
     return {**{str(number): v for number, v in enumerate(others)}, **slots}
+
+
+def arrays(optimizer: keras.optimizers.Optimizer) -> dict[str, np.ndarray]:
+    """The whole state by name, however it is laid out in memory.
+
+    What belongs to a weight is named by the weight's path and the slot, with underscores, as Keras
+    names it; the counters have names of their own. Neither the order of the weights nor which of
+    them share a pack changes a name.
+
+    Example:
+
+    >>> import keras, tensorflow as tf
+    >>> from tfgen.optimizers import Adam, state
+    >>> optimizer = Adam()
+    >>> optimizer.build([keras.Variable([1.0], name="bias"), keras.Variable([2.0], name="scale")])
+    >>> sorted(name for name in state.arrays(optimizer) if name.endswith("velocity"))
+    ['bias_velocity', 'scale_velocity']
+    """
+    found = {}
+    for variable, names, pack in _named_pieces(optimizer):
+        value = tf.convert_to_tensor(native(variable))
+        pieces = [value] if pack is None else pack.split(value).values()
+        found.update(zip(names, map(np.array, pieces), strict=True))
+    return found
+
+
+def assign(optimizer: keras.optimizers.Optimizer, values: Mapping[str, np.ndarray]) -> None:
+    """Give the state the values that `arrays` read."""
+    for variable, names, pack in _named_pieces(optimizer):
+        pieces = [values[name] for name in names]
+        variable.assign(pieces[0] if pack is None else np.concatenate(list(map(np.ravel, pieces))))
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """The names, those that repeat an earlier one with its number.
+
+    >>> from tfgen.optimizers import state
+    >>> state.unique(["kernel", "bias", "kernel"])
+    ['kernel', 'bias', 'kernel#1']
+    """
+    counts = collections.Counter()
+    found = []
+    for name in names:
+        found.append(f"{name}#{counts[name]}" if counts[name] else name)
+        counts[name] += 1
+    return found
+
+
+def _named_pieces(optimizer):
+    """Of each variable: itself, the names of its pieces, and the pack that they share, or None."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    own = {id(variable) for variable in inner.variables}
+    scaling = [variable for variable in optimizer.variables if id(variable) not in own]
+    packed = [
+        (variable, [variable_name(inner._trainable_variables[i], slot) for i in pack.members], pack)
+        for pack in getattr(inner, "packs", [])
+        for slot, variable in pack.slots.items()
+    ]
+    in_packs = {id(variable) for variable, _, _ in packed}
+    single = [(v, [v.name], None) for v in inner.variables if id(v) not in in_packs]
+    single += [(v, [f"loss_scale/{v.name}"], None) for v in scaling]
+    found = [*single, *packed]
+    names = iter(unique(name for _, pieces, _ in found for name in pieces))
+    return [(v, [next(names) for _ in pieces], pack) for v, pieces, pack in found]

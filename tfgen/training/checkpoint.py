@@ -1,4 +1,6 @@
-"""Checkpoints: files that are whole or not there, the last few and the best of them kept."""
+"""Checkpoints: files that are complete or absent, of which the last few and the best are kept."""
+
+from __future__ import annotations
 
 import dataclasses
 import hashlib
@@ -7,17 +9,20 @@ import json
 import os
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 BEST = "best.ckpt"
-_KIND = b"tfgen checkpoint 1 sha256 "
+_KIND = b"tfgen checkpoint 2 sha256 "
+_ANY_KIND = b"tfgen checkpoint "
 _HEADER = len(_KIND) + 64 + 1
 
 
 class DamagedError(Exception):
-    """A file that is no checkpoint, or not as it was written."""
+    """A file that is not a checkpoint, or not as it was written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,21 +31,21 @@ class State:
 
     Attributes:
         arrays: name -> array.
-        facts: whatever else, JSON-able.
+        facts: everything else, as JSON can hold it.
     """
 
-    arrays: dict
-    facts: dict
+    arrays: Mapping[str, np.ndarray]
+    facts: Mapping[str, Any]
 
 
 class Checkpoints:
-    """The checkpoints of a folder, one file `step-*.ckpt` each, and `best.ckpt`.
+    """The checkpoints in a directory, files `step-*.ckpt`, and `best.ckpt`.
 
-    A file is written under a temporary name, flushed to the disk and renamed, so a process that is
-    killed leaves the checkpoints from before. Each carries the SHA-256 of its content.
+    A file is written under a temporary name, flushed to the disk and renamed, so that earlier
+    checkpoints survive a process that is killed. Each contains the SHA-256 of its content.
 
     Args:
-        folder: made when the first checkpoint is written.
+        directory: created when the first checkpoint is written.
         keep: how many are kept besides the best.
 
     Example:
@@ -57,34 +62,34 @@ class Checkpoints:
     ({'step': 30}, array([0, 1, 2]), [])
     """
 
-    def __init__(self, folder, keep=3):
-        self.folder = Path(folder)
+    def __init__(self, directory: str | os.PathLike[str], keep: int = 3) -> None:
+        self.directory = Path(directory)
         self.keep = keep
 
-    def paths(self):
-        """The files of the last steps, the newest first."""
-        found = self.folder.glob("step-*.ckpt")
+    def paths(self) -> list[Path]:
+        """The files of the last steps, newest first."""
+        found = self.directory.glob("step-*.ckpt")
         return sorted((p for p in found if re.fullmatch(r"step-\d+", p.stem)), reverse=True)
 
-    def save(self, step, state):
-        """Write the state after a step, then delete what is older than the last `keep`.
+    def save(self, step: int, state: State) -> None:
+        """Write the state after a step, then delete all but the last `keep` files.
 
         Raises:
-            OSError: the disk is full, for instance; the checkpoints from before are all there.
+            OSError: the disk is full, for instance; the earlier checkpoints are kept.
         """
         self._remove_unfinished()
-        write(self.folder / f"step-{step:012}.ckpt", state)
+        write(self.directory / f"step-{step:012}.ckpt", state)
         for old in self.paths()[self.keep :]:
             old.unlink()
 
-    def save_best(self, state):
-        """Write the state with the best validation so far in place of the one from before."""
-        write(self.folder / BEST, state)
+    def save_best(self, state: State) -> None:
+        """Replace the state with the best validation so far."""
+        write(self.directory / BEST, state)
 
-    def latest(self):
-        """The state of the newest file that is whole, and `(path, reason)` of newer ones.
+    def latest(self) -> tuple[State | None, list[tuple[Path, str]]]:
+        """The state in the newest intact file, and `(path, reason)` of newer, damaged ones.
 
-        The state is None if there is none.
+        The state is None if no file is intact.
         """
         damaged = []
         for path in self.paths():
@@ -94,21 +99,21 @@ class Checkpoints:
                 damaged.append((path, str(error)))
         return None, damaged
 
-    def best(self):
+    def best(self) -> State:
         """The state with the best validation.
 
         Raises:
-            DamagedError: there is none that is whole.
+            DamagedError: the file is missing or damaged.
         """
-        return read(self.folder / BEST)
+        return read(self.directory / BEST)
 
     def _remove_unfinished(self):
-        for path in self.folder.glob(".*.unfinished"):
+        for path in self.directory.glob(".*.unfinished"):
             path.unlink(missing_ok=True)
 
 
-def write(path, state):
-    """Write a state to a file that appears whole or not at all."""
+def write(path: Path, state: State) -> None:
+    """Write a state to a file, which appears only when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.unfinished")
     facts = np.frombuffer(json.dumps(state.facts).encode(), np.uint8)
@@ -125,14 +130,14 @@ def write(path, state):
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _flush_folder(path.parent)
+    _flush_directory(path.parent)
 
 
-def read(path):
-    """The state of a file.
+def read(path: Path) -> State:
+    """The state in a file.
 
     Raises:
-        DamagedError: it is missing, cut short, or not as it was written.
+        DamagedError: the file is missing, cut short, or not as it was written.
     """
     try:
         content = Path(path).read_bytes()
@@ -140,7 +145,9 @@ def read(path):
         raise DamagedError(error.strerror) from None
     header, payload = content[:_HEADER], memoryview(content)[_HEADER:]
     if not header.startswith(_KIND):
-        raise DamagedError("it is no checkpoint")
+        if header.startswith(_ANY_KIND):
+            raise DamagedError("another version of tfgen wrote it")
+        raise DamagedError("it is not a checkpoint")
     expected = header[len(_KIND) : -1].decode("ascii", "replace")
     if hashlib.sha256(payload).hexdigest() != expected:
         raise DamagedError("its content is not what was written: the SHA-256 differs")
@@ -163,10 +170,10 @@ def _digest(file):
     return digest.hexdigest().encode()
 
 
-def _flush_folder(folder):
-    """Make a rename survive a power failure, where folders can be flushed."""
+def _flush_directory(directory):
+    """Make a rename survive a power failure, where directories can be flushed."""
     if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:

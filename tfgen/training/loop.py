@@ -126,7 +126,7 @@ class Loop:
         saved, damaged = self._checkpoints.latest()
         if saved is None:
             reasons = "".join(f"; {path.name}: {reason}" for path, reason in damaged)
-            raise InputError(f"{self._checkpoints.folder} holds no checkpoint{reasons}")
+            raise InputError(f"{self._checkpoints.directory} holds no checkpoint{reasons}")
         self._restore(saved)
         self._saved_step = self.step
         return damaged
@@ -346,7 +346,7 @@ class Loop:
             f"the training diverged at step {self.step + 1} (epoch {int(self.epoch) + 1}): the "
             f"first number that is not finite is in {cause}; the batch has SHA-256 "
             f"{diagnosis.batch_hash(images)}; the state after step {self.step} is kept in "
-            f"{self._checkpoints.folder}; a smaller optimizer.learning_rate or "
+            f"{self._checkpoints.directory}; a smaller optimizer.learning_rate or "
             "optimizer.global_clipnorm may help"
         )
 
@@ -371,7 +371,7 @@ class Loop:
         if saved is None and self._first_arrays is not None:
             facts = {"step": 0, "nats": 0.0, "images": 0.0, "history": [], "best": None}
             saved = State(self._first_arrays, {**facts, "seconds": self.seconds})
-        place = self._checkpoints.folder
+        place = self._checkpoints.directory
         if not self._replicated.agree(-1 if saved is None else saved.facts["step"]):
             raise InputError(
                 f"the training diverged at step {diverged}; the steps before cannot be taken again "

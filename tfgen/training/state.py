@@ -1,48 +1,74 @@
-"""All variables of a training as arrays, and back."""
+"""All variables of a training as arrays by name, and back."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfgen.errors import InputError
+from tfgen.optimizers import state as optimizer_state
 
 
-def arrays_of(model):
-    """Name -> array of every weight and of every variable of the optimizer."""
-    return {name: _array(variable) for name, variable in _variables(model).items()}
+def arrays_of(model: keras.Model) -> dict[str, np.ndarray]:
+    """Name -> array of every weight and of all the optimizer's state.
+
+    Names are the paths of the variables in Keras, so neither the order of the layers nor the layout
+    of the optimizer's state in memory matters.
+
+    Args:
+        model: compiled.
+
+    Example:
+
+    >>> import tfgen
+    >>> from tfgen.training import state
+    >>> model = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[16])
+    >>> model.compile(tfgen.optimizers.Adam())
+    >>> arrays = state.arrays_of(model)
+    >>> list(arrays)[0], list(arrays)[-1]
+    ('model/vae_encoder/hidden_0/kernel', 'optimizer/vae_decoder_output_bias_velocity')
+    """
+    of_optimizer = optimizer_state.arrays(model.optimizer)
+    return {**weights_of(model), **{f"optimizer/{name}": v for name, v in of_optimizer.items()}}
 
 
-def assign(model, arrays):
-    """Give the variables the values that `arrays_of` took.
+def assign(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
+    """Give the variables the values that `arrays_of` read.
 
     Raises:
         InputError: the arrays of another model or optimizer.
     """
-    variables = _variables(model)
-    for name in {**variables, **arrays}:  # in the model's order: the message names the first
-        if name not in variables or name not in arrays:
+    present = arrays_of(model)
+    for name in {**present, **arrays}:  # In the model's order: the message names the first one.
+        if name not in present or name not in arrays:
             owner = "checkpoint" if name in arrays else "model"
             raise InputError(f"the checkpoint is of another recipe: {name} is only in the {owner}")
-        if arrays[name].shape != tuple(variables[name].shape):
+        if arrays[name].shape != present[name].shape:
             raise InputError(
                 f"the checkpoint is of another recipe: {name} has shape {arrays[name].shape}, "
-                f"not {tuple(variables[name].shape)}"
+                f"not {present[name].shape}"
             )
-    for name, variable in variables.items():
-        variable.assign(arrays[name])
+    assign_weights(model, arrays)
+    prefix = "optimizer/"
+    of_optimizer = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+    optimizer_state.assign(model.optimizer, of_optimizer)
 
 
-def is_finite(model):
-    """Whether no weight is NaN or infinite."""
+def is_finite(model: keras.Model) -> bool:
+    """Whether no trainable weight is NaN or infinite."""
     return all(bool(tf.reduce_all(tf.math.is_finite(weight))) for weight in model.trainable_weights)
 
 
-def weights_of(model):
+def weights_of(model: keras.Model) -> dict[str, np.ndarray]:
     """Name -> array of the weights alone."""
     return {name: _array(variable) for name, variable in _weights(model).items()}
 
 
-def assign_weights(model, arrays):
-    """Give the weights the values that `weights_of` took."""
+def assign_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
+    """Give the weights the values that `weights_of` read."""
     for name, variable in _weights(model).items():
         variable.assign(arrays[name])
 
@@ -52,9 +78,5 @@ def _array(variable):
 
 
 def _weights(model):
-    return {f"weight {i}": variable for i, variable in enumerate(model.weights)}
-
-
-def _variables(model):
-    of_optimizer = {f"optimizer {i}": v for i, v in enumerate(model.optimizer.variables)}
-    return {**_weights(model), **of_optimizer}
+    names = optimizer_state.unique(f"model/{weight.path}" for weight in model.weights)
+    return dict(zip(names, model.weights, strict=True))
