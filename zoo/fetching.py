@@ -1,4 +1,6 @@
-"""Models from elsewhere: verified, resumed after an interruption, whole or not at all."""
+"""Models from elsewhere: verified, resumed after an interruption, complete or absent."""
+
+from __future__ import annotations
 
 import contextlib
 import hashlib
@@ -6,44 +8,50 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
 
 import filelock
 import requests
 
+from tfgen import files
 from tfgen.errors import InputError
-from tfgen.files import expanded
-from tfgen.models.preset import CARD, CONFIG, WEIGHTS, sha256
+from tfgen.files import PathLike
+from tfgen.models.preset import CARD, CONFIG, WEIGHTS
 from tfgen.zoo import places
 
-ATTEMPTS = 5  # for each file, as long as each brings something
+ATTEMPTS = 5  # per file, as long as each attempt receives something
 TIMEOUT = (10, 60)  # seconds to connect, and without a byte
-BLOCK = 2**16  # bytes; what came of the last one is lost when the connection breaks
+BLOCK = 2**16  # bytes; what was received of the last one is lost when the connection breaks
 LARGEST_CARD = 2**24  # bytes
-_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
+Progress = Callable[[str, int, "int | None"], object]
 
-def fetch(source, *, sha256=None, progress=None):
-    """Bring a model to this machine, where `load` and `card` then find it by its name.
 
-    This is the only function of the zoo that touches the network. Each file is verified by the
-    SHA-256 in the card, and the card by `sha256`. What an interruption leaves is kept, and the next
-    call goes on from there; the model appears in `<TFGEN_HOME>/fetched` when all of it is there.
+def fetch(source: PathLike, *, sha256: str | None = None, progress: Progress | None = None) -> Path:
+    """Fetch a model to this machine, where `load` and `card` then find it by its name.
+
+    This is the only function of the zoo that uses the network. Each file is verified by the SHA-256
+    in the card, and the card by `sha256`. An interrupted download is kept, and the next call
+    resumes it; the model appears in `<TFGEN_HOME>/fetched` when it is complete.
 
     Args:
-        source: the address (http or https) or the path of a model's folder, with its `card.json`.
-        sha256: of `card.json`, in hexadecimal: with it the whole model is what its author
-            published, whoever sends it. Without, the files are what the card says, no more.
-        progress: is called with a file's name, the bytes of it that are there, and of how many
-            (None where the sender does not say).
+        source: the URL (http or https) or the path of a model's directory, with its `card.json`.
+        sha256: of `card.json`, in hexadecimal. With it the whole model is what its author
+            published, whoever sends it; without it only the files are known to match the card.
+        progress: is called with a file's name, the number of bytes received, and its size (None if
+            the server does not tell it).
 
     Returns:
         The path of the model's directory.
 
     Raises:
-        InputError: nothing there, an answer that is no card, a file with another digest than the
-            card says (which is deleted), another model of that name and version there already, a
-            connection that broke (what came is kept).
+        InputError: there is nothing at the source, or no card; a file's digest is not the card's
+            (the file is deleted); another model of that name and version exists already; the
+            connection broke (what was received is kept).
 
     Example:
 
@@ -52,47 +60,56 @@ def fetch(source, *, sha256=None, progress=None):
     >>> directory.name
     'vae-digits@1'
     """
-    remote = _Web(source) if _is_address(source) else _Folder(source)
+    remote = _remote(source)
     content = remote.read(CARD, LARGEST_CARD)
     found = hashlib.sha256(content).hexdigest()
     if sha256 is not None and found != sha256.lower():
         raise InputError(f"{remote.place(CARD)}: expected sha256 {sha256}, found {found}")
-    name, files = _checked(content, remote.place(CARD))
-    folder = places.cache_folder()
+    name, digests = _parse_card(content, remote.place(CARD))
+    folder = places.fetched_folder()
     with _locked(folder, name):
         target = folder / name
         if (target / CARD).is_file():
-            return _present(target, found)
+            if files.sha256(target / CARD) != found:
+                raise InputError(
+                    f"{target} already holds another model of this name and version: delete it "
+                    "first"
+                )
+            return target
         partial = folder / f".{name}-{found[:16]}"
         partial.mkdir(exist_ok=True)
-        for file, digest in files.items():
-            _bring(remote, file, digest, partial / file, progress)
+        for file, digest in digests.items():
+            _download(remote, file, digest, partial / file, progress)
         (partial / CARD).write_bytes(content)
         os.replace(partial, target)
     return target
 
 
-def _is_address(source):
-    return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
+def _remote(source) -> _Remote:
+    if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
+        return _Web(source)
+    return _Folder(source)
 
 
-def _checked(content, place):
-    """The name with the version, and the digests of the files, of a card from elsewhere."""
+def _parse_card(content, place):
+    """The name with the version, and the digests of the files, from an untrusted card."""
     try:
         card = json.loads(content)
-        name, version, files = card["name"], card.get("version", 1), dict(card["files"])
+        name, version, digests = card["name"], card.get("version", 1), dict(card["files"])
         is_card = isinstance(name, str) and type(version) is int and version > 0
     except (ValueError, KeyError, TypeError, AttributeError):
         is_card = False
     if not is_card or places.parse(name)[0] is None:
         raise InputError(f"{place} is not the card of a model")
-    for file, digest in files.items():
-        if not _PLAIN.fullmatch(file) or not _DIGEST.fullmatch(str(digest)):
-            raise InputError(f"{place}: {file!r} with the digest {digest!r} is no file of a model")
-    missing = [file for file in (CONFIG, WEIGHTS) if file not in files]
+    for file, digest in digests.items():
+        if not _FILE_NAME.fullmatch(file) or not _DIGEST.fullmatch(str(digest)):
+            raise InputError(
+                f"{place}: {file!r} with the digest {digest!r} is not a file of a model"
+            )
+    missing = [file for file in (CONFIG, WEIGHTS) if file not in digests]
     if missing:
-        raise InputError(f"{place} lists no {missing[0]}")
-    return f"{places.parse(name)[0]}@{version}", files
+        raise InputError(f"{place} does not list {missing[0]}")
+    return f"{places.parse(name)[0]}@{version}", digests
 
 
 @contextlib.contextmanager
@@ -103,36 +120,41 @@ def _locked(folder, name):
             yield
     except OSError as error:
         raise InputError(
-            f"cannot keep models in {folder} ({error.strerror or error}); set the environment "
-            "variable TFGEN_HOME to a folder that can be written to"
+            f"cannot write to {folder} ({error.strerror or error}); set the environment variable "
+            "TFGEN_HOME to a writable directory"
         ) from None
 
 
-def _present(target, expected):
-    if sha256(target / CARD) != expected:
-        raise InputError(
-            f"{target} already holds another model of this name and version: delete it first"
-        )
-    return target
-
-
-def _bring(remote, file, digest, path, progress):
+def _download(remote, file, digest, path, progress):
     if path.exists():
-        return  # It was verified before it got this name.
+        return  # It was verified before it was renamed to this.
     part = path.with_name(path.name + ".part")
     remote.copy(file, part, progress or (lambda *_: None))
-    found = sha256(part)
+    found = files.sha256(part)
     if found != digest:
         part.unlink()
         raise InputError(f"{remote.place(file)}: expected sha256 {digest}, found {found}")
     os.replace(part, path)
 
 
+class _Remote(Protocol):
+    """Where the files of a model come from."""
+
+    def place(self, file: str) -> str | Path:
+        """Where a file is, for messages."""
+
+    def read(self, file: str, limit: int) -> bytes:
+        """The content of a small file."""
+
+    def copy(self, file: str, part: Path, progress: Progress) -> None:
+        """Copy a file, or the rest of it, to `part`."""
+
+
 class _Folder:
     def __init__(self, path):
-        self._path = expanded(path)
+        self._path = files.expanded(path)
         if not self._path.is_dir():
-            raise InputError(f"fetch: {path} is no folder and no http or https address")
+            raise InputError(f"fetch: {path} is neither a directory nor an http or https URL")
 
     def place(self, file):
         return self._path / file
@@ -147,30 +169,28 @@ class _Folder:
         try:
             shutil.copyfile(self.place(file), part)
         except FileNotFoundError:
-            raise InputError(
-                f"{self.place(file)}: the card lists it, and it is not there"
-            ) from None
+            raise InputError(f"{self.place(file)} is missing: the card lists it") from None
         progress(file, part.stat().st_size, part.stat().st_size)
 
 
 class _Web:
-    def __init__(self, address):
-        self._address = address.rstrip("/")
+    def __init__(self, url):
+        self._url = url.rstrip("/")
 
     def place(self, file):
-        return f"{self._address}/{file}"
+        return f"{self._url}/{file}"
 
     def read(self, file, limit):
-        with self._asked(file) as answer:
+        with self._get(file) as response:
             content = b""
-            for block in self._blocks(file, answer):
+            for block in self._blocks(response):
                 content += block
                 if len(content) > limit:
                     raise InputError(f"{self.place(file)} is larger than {limit:,} bytes")
         return content
 
     def copy(self, file, part, progress):
-        """Go on where the part ends; again after a break, as long as there is progress."""
+        """Resume where the part ends; try again after a break, as long as there is progress."""
         for attempt in range(1, ATTEMPTS + 1):
             before = _size(part)
             try:
@@ -178,65 +198,67 @@ class _Web:
             except _BrokenError as error:
                 if attempt == ATTEMPTS or _size(part) <= before:
                     raise InputError(
-                        f"{self.place(file)}: {error}; {_size(part):,} bytes of it are kept, and "
-                        "another fetch goes on from there"
+                        f"{self.place(file)}: {error}; {_size(part):,} bytes are kept, and the "
+                        "next fetch resumes there"
                     ) from None
             else:
                 return
 
     def _copy_once(self, file, part, progress):
         start = _size(part)
-        with self._asked(file, start) as answer:
-            if answer.status_code == requests.codes.range_not_satisfiable:
-                return  # All of it is there, or too much: its digest will tell.
-            if answer.status_code != requests.codes.partial_content:
-                start = 0  # A sender that knows no ranges begins again.
-            elif not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+        with self._get(file, start) as response:
+            if response.status_code == requests.codes.range_not_satisfiable:
+                return  # The part is complete, or too long: its digest decides.
+            if response.status_code != requests.codes.partial_content:
+                start = 0  # A server without ranges starts from the beginning.
+            elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
                 raise InputError(
-                    f"{self.place(file)}: asked from byte {start}, the answer begins elsewhere: "
-                    f"{answer.headers.get('Content-Range')!r}"
+                    f"{self.place(file)}: requested from byte {start}, the response starts "
+                    f"elsewhere: {response.headers.get('Content-Range')!r}"
                 )
-            length = answer.headers.get("Content-Length")
+            length = response.headers.get("Content-Length")
             total = start + int(length) if length and length.isdigit() else None
             with open(part, "r+b" if start else "wb") as out:
                 out.seek(start)
-                for block in self._blocks(file, answer):
+                for block in self._blocks(response):
                     out.write(block)
                     start += len(block)
                     progress(file, start, total)
 
     @contextlib.contextmanager
-    def _asked(self, file, start=0):
+    def _get(self, file, start=0) -> Iterator[requests.Response]:
         headers = {"Accept-Encoding": "identity"}
         if start:
             headers["Range"] = f"bytes={start}-"
         try:
-            answer = requests.get(self.place(file), headers=headers, stream=True, timeout=TIMEOUT)
+            response = requests.get(self.place(file), headers=headers, stream=True, timeout=TIMEOUT)
         except requests.RequestException as error:
             if start:
                 raise _BrokenError(_reason(error)) from None
             raise InputError(f"{self.place(file)}: {_reason(error)}") from None
-        with answer:
-            beyond = start and answer.status_code == requests.codes.range_not_satisfiable
-            if not answer.ok and not beyond:
+        with response:
+            beyond = start and response.status_code == requests.codes.range_not_satisfiable
+            if not response.ok and not beyond:
                 raise InputError(
-                    f"{self.place(file)}: the server answers {answer.status_code} {answer.reason}"
+                    f"{self.place(file)}: the server answered {response.status_code} "
+                    f"{response.reason}"
                 )
-            yield answer
+            yield response
 
-    def _blocks(self, file, answer):
+    @staticmethod
+    def _blocks(response):
         try:
-            yield from answer.iter_content(BLOCK)
+            yield from response.iter_content(BLOCK)
         except requests.RequestException as error:
             raise _BrokenError(f"the connection broke: {_reason(error)}") from None
 
 
 class _BrokenError(InputError):
-    """The connection broke; what came is kept."""
+    """The connection broke; what was received is kept."""
 
 
 def _reason(error):
-    """The innermost cause of what `requests` tells."""
+    """The innermost cause in the message of an exception of `requests`."""
     cause = " ".join(str(error).split()).rsplit(": ", 1)[-1].strip("()'\"")
     return cause or type(error).__name__
 

@@ -1,7 +1,8 @@
-"""Where models lie on this machine, and which of them a name means.
+"""Where models are on this machine, and which of them a name means.
 
-A name is `NAME`, the newest version of the first place that has it, or `NAME@VERSION`. A folder is
-called by the one or the other; the version is in its card, 1 where the card has none.
+A name is `NAME`, the newest version in the first place that has it, or `NAME@VERSION`. A model's
+directory has the one or the other as its name; the version is in its card, 1 where the card has
+none.
 """
 
 import json
@@ -9,30 +10,30 @@ import re
 from pathlib import Path
 
 from tfgen.errors import InputError
-from tfgen.files import home
+from tfgen.files import PathLike, home
 from tfgen.models.preset import CARD
 
 PACKAGED = Path(__file__).parent
 _NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:@([1-9][0-9]{0,5}))?")
 
 
-def own_folder():
-    """Models of the user's, before all others: `<TFGEN_HOME>/zoo`."""
+def own_folder() -> Path:
+    """`<TFGEN_HOME>/zoo`: the user's own models, searched first."""
     return home() / "zoo"
 
 
-def cache_folder():
-    """What `fetch` has brought, after all others: `<TFGEN_HOME>/fetched`."""
+def fetched_folder() -> Path:
+    """`<TFGEN_HOME>/fetched`: what `fetch` has fetched, searched last."""
     return home() / "fetched"
 
 
-def folders():
-    """Where a name is looked for, in this order."""
-    return [own_folder(), PACKAGED, cache_folder()]
+def folders() -> list[Path]:
+    """Where a name is searched for, in this order."""
+    return [own_folder(), PACKAGED, fetched_folder()]
 
 
-def parse(name):
-    """A name and a version, None where it says none; None twice for what is no name.
+def parse(name: PathLike) -> tuple[str | None, int | None]:
+    """A name and its version, None without one; None twice for what is not a name.
 
     >>> from tfgen.zoo import places
     >>> places.parse("glow-mnist@2"), places.parse("glow-mnist"), places.parse("runs/mine")
@@ -44,38 +45,37 @@ def parse(name):
     return match[1], int(match[2]) if match[2] else None
 
 
-def versions(folder):
-    """The models of a folder: a dict from names to dicts from versions to directories."""
-    found = {}
+def versions(folder: Path) -> dict[str, dict[int, Path]]:
+    """The models in a folder: name -> version -> directory."""
+    found: dict[str, dict[int, Path]] = {}
     for card in sorted(folder.glob("*/" + CARD)):
-        name, of_folder = parse(card.parent.name)
-        if name is None:
-            continue
-        found.setdefault(name, {})[of_folder or version_of(card)] = card.parent
+        name, version = parse(card.parent.name)
+        if name is not None:
+            found.setdefault(name, {})[version or version_of(card)] = card.parent
     return found
 
 
-def version_of(card):
-    """The version that a card's file says, 1 where it says none or cannot be read."""
+def version_of(card: Path) -> int:
+    """The version in a card's file, 1 if there is none or the file cannot be read."""
     try:
         version = json.loads(card.read_text("utf-8")).get("version", 1)
     except (OSError, ValueError, AttributeError):
-        return 1  # Loading it says what is wrong.
+        return 1  # The error is reported when the model is loaded.
     return version if isinstance(version, int) else 1
 
 
-def find(name):
-    """The directory of a model by its name, in the first folder that has it; None if none has.
+def find(name: PathLike) -> Path | None:
+    """The directory of a model by its name, in the first folder that has it, or None.
 
     Without a version it is the newest in that folder, even if a later folder has a newer one.
 
     Raises:
-        InputError: there are other versions of it only.
+        InputError: there are only other versions of it.
     """
     wanted, version = parse(name)
     if wanted is None:
         return None
-    others = set()
+    others: set[int] = set()
     for folder in folders():
         there = versions(folder).get(wanted, {})
         if there and version is None:

@@ -1,24 +1,33 @@
 """The data set that a model was trained on."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 from tfgen import data
 from tfgen.errors import InputError
+from tfgen.files import PathLike
+
+if TYPE_CHECKING:
+    from tfgen.data.dataset import Dataset
 
 
-def load(card, data_dir=None):
+def load(card: Mapping[str, Any], data_dir: PathLike | None = None) -> Dataset:
     """The data set that a card names, with its options, split as in the training.
 
-    A folder of images is found by the path that the training was given.
+    A folder of images is found by the path that was given to the training.
 
     Args:
         card: of a model.
-        data_dir: where local data sets lie, see `tfgen.data.load`.
+        data_dir: directory of the local data sets, see `tfgen.data.load`.
 
     Returns:
-        A `tfgen.data.Dataset` of images of the model's shape.
+        Images of the model's shape.
 
     Raises:
-        InputError: a card that names no data, as that of `model.save_preset` alone; data that are
-            not here.
+        InputError: the card names no data, as one that `model.save_preset` wrote; the data are not
+            on this machine.
 
     Example:
 
@@ -29,7 +38,7 @@ def load(card, data_dir=None):
     """
     section = card.get("recipe", {}).get("data")
     if section is None:
-        raise InputError(f"the card of {card['name']} names no data that it was trained on")
+        raise InputError(f"the card of {card['name']} names no training data")
     found = data.load(
         section["source"],
         data_dir=data_dir,

@@ -146,7 +146,7 @@ BAD = {
         "--seed applies to samples: omit it or the image files",
     ),
     "no home of a source": (["fetch", "~nobody-here/x"], "~nobody-here/x: there is no home"),
-    "no source": (["fetch", "nowhere"], "nowhere is no folder and no http or https address"),
+    "no source": (["fetch", "nowhere"], "nowhere is neither a directory nor an http or https URL"),
     "export under a file": (["export", "vae-digits", "/dev/null/x"], "/dev/null"),
     "bad version": (["export", "vae-digits", "{tmp}/x", "--version", "0"], "version"),
     "version of tflite": (

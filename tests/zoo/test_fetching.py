@@ -146,7 +146,7 @@ def test_an_interrupted_fetch_goes_on_in_the_next_one(server, published, home):
 def test_a_server_that_knows_no_ranges_begins_again(server, published):
     server.breaks[preset.WEIGHTS] = 200_000
     server.ranges = False
-    with pytest.raises(InputError, match=rf"the connection broke.*; {KEPT:,} bytes of it are kept"):
+    with pytest.raises(InputError, match=rf"the connection broke.*; {KEPT:,} bytes are kept"):
         tfgen.zoo.fetch(server.address)
     del server.breaks[preset.WEIGHTS]
     asked = len(server.asked)
@@ -179,7 +179,7 @@ def test_what_is_left_of_a_longer_file_is_found_out(server, published, home):
 def test_an_answer_that_begins_elsewhere_is_refused(server):
     server.breaks[preset.WEIGHTS] = 200_000
     server.wrong_range = True
-    with pytest.raises(InputError, match=f"asked from byte {KEPT}, the answer begins elsewhere"):
+    with pytest.raises(InputError, match=f"from byte {KEPT}, the response starts elsewhere"):
         tfgen.zoo.fetch(server.address)
 
 
@@ -197,9 +197,9 @@ def test_a_card_with_another_digest_is_refused_before_anything_is_fetched(server
         (b"[]", "is not the card of a model"),
         (b'{"name": "../../x", "files": {}}', "is not the card of a model"),
         (b'{"name": "x", "version": 0, "files": {}}', "is not the card of a model"),
-        (b'{"name": "x", "files": {"../up": "00"}}', "is no file of a model"),
-        (b'{"name": "x", "files": {"card": "00"}}', "is no file of a model"),
-        (b'{"name": "x", "files": {}}', "lists no config.json"),
+        (b'{"name": "x", "files": {"../up": "00"}}', "is not a file of a model"),
+        (b'{"name": "x", "files": {"card": "00"}}', "is not a file of a model"),
+        (b'{"name": "x", "files": {}}', "does not list config.json"),
     ],
 )
 def test_cards_that_would_do_harm_are_refused(card, message, server, home):
@@ -211,9 +211,9 @@ def test_cards_that_would_do_harm_are_refused(card, message, server, home):
 
 def test_sources_without_a_model_say_so(server, tmp_path):
     server.files.clear()
-    with pytest.raises(InputError, match=r"card.json: the server answers 404"):
+    with pytest.raises(InputError, match=r"card.json: the server answered 404"):
         tfgen.zoo.fetch(server.address)
-    with pytest.raises(InputError, match="is no folder and no http or https address"):
+    with pytest.raises(InputError, match="is neither a directory nor an http or https URL"):
         tfgen.zoo.fetch("ftp://example.org/model")
     with pytest.raises(InputError, match=r"card.json: No such file"):
         tfgen.zoo.fetch(tmp_path)

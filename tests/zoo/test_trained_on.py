@@ -48,7 +48,7 @@ def test_options_belong_to_the_data():
     assert data.splits == {"train": 40, "test": 10}
     expected = tfgen.data.load("shapes", options=section["options"]).images("test")
     np.testing.assert_array_equal(data.images("test"), expected)
-    with pytest.raises(InputError, match="the card of mine names no data that it was trained on"):
+    with pytest.raises(InputError, match="the card of mine names no training data"):
         trained_on.load({"name": "mine", "image_shape": [8, 8, 1]})
 
 
