@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from optimizer_cases import EVERY_OPTIMIZER
 
 from tfgen.errors import InputError
 from tfgen.optimizers import Adam, AdaMax, AveragingCallback, average_of, averaged_weights
@@ -25,7 +26,7 @@ def weights_of(net):
     return [w.numpy() for w in net.trainable_variables]
 
 
-@pytest.mark.parametrize("make", [Adam, AdaMax])
+@EVERY_OPTIMIZER
 @pytest.mark.parametrize("how", ["graph", "xla", "packed"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-12)])
 def test_it_is_the_average_of_the_paper(make, how, dtype, tolerance):
@@ -153,7 +154,7 @@ def test_accumulation_averages_once_for_each_update():
     np.testing.assert_allclose(average, [-1.25 / 0.75], rtol=1e-6)
 
 
-@pytest.mark.parametrize("make", [Adam, AdaMax])
+@EVERY_OPTIMIZER
 def test_without_an_update_the_moving_average_is_the_weights(make):
     """Four batches are too few for one update of eight."""
     net = model(make(0.1, use_ema=True, gradient_accumulation_steps=8))

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from optimizer_cases import EVERY_OPTIMIZER
 
 from tfgen.errors import InputError
 from tfgen.optimizers import Adam, AdaMax, InverseSqrt
@@ -13,7 +14,6 @@ from tfgen.optimizers import Adam, AdaMax, InverseSqrt
 RNG = np.random.default_rng(2)
 X = RNG.normal(size=(48, 5)).astype("float32")
 Y = RNG.normal(size=(48, 1)).astype("float32")
-BOTH = pytest.mark.parametrize("make", [Adam, AdaMax])
 
 
 def model(optimizer, dtype=None, **how):
@@ -74,14 +74,14 @@ def test_what_keras_adds_works_as_in_keras(arguments):
     assert_equal(ours, trained(keras.optimizers.Adam(**arguments)), rtol=1e-4, atol=1e-5)
 
 
-@BOTH
+@EVERY_OPTIMIZER
 @pytest.mark.parametrize("how", [{"jit_compile": True}, {"run_eagerly": True}], ids=str)
 def test_compiled_eager_and_graph_agree(make, how):
     expected = fit(model(make(0.01, weight_decay=0.01)))
     assert_equal(fit(model(make(0.01, weight_decay=0.01), **how)), expected)
 
 
-@BOTH
+@EVERY_OPTIMIZER
 def test_weight_decay_leaves_out_what_it_is_told_to(make):
     optimizer = make(0.5, weight_decay=0.5)
     net = model(optimizer)
@@ -94,7 +94,7 @@ def test_weight_decay_leaves_out_what_it_is_told_to(make):
         np.testing.assert_allclose(variable.numpy(), 1.0 if variable.name == "bias" else 0.75)
 
 
-@BOTH
+@EVERY_OPTIMIZER
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 def test_low_precision_weights_have_float32_state(make, dtype):
     weights = keras.Variable(np.ones(4), dtype=dtype)
@@ -144,7 +144,7 @@ def test_a_reference_to_tf_variables_is_enough():
     np.testing.assert_allclose(weights.numpy(), [0.9, 2.1])
 
 
-@BOTH
+@EVERY_OPTIMIZER
 def test_the_learning_rate_can_be_set(make):
     optimizer = make()
     net = model(optimizer)
@@ -178,7 +178,7 @@ def test_config_round_trip(optimizer):
     assert keras.saving.deserialize_keras_object(text).get_config() == config
 
 
-@pytest.mark.parametrize("make", [Adam, AdaMax])
+@EVERY_OPTIMIZER
 @pytest.mark.parametrize(
     ("argument", "value", "allowed"),
     [
@@ -194,15 +194,13 @@ def test_config_round_trip(optimizer):
         ("beta_1_decay", 1.1, r"\(0, 1\]"),
         ("weight_decay", -1.0, ">= 0"),
         ("clipnorm", 0.0, "> 0"),
-        ("gradient_accumulation_steps", 1, ">= 2"),
-        ("gradient_accumulation_steps", 2.5, "whole number"),
+        ("gradient_accumulation_steps", 1, "integer of at least 2"),
+        ("gradient_accumulation_steps", 2.5, "integer of at least 2"),
     ],
 )
 def test_bad_values_name_argument_value_and_range(make, argument, value, allowed):
-    with pytest.raises(ValueError, match=allowed) as error:
+    with pytest.raises(InputError, match=f"^{argument} must be .*{allowed}, got {value!r}$"):
         make(**{argument: value})
-    assert f"{argument}={value!r}" in str(error.value)
-    assert isinstance(error.value, InputError)
 
 
 def test_lazy_with_accumulation_is_refused():

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from optimizer_cases import EVERY_OPTIMIZER
 
 from tfgen.optimizers import Adam, AdaMax
 
@@ -50,7 +51,7 @@ def test_a_dense_step_needs_no_temporary(optimizer):
     assert most_held(step_of(optimizer, tf.ones([ROWS, WIDTH]))) < SIZE // 16
 
 
-@pytest.mark.parametrize("make", [Adam, AdaMax])
+@EVERY_OPTIMIZER
 @pytest.mark.parametrize("lazy", [False, True])
 def test_a_sparse_step_needs_no_temporary(make, lazy):
     assert most_held(step_of(make(lazy=lazy), rows_of_ones(100))) < SIZE // 4

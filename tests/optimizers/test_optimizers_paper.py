@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from optimizer_cases import OPTIMIZERS
 
 from tfgen.optimizers import Adam, AdaMax, InverseSqrt
 
@@ -115,7 +116,7 @@ def test_a_packed_variable_without_gradient_keeps_its_weights_and_slots():
     assert not np.array_equal(variables[1].numpy(), before[0])
 
 
-@pytest.mark.parametrize("optimizer", [Adam, AdaMax])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 @pytest.mark.parametrize("how", ["graph", "eager", "xla", "packed"])
 def test_a_weight_that_never_saw_a_gradient_does_not_move(optimizer, how):
     optimizer = optimizer(epsilon=0.0)

@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from optimizer_cases import EVERY_OPTIMIZER
 
 from tfgen.optimizers import Adam, AdaMax, InverseSqrt, average_of
 
@@ -12,7 +13,7 @@ RNG = np.random.default_rng(8)
 ALPHA, BETA_1, BETA_2 = 1e-3, 0.9, 0.999
 
 
-@pytest.mark.parametrize("make", [Adam, AdaMax])
+@EVERY_OPTIMIZER
 @pytest.mark.parametrize("scale", [2.0**20, 2.0**-20])
 def test_steps_do_not_depend_on_the_scale_of_the_gradients(make, scale):
     """Exactly so for a power of two: it changes exponents and no digits (section 2.1)."""
@@ -71,7 +72,7 @@ def test_the_first_gradient_after_many_zeros_reaches_the_claimed_bound():
     assert size == pytest.approx((1 - BETA_1) / np.sqrt(1 - BETA_2), rel=1e-9)
 
 
-@pytest.mark.parametrize("make", [Adam, AdaMax])
+@EVERY_OPTIMIZER
 def test_a_constant_gradient_makes_steps_of_alpha(make):
     assert last_step(make(ALPHA, epsilon=0.0), [0.3] * 500) == pytest.approx(1, rel=1e-9)
 

@@ -42,7 +42,7 @@ def assert_same(net, expected):
 
 
 @EVERY
-def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(make, tmp_path):
+def test_a_saved_model_resumes_exactly(make, tmp_path):
     net = fit(model(make()))
     net.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -55,7 +55,7 @@ def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(make, tmp_path):
 
 
 @EVERY
-def test_a_tf_checkpoint_goes_on_as_if_it_had_not_been_saved(make, tmp_path):
+def test_a_tf_checkpoint_resumes_exactly(make, tmp_path):
     net = fit(model(make()))
     path = tf.train.Checkpoint(model=net, optimizer=net.optimizer).save(str(tmp_path / "at"))
     other = model(make())
@@ -134,5 +134,5 @@ def test_slots_have_names_and_no_others():
         "kernel_momentum",
         "kernel_velocity",
     ]
-    with pytest.raises(ValueError, match="give one of momentum, velocity"):
+    with pytest.raises(ValueError, match="slot must be one of momentum, velocity, got 'norm'"):
         optimizer.slot(weights, "norm")

@@ -5,11 +5,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from optimizer_cases import EVERY_OPTIMIZER
 
 from tfgen.optimizers import Adam, AdaMax
 
 RNG = np.random.default_rng(1)
-BOTH = pytest.mark.parametrize("make", [Adam, AdaMax])
 
 
 def sparse_and_dense(rows, width, slices, steps, dtype="float32"):
@@ -76,7 +76,7 @@ def test_the_sweep_over_many_blocks_is_dense(monkeypatch):
     assert paper.relative_error(weights.numpy()[None], expected) < 1e-12
 
 
-@BOTH
+@EVERY_OPTIMIZER
 def test_an_embedding_trains_as_with_dense_gradients(make):
     """Through `fit`, where every batch names most of its rows several times."""
     tokens = RNG.integers(0, 50, size=(64, 6))
@@ -100,7 +100,7 @@ def test_an_embedding_trains_as_with_dense_gradients(make):
     np.testing.assert_allclose(trained(dense=False), trained(dense=True), rtol=1e-5, atol=1e-6)
 
 
-@BOTH
+@EVERY_OPTIMIZER
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_lazy_touches_only_the_rows_with_gradients(make, jit_compile):
     start = RNG.normal(size=(6, 2)).astype("float32")

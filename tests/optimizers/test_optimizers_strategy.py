@@ -86,15 +86,8 @@ def test_two_devices_equal_one(make, mirrored):
 @pytest.mark.slow
 def test_two_devices_equal_one_with_the_default_reduction():
     """TensorFlow's collectives, in a process of their own."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        __file__,
-        "-k",
-        "adam and not adamax or average",
-    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", __file__]
+    command += ["-k", "adam and not adamax or average"]
     environment = {**os.environ, DEFAULT_REDUCTION: "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -141,7 +134,7 @@ def test_averages_under_a_strategy(mirrored, tmp_path):
     np.testing.assert_array_equal(two.trainable_variables[0].numpy(), before)
 
 
-def test_a_model_saved_from_two_devices_goes_on_with_one(mirrored, tmp_path):
+def test_a_model_saved_from_two_devices_continues_on_one(mirrored, tmp_path):
     two = fit(model(CASES["accumulation"], mirrored))
     two.save(tmp_path / "model.keras")
     one = keras.models.load_model(tmp_path / "model.keras")

@@ -1,4 +1,4 @@
-"""Adam and AdaMax exactly as printed, for Keras."""
+"""Adam and AdaMax for Keras, exactly as printed in the paper."""
 
 from tfgen.optimizers.adam import Adam
 from tfgen.optimizers.adamax import AdaMax

@@ -1,19 +1,33 @@
 """Gradient accumulation: one update from the mean gradient of several steps."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import tensorflow as tf
 
 from tfgen.optimizers import gradients
-from tfgen.optimizers.state import native
+from tfgen.optimizers.state import tf_variable
+
+if TYPE_CHECKING:
+    from tfgen.optimizers.base import AdaptiveOptimizer
 
 
-def step(optimizer, grads, variables, update):
+def step(
+    optimizer: AdaptiveOptimizer,
+    grads: Sequence[gradients.Gradient],
+    variables: Sequence[tf.Variable],
+    update: Callable[[list[tf.Tensor], Sequence[tf.Variable]], Any],
+) -> None:
     """Take one of `optimizer.gradient_accumulation_steps` steps, on one device.
 
-    The first adds to sums that start anew, the last calls `update(mean gradients, variables)`.
-    The gradients are those of all replicas together, so that no step depends on another device.
+    The first step overwrites the sums, the others add to them, and the last calls
+    `update(mean gradients, variables)`. The gradients have been summed over the replicas, so that
+    no step depends on another device.
     """
     steps = optimizer.gradient_accumulation_steps
-    sums = [native(total) for total in optimizer._accumulated_gradients]
+    sums = [tf_variable(total) for total in optimizer._accumulated_gradients]
     shares = {}
     for gradient, variable in zip(grads, variables, strict=True):
         index = optimizer._get_variable_index(variable)

@@ -1,17 +1,22 @@
-"""AdaMax, as printed."""
+"""AdaMax as printed in the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfgen.optimizers import checks, kernels
-from tfgen.optimizers.base import AdaptiveOptimizer
+from tfgen.optimizers import kernels
+from tfgen.optimizers.base import AdaptiveOptimizer, Coefficients
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
 class AdaMax(AdaptiveOptimizer):
     """AdaMax: Adam with the infinity norm in place of the second moment.
 
-    With t = 1, 2, … and m₀ = u₀ = 0:
+    Equations, with t = 1, 2, … and m₀ = u₀ = 0:
 
         m_t = β₁ m_{t-1} + (1 - β₁) g_t
         u_t = max(β₂ u_{t-1}, |g_t|)
@@ -20,7 +25,7 @@ class AdaMax(AdaptiveOptimizer):
     0/0 counts as 0: a weight that never saw a gradient does not move. An `epsilon` above 0, which
     the paper does not have, is added to u_t.
 
-    All of it is element by element, on variables of any shape. The state is m and u, in float32
+    All operations are elementwise, on variables of any shape. The state is m and u, in float32
     for variables of lower precision.
 
     Args:
@@ -28,14 +33,14 @@ class AdaMax(AdaptiveOptimizer):
         beta_1: β₁ in [0, 1).
         beta_2: β₂ in [0, 1).
         epsilon: ≥ 0.
-        beta_1_decay: λ in (0, 1]; m_t is formed with β₁ λ^(t-1).
-        lazy: for sparse gradients, update only the rows that have one; by default all rows move
-            as with the dense gradient.
+        beta_1_decay: λ in (0, 1]; m_t is computed with β₁ λ^(t-1).
+        lazy: for sparse gradients, update only the rows that have one; by default every row is
+            updated, as with the dense gradient.
         temporal_averaging: keep the running average of the weights that `averaged_weights` uses.
         **keras_optimizer_kwargs: those of `keras.optimizers.Optimizer`.
 
     Raises:
-        InputError: an argument out of its range.
+        InputError: an argument out of range.
 
     Source: Kingma & Ba, Adam (arXiv:1412.6980), section 7.1, algorithm 2.
 
@@ -50,51 +55,58 @@ class AdaMax(AdaptiveOptimizer):
     array([ 0.9, -0.9,  3. ], dtype=float32)
     """
 
-    slot_names = ("momentum", "norm")
-
     def __init__(
         self,
-        learning_rate=2e-3,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=0.0,
+        learning_rate: float | Callable[..., Any] = 2e-3,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 0.0,
         *,
-        beta_1_decay=1.0,
-        lazy=False,
-        temporal_averaging=False,
-        **keras_optimizer_kwargs,
-    ):
-        beta_1, beta_2 = checks.betas(beta_1, beta_2)
-        epsilon = checks.number("epsilon", epsilon, 0)
-        beta_1_decay = checks.number("beta_1_decay", beta_1_decay, 0, 1, open_low=True)
+        beta_1_decay: float = 1.0,
+        lazy: bool = False,
+        temporal_averaging: bool = False,
+        **keras_optimizer_kwargs: Any,
+    ) -> None:
         super().__init__(
             learning_rate,
+            beta_1,
+            beta_2,
+            epsilon,
+            beta_1_decay=beta_1_decay,
             lazy=lazy,
             temporal_averaging=temporal_averaging,
             **keras_optimizer_kwargs,
         )
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.beta_1_decay = beta_1_decay
 
-    def coefficients(self, t, learning_rate, dtype):
+    @property
+    def slot_names(self) -> tuple[str, ...]:
+        return ("momentum", "norm")
+
+    def coefficients(self, t: tf.Tensor, learning_rate: tf.Tensor, dtype: tf.DType) -> Coefficients:
         beta_1 = kernels.rounded(self.beta_1, dtype)
         scalars = {
             "rate": learning_rate / (1 - tf.pow(kernels.scalar(beta_1, tf.float64), t)),
             "beta_1": beta_1 * tf.pow(kernels.scalar(self.beta_1_decay, tf.float64), t - 1),
             "beta_2": self.beta_2,
-            "epsilon": max(self.epsilon, kernels.smallest(dtype)),
+            "epsilon": max(self.epsilon, kernels.smallest_normal(dtype)),
         }
         return {name: kernels.scalar(value, dtype) for name, value in scalars.items()}
 
-    def rule(self, slots, gradient, coefficients):
+    def rule(
+        self, slots: list[tf.Tensor], gradient: tf.Tensor, coefficients: Coefficients
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
         m, u = slots
         m = m + (gradient - m) * (1 - coefficients["beta_1"])
         u = tf.maximum(coefficients["beta_2"] * u, tf.abs(gradient))
         return [m, u], coefficients["rate"] * (m / (u + coefficients["epsilon"]))
 
-    def apply_kernel(self, variable, slots, gradient, coefficients):
+    def apply_kernel(
+        self,
+        variable: tf.Variable,
+        slots: list[tf.Variable],
+        gradient: tf.Tensor,
+        coefficients: Coefficients,
+    ) -> None:
         tf.raw_ops.ResourceApplyAdaMax(
             var=variable.handle,
             m=slots[0].handle,
@@ -106,12 +118,3 @@ class AdaMax(AdaptiveOptimizer):
             epsilon=coefficients["epsilon"],
             grad=gradient,
         )
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
-            "beta_1_decay": self.beta_1_decay,
-        }

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfgen.errors import InputError
 from tfgen.optimizers import kernels
-from tfgen.optimizers.state import native
+from tfgen.optimizers.state import tf_variable
 
 SLOT = "temporal_average"
 
@@ -40,7 +40,7 @@ def averaging(optimizer: keras.optimizers.Optimizer) -> Literal["temporal", "ema
 
 def update(optimizer: keras.optimizers.Optimizer, t: tf.Tensor) -> None:
     """Update the averages that `optimizer` keeps with the weights after step `t`, on one device."""
-    variables = [native(v) for v in optimizer._trainable_variables]
+    variables = [tf_variable(v) for v in optimizer._trainable_variables]
     if optimizer.temporal_averaging and optimizer.beta_2 > 0:
         _update_temporal(optimizer, variables)
     if optimizer.use_ema:
@@ -50,11 +50,11 @@ def update(optimizer: keras.optimizers.Optimizer, t: tf.Tensor) -> None:
 def _update_temporal(optimizer, variables):
     for pack in optimizer.packs:
         weights = pack.join({i: tf.convert_to_tensor(variables[i]) for i in pack.members})
-        average = native(pack.slots[SLOT])
+        average = tf_variable(pack.slots[SLOT])
         kernels.average_in_place(average, weights, _keep(optimizer, average.dtype))
     for variable, slots in zip(variables, optimizer.own_slots, strict=True):
         if slots:
-            average = native(slots[SLOT])
+            average = tf_variable(slots[SLOT])
             kernels.average_in_place(average, variable, _keep(optimizer, average.dtype))
 
 
@@ -62,7 +62,7 @@ def _moving_averages(optimizer):
     pairs = zip(
         optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True
     )
-    return [(native(v), native(average)) for v, average in pairs if average is not None]
+    return [(tf_variable(v), tf_variable(average)) for v, average in pairs if average is not None]
 
 
 def _update_ema(optimizer, t):
@@ -122,14 +122,14 @@ def average_of(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) 
     """
     kind = _required_averaging(optimizer)
     optimizer = unwrapped(optimizer)
-    weights = native(variable)
+    weights = tf_variable(variable)
     steps = int(tf.convert_to_tensor(optimizer.iterations))
     if steps == 0 or (kind == "temporal" and optimizer.beta_2 == 0):
         return tf.convert_to_tensor(weights)
     if kind == "ema":
         index = optimizer._get_variable_index(variable)
         average = optimizer._model_variables_moving_average[index]
-        return tf.cast(native(variable if average is None else average), weights.dtype)
+        return tf.cast(tf_variable(variable if average is None else average), weights.dtype)
     total = optimizer.slot(variable, SLOT)
     share = 1 - _keep(optimizer, total.dtype) ** steps
     return tf.cast(total / kernels.scalar(share, total.dtype), weights.dtype)
@@ -177,7 +177,7 @@ def averaged_weights(
     _required_averaging(optimizer)
     variables = list(unwrapped(optimizer)._trainable_variables)
     averages = [average_of(optimizer, variable) for variable in variables]
-    before = [tf.convert_to_tensor(native(variable)) for variable in variables]
+    before = [tf.convert_to_tensor(tf_variable(variable)) for variable in variables]
     try:
         _assign(variables, averages)
         yield

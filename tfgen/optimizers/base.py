@@ -1,33 +1,62 @@
-"""What Adam and AdaMax have in common: everything but the algorithm."""
+"""What Adam and AdaMax share: everything except the update rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tfgen import checks
 from tfgen.errors import InputError
-from tfgen.optimizers import accumulation, averaging, checks, gradients, kernels, packing, rows
+from tfgen.optimizers import accumulation, arguments, averaging, gradients, kernels, packing, rows
 from tfgen.optimizers import state as states
-from tfgen.optimizers.state import native
+from tfgen.optimizers.state import tf_variable
+
+Coefficients = dict[str, tf.Tensor]
 
 
 class AdaptiveOptimizer(keras.optimizers.Optimizer):
     """A Keras optimizer whose state is a few slots of each variable's size.
 
-    A subclass names its `slot_names` and writes three methods: `coefficients`, the scalars of a
-    step; `rule`, the step on tensors; `apply_kernel`, the same step by a fused kernel.
+    A subclass gives its `slot_names` and three methods: `coefficients`, the scalars of a step;
+    `rule`, the step on tensors; `apply_kernel`, the same step by a fused kernel.
 
-    A step is taken on each device by itself, after the gradients were summed over the replicas;
-    so clipping, accumulation and averaging see what one device would see.
+    Each device takes the step by itself, after the gradients have been summed over the replicas,
+    so that clipping, accumulation and averaging compute what they would on a single device.
+
+    Args:
+        learning_rate, beta_1, beta_2, epsilon, beta_1_decay, lazy, temporal_averaging: as for
+            `tfgen.optimizers.Adam`.
+        **keras_optimizer_kwargs: those of `keras.optimizers.Optimizer`.
+
+    Raises:
+        InputError: an argument out of range.
     """
 
-    slot_names = ()
-
-    def __init__(self, learning_rate, *, lazy=False, temporal_averaging=False, **keras_arguments):
-        learning_rate = checks.learning_rate(learning_rate)
-        checks.keras_arguments(keras_arguments)
-        # Keras would hold a number in float32, off by some 1e-8 of it.
+    def __init__(
+        self,
+        learning_rate: float | Callable[..., Any],
+        beta_1: float,
+        beta_2: float,
+        epsilon: float,
+        *,
+        beta_1_decay: float,
+        lazy: bool,
+        temporal_averaging: bool,
+        **keras_optimizer_kwargs: Any,
+    ) -> None:
+        beta_1, beta_2 = arguments.decay_rates(beta_1, beta_2)
+        epsilon = checks.number("epsilon", epsilon, 0)
+        beta_1_decay = checks.number("beta_1_decay", beta_1_decay, 0, 1, open_low=True)
+        learning_rate = arguments.learning_rate(learning_rate)
+        arguments.keras_arguments(keras_optimizer_kwargs)
+        # Keras would hold a number in float32, with a relative error of about 1e-8.
         number = None if callable(learning_rate) else learning_rate
         super().__init__(
-            learning_rate=learning_rate if number is None else lambda: number, **keras_arguments
+            learning_rate=learning_rate if number is None else lambda: number,
+            **keras_optimizer_kwargs,
         )
         if number is not None:
             self._learning_rate = self.add_variable(
@@ -37,52 +66,70 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
                 aggregation="only_first_replica",
                 name="learning_rate",
             )
-        self.packs, self.own_slots = [], []
+        self.packs: list[packing.Pack] = []
+        self.own_slots: list[dict[str, keras.Variable]] = []
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.beta_1_decay = beta_1_decay
         self.lazy = bool(lazy)
         self.temporal_averaging = bool(temporal_averaging)
         if self.lazy and self.gradient_accumulation_steps:
             raise InputError(
                 "lazy=True and gradient_accumulation_steps="
-                f"{self.gradient_accumulation_steps}: accumulated gradients are dense, so no row "
-                "could be left out. Give one of the two."
+                f"{self.gradient_accumulation_steps} exclude each other, as accumulated gradients "
+                "are dense: omit one"
             )
 
-    # What a subclass writes
+    # What a subclass defines
 
-    def coefficients(self, t, learning_rate, dtype):
+    @property
+    def slot_names(self) -> tuple[str, ...]:
+        """The names of the slots, in the order in which `rule` and `apply_kernel` take them."""
+        raise NotImplementedError
+
+    def coefficients(self, t: tf.Tensor, learning_rate: tf.Tensor, dtype: tf.DType) -> Coefficients:
         """The scalars of step `t` (from 1) as a dict of tensors of `dtype`.
 
         `t` and `learning_rate` are float64 scalars.
         """
         raise NotImplementedError
 
-    def rule(self, slots, gradient, coefficients):
-        """(new slots, what to subtract from the weights), from tensors."""
+    def rule(
+        self, slots: list[tf.Tensor], gradient: tf.Tensor, coefficients: Coefficients
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """The new slots, and the tensor to subtract from the weights."""
         raise NotImplementedError
 
-    def apply_kernel(self, variable, slots, gradient, coefficients):
+    def apply_kernel(
+        self,
+        variable: tf.Variable,
+        slots: list[tf.Variable],
+        gradient: tf.Tensor,
+        coefficients: Coefficients,
+    ) -> None:
         """The step in place, by a fused kernel."""
         raise NotImplementedError
 
     # State
 
-    def build(self, variables):
+    def build(self, variables: Iterable[keras.Variable]) -> None:
         if self.built:
             return
         variables = list(variables)
         super().build(variables)
         names = [*self.slot_names, *([averaging.SLOT] if self.temporal_averaging else [])]
-        natives = [native(v) for v in variables]
+        tf_variables = [tf_variable(v) for v in variables]
         trained = [
             i for i, v in enumerate(variables) if not self._overwrite_variable_with_gradient(v)
         ]
-        # A packed table could not have its rows left alone.
-        plans = [] if self.lazy else packing.plan(natives, trained)
+        # A packed table is updated as a whole, which `lazy` forbids.
+        plans = [] if self.lazy else packing.plan(tf_variables, trained)
         self.packs = [
             packing.Pack(
                 plan,
-                [natives[i].shape for i in plan],
-                {name: self._add_packed(name, number, natives, plan) for name in names},
+                [tf_variables[i].shape for i in plan],
+                {name: self._add_packed(name, number, tf_variables, plan) for name in names},
             )
             for number, plan in enumerate(plans)
         ]
@@ -96,30 +143,35 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
             for i, variable in enumerate(variables)
         ]
 
-    def add_variable_from_reference(self, reference_variable, name=None, initializer="zeros"):
+    def add_variable_from_reference(
+        self,
+        reference_variable: keras.Variable,
+        name: str | None = None,
+        initializer: str = "zeros",
+    ) -> keras.Variable:
         """As in Keras, but float32 for a variable of lower precision."""
-        variable = native(reference_variable)
+        variable = tf_variable(reference_variable)
         with self._distribution_strategy.extended.colocate_vars_with(variable):
             return self.add_variable(
                 shape=variable.shape,
                 initializer=initializer,
                 dtype="float32" if variable.dtype.size < 4 else variable.dtype.name,
                 layout=getattr(reference_variable, "_layout", None),
-                name=states.variable_name(reference_variable, name or "var"),
+                name=states.slot_variable_name(reference_variable, name or "var"),
             )
 
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
         """As in Keras, for averages that may be of higher precision than the variables.
 
-        Before the first update there is no average: gradients may still be accumulated, or too
-        large for float16. The variables then keep what they have.
+        Before the first update, while gradients are accumulated or overflow in float16, there is
+        no average, and the variables keep their values.
         """
         averages = self._model_variables_moving_average
         begun = tf.convert_to_tensor(self.iterations) > 0
         for variable, average in zip(trainable_variables, averages, strict=True):
             if average is not None:
                 self._distribution_strategy.extended.update(
-                    native(variable), averaging.overwrite, args=(native(average), begun)
+                    tf_variable(variable), averaging.overwrite, args=(tf_variable(average), begun)
                 )
 
     def _add_packed(self, name, number, variables, plan):
@@ -131,12 +183,15 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
                 name=f"packed_{number}_{name}",
             )
 
-    def slot(self, variable, name):
-        """The present value of a slot of `variable`, as a tensor of its shape.
+    def slot(self, variable: keras.Variable, name: str) -> tf.Tensor:
+        """The current value of a slot of `variable`, as a tensor of its shape.
 
         Args:
             variable: a variable that the optimizer was built with.
             name: one of `slot_names`.
+
+        Raises:
+            InputError: there is no slot of this name.
 
         Example:
 
@@ -150,22 +205,30 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         """
         return states.slot(self, self._get_variable_index(variable), name)
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: dict[str, Any]) -> None:
         states.save(self, store)
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: dict[str, Any]) -> None:
         states.load(self, store)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
+            "beta_1": self.beta_1,
+            "beta_2": self.beta_2,
+            "epsilon": self.epsilon,
+            "beta_1_decay": self.beta_1_decay,
             "lazy": self.lazy,
             "temporal_averaging": self.temporal_averaging,
         }
 
     # A step: from all replicas to each device
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(
+        self,
+        grads: Iterable[gradients.Gradient],
+        trainable_variables: Sequence[keras.Variable] | None = None,
+    ) -> None:
         grads = list(grads)
         if not grads:
             return
@@ -174,7 +237,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
             if not self.built or len(grads) != len(trainable_variables):
                 raise InputError(
                     f"{len(grads)} gradients were given without their variables, and the "
-                    f"optimizer was built for {len(trainable_variables)}: give the variables."
+                    f"optimizer was built for {len(trainable_variables)}: pass the variables too"
                 )
         variables = list(trainable_variables)
         with tf.name_scope(self.name):
@@ -186,7 +249,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
             if grads:
                 if self.loss_scale_factor is not None:
                     grads = [gradients.divide(g, self.loss_scale_factor) for g in grads]
-                self._step_everywhere(grads, [native(v) for v in variables])
+                self._step_everywhere(grads, [tf_variable(v) for v in variables])
         self._iterations.assign_add(1)
 
     def _step_everywhere(self, grads, variables):
@@ -239,7 +302,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
 
     def _update_pack(self, pack, grads, scalars):
         slots = [pack.slots[name] for name in self.slot_names]
-        dtype = native(slots[0]).dtype
+        dtype = tf_variable(slots[0]).dtype
         coefficients = scalars.of(dtype)
         variables = {i: self._variable(i) for i in grads}
         dense = {i: gradients.dense(g, variables[i].shape) for i, g in grads.items()}
@@ -256,7 +319,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
 
     def _update_variable(self, index, gradient, scalars):
         variable = self._variable(index)
-        slots = [native(self.own_slots[index][name]) for name in self.slot_names]
+        slots = [tf_variable(self.own_slots[index][name]) for name in self.slot_names]
         dtype = slots[0].dtype
         coefficients = scalars.of(dtype)
         decay = self._decay(index, scalars)
@@ -271,7 +334,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
             )
             return
         gradient = tf.cast(gradients.dense(gradient, variable.shape), dtype)
-        if kernels.fused(variable, slots[0]):
+        if kernels.has_fused_kernel(variable, slots[0]):
             if decay is not None:
                 variable.assign_sub(tf.cast(decay, dtype) * variable)
             self.apply_kernel(variable, slots, gradient, coefficients)
@@ -285,10 +348,10 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         variable.assign(tf.cast(weights - descent, variable.dtype))
 
     def _variable(self, index):
-        return native(self._trainable_variables[index])
+        return tf_variable(self._trainable_variables[index])
 
     def _decay(self, index, scalars):
-        """The share of the weights that decoupled weight decay takes away, or None."""
+        """The share of the weights that decoupled weight decay subtracts, or None."""
         if self.weight_decay is None or not self._use_weight_decay(self._variable(index)):
             return None
         return scalars.learning_rate * self.weight_decay
@@ -308,7 +371,7 @@ class _Scalars:
         self._optimizer = optimizer
         self.t = tf.cast(optimizer.iterations, tf.float64) + 1
         self.learning_rate = kernels.scalar(optimizer.learning_rate, tf.float64)
-        self._of_dtype = {}
+        self._of_dtype: dict[tf.DType, Coefficients] = {}
 
     def of(self, dtype):
         if dtype not in self._of_dtype:

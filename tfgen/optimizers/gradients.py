@@ -1,17 +1,25 @@
-"""Gradients, dense or sparse: sum, scale and clip them.
+"""Operations on gradients, dense or sparse: sum, scale and clip.
 
-A `tf.IndexedSlices` may name a row more than once; it stands for the sum of that row's slices.
+A `tf.IndexedSlices` may name a row more than once; the row's gradient is the sum of its slices.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import tensorflow as tf
 
+Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices"
 
-def is_sparse(gradient):
+
+def is_sparse(gradient: Gradient) -> bool:
+    """Whether the gradient names rows."""
     return isinstance(gradient, tf.IndexedSlices)
 
 
-def coalesce(gradient):
-    """The same gradient with each row named once; a dense one as it is.
+def coalesce(gradient: Gradient) -> Gradient:
+    """The same gradient with each row named once; a dense one unchanged.
 
     Example:
 
@@ -24,12 +32,12 @@ def coalesce(gradient):
     """
     if not is_sparse(gradient):
         return gradient
-    rows, place = tf.unique(gradient.indices)
-    sums = tf.math.unsorted_segment_sum(gradient.values, place, tf.size(rows))
+    rows, segments = tf.unique(gradient.indices)
+    sums = tf.math.unsorted_segment_sum(gradient.values, segments, tf.size(rows))
     return tf.IndexedSlices(sums, rows, gradient.dense_shape)
 
 
-def dense(gradient, shape):
+def dense(gradient: Gradient, shape: tf.TensorShape) -> tf.Tensor:
     """The gradient as one tensor of `shape`."""
     if not is_sparse(gradient):
         return tf.convert_to_tensor(gradient)
@@ -37,22 +45,29 @@ def dense(gradient, shape):
     return tf.ensure_shape(summed, shape)
 
 
-def map_values(function, gradient):
-    """The gradient with `function` applied to its values, of the same kind as before."""
+def map_values(function: Callable[[tf.Tensor], tf.Tensor], gradient: Gradient) -> Gradient:
+    """The gradient with `function` applied to its values; a sparse one stays sparse."""
     if not is_sparse(gradient):
         return function(tf.convert_to_tensor(gradient))
     return tf.IndexedSlices(function(gradient.values), gradient.indices, gradient.dense_shape)
 
 
-def divide(gradient, divisor):
+def divide(gradient: Gradient, divisor: float) -> Gradient:
+    """The gradient divided by a number."""
     return map_values(lambda values: values / divisor, gradient)
 
 
-def clip(gradients, *, norm=None, value=None, global_norm=None):
+def clip(
+    gradients: Sequence[Gradient],
+    *,
+    norm: float | None = None,
+    value: float | None = None,
+    global_norm: float | None = None,
+) -> list[Gradient]:
     """Clip coalesced gradients: each to a norm, each element to ±value, or all to one norm.
 
-    At most one of the three is given. A norm that is not finite makes every clipped gradient NaN
-    for `global_norm`, as in Keras.
+    At most one of the three is given. With `global_norm`, a norm that is not finite makes every
+    clipped gradient NaN, as in Keras.
     """
     if norm:
         return [map_values(lambda g: tf.clip_by_norm(g, norm), gradient) for gradient in gradients]
@@ -66,7 +81,7 @@ def clip(gradients, *, norm=None, value=None, global_norm=None):
         length = tf.sqrt(tf.add_n([_sum_of_squares(v) for v in values]))
         factor = global_norm / tf.maximum(length, global_norm) + (length - length)
         return [map_values(lambda g: g * tf.cast(factor, g.dtype), g) for g in gradients]
-    return gradients
+    return list(gradients)
 
 
 def _sum_of_squares(values):

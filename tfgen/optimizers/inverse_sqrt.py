@@ -1,27 +1,30 @@
 """The learning rate of the convergence proof."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import tensorflow as tf
 
-from tfgen.optimizers import checks
+from tfgen import checks
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
 class InverseSqrt(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that falls as one over the square root of the step.
 
-    α_t = α / √t, with t = 1 for the first step.
+    Equation: α_t = α / √t, with t = 1 for the first step.
+
+    Keras calls a schedule with the number of steps already taken, t - 1; with
+    `gradient_accumulation_steps` each call of the optimizer counts. The rate is a float64 scalar.
 
     Args:
         initial_learning_rate: α, the rate of the first step, ≥ 0.
-        name: the name in the graph.
+        name: name of the operations in the graph.
 
     Raises:
         InputError: a negative rate.
-
-    Like every schedule of Keras it is called with the number of steps already taken, t - 1, and
-    with `gradient_accumulation_steps` each call of the optimizer counts. The rate is a float64
-    scalar.
 
     Source: Kingma & Ba, Adam (arXiv:1412.6980), theorem 4.1.
 
@@ -34,17 +37,17 @@ class InverseSqrt(keras.optimizers.schedules.LearningRateSchedule):
     >>> optimizer = Adam(schedule, beta_1_decay=0.999)
     """
 
-    def __init__(self, initial_learning_rate, name="inverse_sqrt"):
+    def __init__(self, initial_learning_rate: float, name: str = "inverse_sqrt") -> None:
         super().__init__()
         self.initial_learning_rate = checks.number(
             "initial_learning_rate", initial_learning_rate, 0
         )
         self.name = name
 
-    def __call__(self, step):
+    def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
         with tf.name_scope(self.name):
             t = tf.cast(step, tf.float64) + 1
             return self.initial_learning_rate / tf.sqrt(t)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"initial_learning_rate": self.initial_learning_rate, "name": self.name}

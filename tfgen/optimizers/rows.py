@@ -1,23 +1,37 @@
 """The step of a variable whose gradient names only some of its rows."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import tensorflow as tf
 
-BLOCK = 2**15  # weights that a sweep handles at a time, small enough for the cache
+BLOCK = 2**15  # weights updated at a time: few enough for the cache
+
+Rule = Callable[[list[tf.Tensor], tf.Tensor], tuple[list[tf.Tensor], tf.Tensor]]
 
 
-def step(rule, variable, slots, gradient, decay=None, *, lazy=False):
+def step(
+    rule: Rule,
+    variable: tf.Variable,
+    slots: list[tf.Variable],
+    gradient: tf.IndexedSlices,
+    decay: tf.Tensor | None = None,
+    *,
+    lazy: bool = False,
+) -> None:
     """Update `variable` and its `slots` in place from a coalesced sparse gradient.
 
-    Unless `lazy`, every other row takes the step of a zero gradient. That is done block by block:
-    the result is that of the dense gradient, and no temporary has the size of the variable.
+    Unless `lazy`, every other row takes the step of a zero gradient, block by block: the result is
+    that of the dense gradient, and no temporary has the size of the variable.
 
     Args:
-        rule: (slots, gradient) -> (new slots, what to subtract from the weights), all tensors.
+        rule: (slots, gradient) -> (new slots, tensor to subtract from the weights).
         variable: the weights, [rows, ...].
         slots: list of slot variables, each [rows, ...].
-        gradient: `tf.IndexedSlices` that names no row twice.
-        decay: the share of the weights to take away, or None.
-        lazy: leave the rows without gradient untouched.
+        gradient: names no row twice.
+        decay: the share of the weights to subtract, or None.
+        lazy: leave the rows without a gradient unchanged.
     """
     targets = [variable, *slots]
     dtype = slots[0].dtype

@@ -1,41 +1,44 @@
-"""An optimizer's state, variable by variable, however it is laid out in memory."""
+"""An optimizer's state, variable by variable, independent of its layout in memory."""
 
 from __future__ import annotations
 
 import collections
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
-from tfgen.errors import InputError
+from tfgen import checks
+
+if TYPE_CHECKING:
+    from tfgen.optimizers.base import AdaptiveOptimizer
 
 
-def native(variable):
-    """The `tf.Variable` of a Keras variable; a `tf.Variable` as it is."""
+def tf_variable(variable: keras.Variable | tf.Variable) -> tf.Variable:
+    """The `tf.Variable` of a Keras variable; a `tf.Variable` unchanged."""
     return variable.value if isinstance(variable, keras.Variable) else variable
 
 
-def variable_name(variable, slot):
-    """The name of a slot of `variable`, after the pattern of Keras."""
+def slot_variable_name(variable: keras.Variable | tf.Variable, slot: str) -> str:
+    """The name of the variable of a slot of `variable`, as Keras forms it."""
     path = getattr(variable, "path", None) or variable.name
     return f"{path.replace('/', '_').replace(':', '_')}_{slot}"
 
 
-def slot(optimizer, index, name):
+def slot(optimizer: AdaptiveOptimizer, index: int, name: str) -> tf.Tensor:
     """The value of one slot of the variable with this index, in the variable's shape."""
     pack = next((pack for pack in optimizer.packs if index in pack.members), None)
     slots = pack.slots if pack else optimizer.own_slots[index]
-    if name not in slots:
-        raise InputError(f"slot={name!r} is not there: give one of {', '.join(slots)}.")
-    value = tf.convert_to_tensor(slots[name])
+    value = tf.convert_to_tensor(slots[checks.choice("slot", name, slots)])
     return pack.split(value)[index] if pack else value
 
 
-def save(optimizer, store):
-    """Write the state under keys that do not depend on which variables share a pack."""
+def save(optimizer: AdaptiveOptimizer, store: MutableMapping[str, ArrayLike]) -> None:
+    """Write the state under keys that do not depend on which variables are packed together."""
     for key, variable in _named(optimizer).items():
         store[key] = keras.ops.convert_to_numpy(variable)
     for pack in optimizer.packs:
@@ -44,11 +47,11 @@ def save(optimizer, store):
                 store[f"{name}_{index}"] = value.numpy()
 
 
-def load(optimizer, store):
+def load(optimizer: AdaptiveOptimizer, store: Mapping[str, ArrayLike]) -> None:
     """Read what `save` wrote; warn and change nothing if it is another optimizer's state.
 
-    The state of an optimizer that was saved before its first step has counters only; all that
-    belongs to a weight then stays as it is.
+    The state of an optimizer saved before its first step has counters only; the slots of the
+    weights are then left unchanged.
     """
     named = _named(optimizer)
     slots = [f"{name}_{i}" for pack in optimizer.packs for name in pack.slots for i in pack.members]
@@ -63,7 +66,7 @@ def load(optimizer, store):
             f"The state of optimizer '{optimizer.name}' was not loaded: of its "
             f"{len(named) + len(slots)} entries the file has "
             f"{len(saved & {*named, *slots})}, and {len(saved - {*named, *slots})} others. "
-            "It was saved by an optimizer with other arguments or for other variables.",
+            "It was saved by an optimizer with other arguments or other variables.",
             stacklevel=3,
         )
         return
@@ -76,12 +79,12 @@ def load(optimizer, store):
 
 
 def _is_counter(optimizer, variable):
-    """Whether it belongs to no weight: the number of steps, the learning rate."""
+    """Whether a variable is the number of steps or the learning rate."""
     return variable is optimizer._iterations or variable is optimizer._learning_rate
 
 
 def _named(optimizer):
-    """Key -> variable for all that is not packed: slots by index, a number for any other."""
+    """Key -> variable for all that is not packed: slots by index, the others by a number."""
     slots = {
         f"{name}_{index}": variable
         for index, named in enumerate(optimizer.own_slots)
@@ -111,7 +114,7 @@ def arrays(optimizer: keras.optimizers.Optimizer) -> dict[str, np.ndarray]:
     """
     found = {}
     for variable, names, pack in _named_pieces(optimizer):
-        value = tf.convert_to_tensor(native(variable))
+        value = tf.convert_to_tensor(tf_variable(variable))
         pieces = [value] if pack is None else pack.split(value).values()
         found.update(zip(names, map(np.array, pieces), strict=True))
     return found
@@ -131,7 +134,7 @@ def unique(names: Iterable[str]) -> list[str]:
     >>> state.unique(["kernel", "bias", "kernel"])
     ['kernel', 'bias', 'kernel#1']
     """
-    counts = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
     found = []
     for name in names:
         found.append(f"{name}#{counts[name]}" if counts[name] else name)
@@ -145,7 +148,11 @@ def _named_pieces(optimizer):
     own = {id(variable) for variable in inner.variables}
     scaling = [variable for variable in optimizer.variables if id(variable) not in own]
     packed = [
-        (variable, [variable_name(inner._trainable_variables[i], slot) for i in pack.members], pack)
+        (
+            variable,
+            [slot_variable_name(inner._trainable_variables[i], slot) for i in pack.members],
+            pack,
+        )
         for pack in getattr(inner, "packs", [])
         for slot, variable in pack.slots.items()
     ]
