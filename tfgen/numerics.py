@@ -1,17 +1,20 @@
-"""Elementwise functions written so that they stay exact at the ends of the float range.
+"""Functions that stay accurate at both ends of the float range, in TFLite too.
 
-TFLite lowers `softplus` to `log(exp(x) + 1)`, which overflows at 89, and `log_sigmoid` through it.
-These forms consist of operations that every runtime computes alike.
+TFLite computes `softplus` as `log(exp(x) + 1)`, which overflows at 89, and `log_sigmoid` by it.
+The functions here use operations whose results are the same in every runtime.
 """
 
+from __future__ import annotations
+
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 
-def softplus(x):
+def softplus(x: tf.Tensor | ArrayLike) -> tf.Tensor:
     """log(1 + exp(x)) without overflow.
 
-    Equation: softplus(x) = (x + |x|) / 2 + log(1 + exp(-|x|)). Written with |x| rather than with a
-    maximum, its derivative at exactly 0, where zero-initialised networks start, is 1/2.
+    Equation: softplus(x) = (x + |x|) / 2 + log(1 + exp(-|x|)). With |x| instead of a maximum, its
+    derivative at exactly 0, where zero-initialized networks start, is 1/2.
 
     Shapes: `[...] -> [...]`.
 
@@ -26,7 +29,7 @@ def softplus(x):
     return 0.5 * (x + magnitude) + tf.math.log1p(tf.exp(-magnitude))
 
 
-def log_sigmoid(x):
+def log_sigmoid(x: tf.Tensor | ArrayLike) -> tf.Tensor:
     """log(1 / (1 + exp(-x))) without underflow.
 
     Equation: log_sigmoid(x) = -softplus(-x).
@@ -42,13 +45,14 @@ def log_sigmoid(x):
     return -softplus(-tf.convert_to_tensor(x))
 
 
-def bernoulli_log_prob(values, logits):
-    """sum(b l - softplus(l)) over the last axis, with few passes over memory.
+def bernoulli_log_prob(values: tf.Tensor | ArrayLike, logits: tf.Tensor | ArrayLike) -> tf.Tensor:
+    """The log-probability of bits b given logits l, with few passes over memory.
 
-    Equation: softplus(l) = max(l, 0) + log(1 + exp(-|l|)), and a sum of logarithms of numbers
-    between 1 and 2 is the logarithm of their product, taken over groups that cannot overflow.
+    Equations: log p(b) = sum(b l - softplus(l)) over the last axis, with
+    softplus(l) = max(l, 0) + log(1 + exp(-|l|)). A sum of logarithms of numbers between 1 and 2 is
+    computed as the logarithm of their product, in groups whose product cannot overflow.
 
-    Shapes: b and l `[..., D] -> [...]`, nats; b is taken as constant.
+    Shapes: b and l `[..., D] -> [...]`, in nats. No gradient flows to b.
 
     Example:
 
@@ -76,5 +80,5 @@ def _bernoulli_log_prob(values, logits):
 
 
 def _group(size):
-    """The largest divisor of `size` up to 64: a product of so many numbers below 2 is finite."""
+    """The largest divisor of `size` up to 64: a product of 64 numbers up to 2 is finite."""
     return max(n for n in range(1, 65) if size % n == 0)

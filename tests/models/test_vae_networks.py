@@ -44,20 +44,6 @@ def test_convolutional_networks_take_every_size(shape):
     assert model.reconstruct(images).shape == images.shape
 
 
-def test_residual_blocks_start_as_the_identity_and_then_train():
-    shape = (8, 8, 1)
-    plain = networks.residual_encoder(shape, 3, channels=(4,), blocks=0, hidden_units=())
-    deep = networks.residual_encoder(shape, 3, channels=(4,), blocks=2, hidden_units=())
-    for weight, other in zip(plain.weights, [*deep.weights[:2], *deep.weights[-2:]], strict=True):
-        weight.assign(other)
-    x = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
-    np.testing.assert_allclose(plain(x), deep(x), atol=1e-6)
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(deep(x) ** 2)
-    gradients = tape.gradient(loss, [w.value for w in deep.trainable_weights])
-    assert all(np.any(g != 0) for g in gradients[4:6])
-
-
 def test_the_parameters_of_a_convolutional_decoder_are_those_of_its_channels():
     """Gaussian, RGB: the first three channels are means, the others scales."""
     model = tfgen.models.VAE((8, 8, 3), latent_dim=3, likelihood="gaussian", **CONV)
@@ -104,9 +90,9 @@ def test_networks_of_other_shapes_are_refused():
     encoder, decoder = own_networks()
     with pytest.raises(InputError, match=r"encoder must map \[N, 8, 8, 1\] to \[N, 6\].*\[N, 4\]"):
         tfgen.models.VAE((8, 8, 1), latent_dim=3, encoder=encoder)
-    with pytest.raises(InputError, match=r"to \[N, 8, 8, 2\], it gives \[N, 8, 8, 1\]"):
+    with pytest.raises(InputError, match=r"to \[N, 8, 8, 2\], but its output is \[N, 8, 8, 1\]"):
         tfgen.models.VAE((8, 8, 1), latent_dim=2, decoder=decoder, likelihood="gaussian")
-    with pytest.raises(InputError, match=r"encoder must map \[N, 4, 4, 1\].*refuses such inputs"):
+    with pytest.raises(InputError, match=r"encoder must map \[N, 4, 4, 1\].*does not accept such"):
         tfgen.models.VAE((4, 4, 1), latent_dim=2, encoder=encoder)
 
 
@@ -128,32 +114,6 @@ def test_nothing_is_nan_at_either_end(latent_dim, likelihood):
         assert np.isfinite(weight.numpy()).all()
 
 
-NETWORKS = {
-    "convolutional": lambda: networks.convolutional((4, 4, 2), 6, width=8),
-    "coupling_mlp": lambda: networks.coupling_mlp((3,), 6, width=8),
-    "mlp": lambda: networks.mlp(5, 3, widths=(4,)),
-    "gated_residual": lambda: networks.gated_residual((4, 4, 2), 6, width=8, blocks=2),
-    "image_features": lambda: networks.image_features((4, 4, 1), 3, width=8, dtype="bfloat16"),
-    "residual_decoder": lambda: networks.residual_decoder(3, (7, 8, 1), channels=(4,)),
-    "residual_encoder": lambda: networks.residual_encoder((7, 8, 1), 3, channels=(4,)),
-}
-
-
-def test_every_network_is_among_those_below():
-    assert sorted(NETWORKS) == sorted(networks.__all__)
-
-
-@pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
-def test_networks_are_saved_as_any_keras_model(make, tmp_path):
-    network = make()
-    for weight in network.weights:
-        weight.assign_add(tf.random.stateless_normal(weight.shape, [0, 0]))
-    network.save(tmp_path / "network.keras")
-    loaded = keras.models.load_model(tmp_path / "network.keras")
-    x = np.random.default_rng(0).normal(size=(2, *network.input_shape[1:])).astype("float32")
-    np.testing.assert_array_equal(loaded(x), network(x))
-
-
 def test_a_model_of_own_networks_of_ours_is_a_preset(tmp_path):
     decoder = networks.residual_decoder(2, (8, 8, 1), channels=(4,), hidden_units=(4,))
     model = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[4], decoder=decoder)
@@ -163,5 +123,5 @@ def test_a_model_of_own_networks_of_ours_is_a_preset(tmp_path):
 
 
 def test_a_decoder_needs_channels():
-    with pytest.raises(InputError, match="give channels"):
+    with pytest.raises(InputError, match="channels must have at least one"):
         tfgen.models.VAE((8, 8, 1), latent_dim=2, decoder="conv", channels=[])

@@ -1,4 +1,9 @@
-"""The convolutional network inside Glow's couplings."""
+"""The convolutional network of Glow's couplings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -6,7 +11,14 @@ import tensorflow as tf
 from tfgen.networks.precision import policy
 
 
-def convolutional(input_shape, output_channels, *, width=512, dtype="float32", name="network"):
+def convolutional(
+    input_shape: Sequence[int],
+    output_channels: int,
+    *,
+    width: int = 512,
+    dtype: str = "float32",
+    name: str = "network",
+) -> keras.Model:
     """Glow's network: 3x3 convolution, ReLU, 1x1 convolution, ReLU, 3x3 convolution.
 
     The last convolution starts at zero, so that the network starts as the constant 0.
@@ -15,10 +27,9 @@ def convolutional(input_shape, output_channels, *, width=512, dtype="float32", n
 
     Args:
         input_shape: (H, W, C).
-        output_channels: channels of the result.
+        output_channels: of the last convolution.
         width: channels of the two hidden layers.
-        dtype: in which the convolutions are computed; weights are kept in float32, or in float64
-            for float64.
+        dtype: of the computation; the weights have float32 at least.
         name: of the network.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 5.
@@ -57,25 +68,25 @@ def convolutional(input_shape, output_channels, *, width=512, dtype="float32", n
 class PointwiseConvolution(keras.layers.Conv2D):
     """A 1x1 convolution computed as one matrix product over all pixels.
 
-    The same numbers and weights as `keras.layers.Conv2D(filters, 1)`, faster on a CPU.
+    It has the weights and the result of `keras.layers.Conv2D(filters, 1)`, and is faster on a CPU.
 
     Shapes: `[N, H, W, C] -> [N, H, W, filters]`.
 
     Args:
-        filters: channels of the result.
-        options: of `keras.layers.Conv2D`, but for those of the kernel's size, steps and groups;
-            there is always a bias.
+        filters: number of output channels.
+        options: of `keras.layers.Conv2D`, except kernel size, strides, dilation, groups and
+            `use_bias`: there is always a bias.
     """
 
-    def __init__(self, filters, **options):
+    def __init__(self, filters: int, **options: Any) -> None:
         super().__init__(filters, 1, **options)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["kernel_size"]
         return config
 
-    def call(self, images):
+    def call(self, images: tf.Tensor) -> tf.Tensor:
         channels = images.shape[-1]
         kernel = tf.reshape(tf.convert_to_tensor(self.kernel), [channels, self.filters])
         values = tf.matmul(tf.reshape(images, [-1, channels]), kernel)

@@ -1,21 +1,31 @@
-"""The network inside couplings on vectors."""
+"""The network of couplings on vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import keras
 
 from tfgen.networks.precision import policy
 
 
-def coupling_mlp(input_shape, outputs, *, width=512, dtype="float32", name="network"):
-    """Two hidden ReLU layers and a last one that starts at zero, as in Glow's network for images.
+def coupling_mlp(
+    input_shape: Sequence[int],
+    output_channels: int,
+    *,
+    width: int = 512,
+    dtype: str = "float32",
+    name: str = "network",
+) -> keras.Model:
+    """Two hidden ReLU layers and a linear one that starts at zero, as Glow's network for images.
 
-    Shapes: `[N, C] -> [N, outputs]`.
+    Shapes: `[N, C] -> [N, output_channels]`.
 
     Args:
         input_shape: (C,).
-        outputs: numbers of the result.
+        output_channels: units of the last layer.
         width: units of the two hidden layers.
-        dtype: in which the layers are computed; weights are kept in float32, or in float64 for
-            float64.
+        dtype: of the computation; the weights have float32 at least.
         name: of the network.
 
     Source: Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2016 (1605.08803),
@@ -39,7 +49,7 @@ def coupling_mlp(input_shape, outputs, *, width=512, dtype="float32", name="netw
             keras.Input(input_shape, dtype=precision.compute_dtype),
             dense(width, activation="relu", kernel_initializer="he_normal", name="hidden_0"),
             dense(width, activation="relu", kernel_initializer="he_normal", name="hidden_1"),
-            dense(outputs, kernel_initializer="zeros", name="output"),
+            dense(output_channels, kernel_initializer="zeros", name="output"),
         ],
         name=name,
     )

@@ -1,20 +1,31 @@
-"""What a conditional flow is told of an image."""
+"""The network whose features of an image condition a flow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import keras
 
 from tfgen.networks.precision import policy
 
 
-def image_features(input_shape, channels, *, width=64, dtype="float32", name="features"):
+def image_features(
+    input_shape: Sequence[int],
+    output_channels: int,
+    *,
+    width: int = 64,
+    dtype: str = "float32",
+    name: str = "features",
+) -> keras.Model:
     """Two 3x3 convolutions with ReLU.
 
-    Shapes: `[N, H, W, C] -> [N, H, W, channels]`.
+    Shapes: `[N, H, W, C] -> [N, H, W, output_channels]`.
 
     Args:
         input_shape: (H, W, C).
-        channels: of the result.
-        width: channels between the two.
-        dtype: in which the convolutions are computed; weights are kept in float32 at least.
+        output_channels: of the second convolution.
+        width: channels of the first.
+        dtype: of the computation; the weights have float32 at least.
         name: of the network.
 
     Example:
@@ -40,7 +51,7 @@ def image_features(input_shape, channels, *, width=64, dtype="float32", name="fe
         [
             keras.Input(input_shape, dtype=precision.compute_dtype),
             convolution(width, "hidden_0"),
-            convolution(channels, "output"),
+            convolution(output_channels, "output"),
         ],
         name=name,
     )

@@ -1,23 +1,33 @@
 """The multilayer perceptron of the VAE's encoder and decoder."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import keras
 
 from tfgen.networks.precision import policy
 
 
 def mlp(
-    input_size, output_size, *, widths=(500,), activation="tanh", dtype="float32", name="network"
-):
+    input_size: int,
+    output_size: int,
+    *,
+    widths: Sequence[int] = (500,),
+    activation: str = "tanh",
+    dtype: str = "float32",
+    name: str = "network",
+) -> keras.Model:
     """A multilayer perceptron with a linear last layer.
 
     Shapes: `[N, input_size] -> [N, output_size]`.
 
     Args:
-        input_size: numbers in.
-        output_size: numbers out.
+        input_size: number of inputs.
+        output_size: number of outputs.
         widths: units of each hidden layer.
         activation: of the hidden layers, by its Keras name.
-        dtype: in which the layers compute; weights are kept in float32 at least.
+        dtype: of the computation; the weights have float32 at least.
         name: of the network.
 
     Source: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), appendix C:

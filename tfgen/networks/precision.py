@@ -1,10 +1,12 @@
 """The Keras dtype policy of a network."""
 
+from __future__ import annotations
+
 import keras
 
 
-def policy(dtype):
-    """Compute in `dtype`, keep the weights in float32 at least.
+def policy(dtype: str) -> keras.DTypePolicy:
+    """The policy to compute in `dtype` with weights of float32 at least.
 
     Example:
 

@@ -1,7 +1,11 @@
 """The residual convolutional networks of the VAE's encoder and decoder."""
 
+from __future__ import annotations
+
 import collections
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -11,36 +15,36 @@ from tfgen.networks.precision import policy
 
 
 def residual_encoder(
-    image_shape,
-    outputs,
+    image_shape: Sequence[int],
+    output_size: int,
     *,
-    channels=(32, 64),
-    blocks=1,
-    hidden_units=(256,),
-    activation="elu",
-    dtype="float32",
-    name="encoder",
-):
-    """From images to numbers: strided convolutions with residual blocks after each.
+    channels: Sequence[int] = (32, 64),
+    blocks: int = 1,
+    hidden_units: Sequence[int] = (256,),
+    activation: str = "elu",
+    dtype: str = "float32",
+    name: str = "encoder",
+) -> keras.Model:
+    """From images to vectors: strided convolutions, each followed by residual blocks.
 
-    Each resolution is a 5x5 (the first) or 3x3 convolution of stride 2 and `blocks` residual blocks
-    x + conv(act(conv(act(x)))), whose last convolution starts at zero, so that each block starts as
-    the identity; then come dense layers.
+    Each resolution has a convolution of stride 2, the first 5x5 and the others 3x3, and `blocks`
+    residual blocks x + conv(act(conv(act(x)))), whose last convolution starts at zero, so that each
+    block starts as the identity. Dense layers follow.
 
-    Shapes: `[N, H, W, C] -> [N, outputs]`.
+    Shapes: `[N, H, W, C] -> [N, output_size]`.
 
     Args:
         image_shape: (H, W, C).
-        outputs: numbers of the result.
+        output_size: number of outputs.
         channels: of the feature maps at H/2, H/4 and so on.
-        blocks: residual blocks at each resolution.
-        hidden_units: units of each dense layer between the last feature map and the result.
+        blocks: number of residual blocks at each resolution.
+        hidden_units: units of each dense layer between the last feature map and the output.
         activation: by its Keras name.
-        dtype: in which the layers compute; weights are kept in float32 at least.
+        dtype: of the computation; the weights have float32 at least.
         name: of the network.
 
     Raises:
-        InputError: no channels, or images too small for so many resolutions.
+        InputError: `channels` is empty, or the images are too small for so many resolutions.
 
     Source: Kingma et al., Improving variational inference with inverse autoregressive flow, 2016
     (1606.04934), section 6.1: residual networks of strided convolutions; He et al., Identity
@@ -66,36 +70,36 @@ def residual_encoder(
     x = layer.flatten(layer.activation(x))
     for units in hidden_units:
         x = layer.activation(layer.dense(units)(x))
-    return keras.Model(inputs, layer.dense(outputs)(x), name=name)
+    return keras.Model(inputs, layer.dense(output_size)(x), name=name)
 
 
 def residual_decoder(
-    latent_dim,
-    image_shape,
+    latent_dim: int,
+    image_shape: Sequence[int],
     *,
-    channels=(64, 32),
-    blocks=1,
-    hidden_units=(256,),
-    activation="elu",
-    dtype="float32",
-    name="decoder",
-):
-    """From numbers to images: residual blocks between enlargements.
+    channels: Sequence[int] = (64, 32),
+    blocks: int = 1,
+    hidden_units: Sequence[int] = (256,),
+    activation: str = "elu",
+    dtype: str = "float32",
+    name: str = "decoder",
+) -> keras.Model:
+    """From vectors to images: residual blocks between upsampling layers.
 
-    The mirror image of `residual_encoder`. A map is enlarged twice by a 3x3 convolution of four
-    times the channels, whose channels then become pixels (depth to space): all convolutions run at
-    half the resolution of what they give. Where a side is odd the enlarged map is cropped.
+    The mirror image of `residual_encoder`. Upsampling by 2 is a 3x3 convolution with four times
+    the channels, followed by depth to space, so that every convolution runs at half the resolution
+    of its result. For an odd side the upsampled map is cropped.
 
     Shapes: `[N, latent_dim] -> [N, H, W, C]`.
 
     Args:
-        latent_dim: numbers in.
+        latent_dim: number of inputs.
         image_shape: (H, W, C) of the result.
         channels: of the feature maps, the smallest map first, the last at H/2.
-        blocks: residual blocks at each resolution.
+        blocks: number of residual blocks at each resolution.
         hidden_units: units of each dense layer before the first feature map.
         activation: by its Keras name.
-        dtype: in which the layers compute; weights are kept in float32 at least.
+        dtype: of the computation; the weights have float32 at least.
         name: of the network.
 
     Raises:
@@ -127,15 +131,16 @@ def residual_decoder(
         for _ in range(blocks):
             x = layer.block(x, channels[level])
         x = layer.convolution(4 * next_width, 3)(layer.activation(x))
-        x = layer.enlarge(x, sides[levels - level - 1])
+        x = layer.upsample(x, sides[levels - level - 1])
     return keras.Model(inputs, x, name=name)
 
 
 class _Layers:
-    """Makes layers that share an activation and a precision, numbered in the order of creation."""
+    """Creates layers of one activation and precision, numbered in the order of creation."""
 
     def __init__(self, activation, dtype, name):
-        self._name, self._counts = name, collections.Counter()
+        self._name = name
+        self._counts: collections.Counter[str] = collections.Counter()
         self._precision = policy(dtype)
         self._activation = activation
         self.compute_dtype = self._precision.compute_dtype
@@ -171,11 +176,11 @@ class _Layers:
         inner = self.convolution(width, 3, kernel_initializer="zeros")(self.activation(inner))
         return keras.layers.Add(dtype=self._precision)([x, inner])
 
-    def enlarge(self, x, sides):
+    def upsample(self, x, sides):
         x = DepthToSpace(dtype=self._precision)(x)
-        surplus = [(0, found - wanted) for found, wanted in zip(x.shape[1:3], sides, strict=True)]
-        if any(after for _, after in surplus):
-            x = keras.layers.Cropping2D(surplus, dtype=self._precision)(x)
+        cropping = [(0, found - side) for found, side in zip(x.shape[1:3], sides, strict=True)]
+        if any(after for _, after in cropping):
+            x = keras.layers.Cropping2D(cropping, dtype=self._precision)(x)
         return x
 
 
@@ -191,22 +196,22 @@ class DepthToSpace(keras.layers.Layer):
     TensorShape([1, 6, 10, 2])
     """
 
-    def get_config(self):
-        return super().get_config()  # Keras' own does not know a precision
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config()  # Without this override, Keras omits the dtype policy.
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.depth_to_space(x, 2)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple) -> tuple:
         count, height, width, channels = shape
         return (count, 2 * height, 2 * width, channels // 4)
 
 
 def _check_sides(image_shape, channels, name):
     if not channels:
-        raise InputError(f"{name}: give channels for one halving of the sides at least, got []")
+        raise InputError(f"{name}: channels must have at least one element, got []")
     if min(image_shape[:2]) < 2 ** len(channels):
         raise InputError(
-            f"{name}: {len(channels)} halvings of {image_shape[0]}x{image_shape[1]} pixels leave "
-            f"nothing; give fewer channels than {list(channels)}"
+            f"{name}: {image_shape[0]}x{image_shape[1]} images cannot be halved {len(channels)} "
+            f"times, once for each element of channels={list(channels)}: give fewer"
         )

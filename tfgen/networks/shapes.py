@@ -1,22 +1,32 @@
-"""Whether a network of the caller's own fits its place."""
+"""Check of a network that the caller gives."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
 import tensorflow as tf
 
 from tfgen.errors import InputError
 
 
-def check_shapes(network, owner, inputs, outputs, dtype="float32"):
-    """Refuse a network that does not map one event shape to the other.
+def check_shapes(
+    network: keras.Layer,
+    name: str,
+    input_shape: Sequence[int],
+    output_shape: Sequence[int],
+    dtype: str = "float32",
+) -> None:
+    """Check that a network maps one event shape to the other.
 
     Args:
-        network: a Keras model.
-        owner: who needs it, for the message.
-        inputs: event shape of what it is given.
-        outputs: event shape of what it must give.
-        dtype: of what it is given.
+        network: a Keras model or layer.
+        name: what the message calls it.
+        input_shape, output_shape: without the batch.
+        dtype: of the inputs.
 
     Raises:
-        InputError: it refuses such inputs, or gives another shape.
+        InputError: it does not accept such inputs, or its outputs have another shape.
 
     Example:
 
@@ -25,18 +35,18 @@ def check_shapes(network, owner, inputs, outputs, dtype="float32"):
     >>> check_shapes(mlp(3, 4), "decoder", (3,), (5,))
     Traceback (most recent call last):
     ...
-    tfgen.errors.InputError: decoder must map [N, 3] to [N, 5], it gives [N, 4]
+    tfgen.errors.InputError: decoder must map [N, 3] to [N, 5], but its output is [N, 4]
     """
-    needed = f"{owner} must map {_batch_of(inputs)} to {_batch_of(outputs)}"
+    needed = f"{name} must map {_batch_of(input_shape)} to {_batch_of(output_shape)}"
     try:
-        found = network(tf.zeros([1, *inputs], dtype))
+        found = network(tf.zeros([1, *input_shape], dtype))
     except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
-        raise InputError(f"{needed}, it refuses such inputs") from error
+        raise InputError(f"{needed}, but does not accept such inputs") from error
     if not hasattr(found, "shape"):
-        raise InputError(f"{needed}, it gives a {type(found).__name__}: concatenate its outputs")
+        raise InputError(f"{needed}, but returns a {type(found).__name__}: concatenate its outputs")
     found = tuple(found.shape[1:])
-    if found != tuple(outputs):
-        raise InputError(f"{needed}, it gives {_batch_of(found)}")
+    if found != tuple(output_shape):
+        raise InputError(f"{needed}, but its output is {_batch_of(found)}")
 
 
 def _batch_of(shape):
