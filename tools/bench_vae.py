@@ -51,7 +51,7 @@ def tfgen_case(images, batch, importance_samples, dtype=None, steps_a_call=None)
     )
     model.compile(tfgen.optimizers.Adam(1e-3))
     count = len(images)
-    source = stream.in_memory({"image": images}, count)
+    source = stream.in_memory(images)
     replicated = Replicated(model, tf.distribute.get_strategy())
     batches = replicated.batches(stream.Stream(count, batch, 0, True, Augmentation(), source))
 

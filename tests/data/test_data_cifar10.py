@@ -71,9 +71,9 @@ class _Malice:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (pickle.dumps({b"data": _Malice()}, protocol=2), "system has no place in it"),
-        (b"no pickle", "no batch of the Python version"),
-        (PYTHON["data_batch_1"][:-100], "no batch of the Python version"),
+        (pickle.dumps({b"data": _Malice()}, protocol=2), "system is not allowed in it"),
+        (b"no pickle", "not a batch of the Python version"),
+        (PYTHON["data_batch_1"][:-100], "not a batch of the Python version"),
         (python_batch(np.zeros((4, 30), np.uint8), np.zeros(4, np.uint8)), "not uint8"),
         (python_batch(np.zeros((4, 3072), np.uint8), np.full(4, 11)), "a label is 11"),
     ],
@@ -103,7 +103,7 @@ def test_damaged_batches_and_archives(tmp_path):
 
 
 def test_missing(tmp_path):
-    with pytest.raises(InputError, match=r"no such folder.*cs\.toronto\.edu"):
+    with pytest.raises(InputError, match=r"no such directory.*cs\.toronto\.edu"):
         tfgen.data.load("cifar10", data_dir=tmp_path / "nothing")
 
 

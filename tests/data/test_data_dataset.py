@@ -90,7 +90,7 @@ def test_impossible_fractions(fraction):
 def test_bad_arguments(digits):
     with pytest.raises(InputError, match="no split 'validation', only train, test"):
         digits.images("validation")
-    with pytest.raises(InputError, match="batch_size is 0"):
+    with pytest.raises(InputError, match="batch_size must be a positive integer, got 0"):
         digits.tf_data("train", batch_size=0)
 
 

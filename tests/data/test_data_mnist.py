@@ -71,7 +71,7 @@ def test_missing_files_say_where_and_how(tmp_path, fresh_home):
         (lambda content: gzip.compress(content + b"x"), "too long"),
         (lambda content: gzip.compress(content[:9]), "header of 16 bytes ends after 9"),
         (lambda content: gzip.compress(b""), "magic"),
-        (lambda content: gzip.compress(b"\x00\x00\x08\x01" + content[4:]), "magic 2049, not 2051"),
+        (lambda content: gzip.compress(b"\x00\x00\x08\x01" + content[4:]), "2049, not 2051"),
         (
             lambda content: gzip.compress(idx_bytes(np.zeros((20, 9, 9), np.uint8))),
             r"\(20, 9, 9\), not \(N, 28, 28\)",

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 import tfgen
-from tfgen.data.builder import quiet
 from tfgen.data.sources import shapes
+from tfgen.data.storage import quiet
 from tfgen.errors import InputError
 
 SMALL = {"num_images": 50, "num_test_images": 5}

@@ -102,7 +102,7 @@ def test_several_labels_come_as_a_dict():
 def test_refusals(digits):
     with pytest.raises(InputError, match="no split"):
         digits.stream("training", batch_size=4)
-    with pytest.raises(InputError, match="batch_size is 0"):
+    with pytest.raises(InputError, match="batch_size must be a positive integer, got 0"):
         digits.stream("train", batch_size=0)
 
 
@@ -122,7 +122,7 @@ def changed(image, down, right, mirrored):
 def test_shifts_and_flips_do_what_numpy_does():
     images = np.random.default_rng(0).integers(0, 256, (60, 5, 7, 3), "uint8")
     augmentation = Augmentation(shift=3, flip=True)
-    draws = augmentation.draws(60, [1, 2]).numpy()
+    draws = augmentation.draw(60, [1, 2]).numpy()
     found = augmentation.apply(images, draws).numpy()
     assert found.dtype == np.uint8
     for image, draw, result in zip(images, draws, found, strict=True):
@@ -130,7 +130,7 @@ def test_shifts_and_flips_do_what_numpy_does():
 
 
 def test_every_shift_is_as_likely_as_any_other():
-    draws = Augmentation(shift=2, flip=True).draws(50_000, [0, 0]).numpy()
+    draws = Augmentation(shift=2, flip=True).draw(50_000, [0, 0]).numpy()
     for column, values in enumerate(([-2, -1, 0, 1, 2], [-2, -1, 0, 1, 2], [0, 1])):
         found, counts = np.unique(draws[:, column], return_counts=True)
         assert found.tolist() == values
@@ -141,8 +141,8 @@ def test_every_shift_is_as_likely_as_any_other():
 
 def test_what_is_not_asked_for_does_not_happen():
     assert not Augmentation()
-    assert (Augmentation(shift=1).draws(1000, [0, 0]).numpy()[:, 2] == 0).all()
-    assert (Augmentation(flip=True).draws(1000, [0, 0]).numpy()[:, :2] == 0).all()
+    assert (Augmentation(shift=1).draw(1000, [0, 0]).numpy()[:, 2] == 0).all()
+    assert (Augmentation(flip=True).draw(1000, [0, 0]).numpy()[:, :2] == 0).all()
 
 
 def test_a_stream_changes_each_image_anew_in_each_epoch():

@@ -8,8 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "catalog": ["describe", "names"],
+        "catalog": ["describe", "load", "names"],
         "dataset": ["Dataset"],
-        "loading": ["load"],
     },
 )

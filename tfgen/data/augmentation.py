@@ -1,17 +1,18 @@
-"""Random changes of training images that leave them images of the same kind."""
+"""Random transformations of training images."""
 
+import numpy as np
 import tensorflow as tf
 
 
 class Augmentation:
-    """Shifts by whole pixels, each as likely as any other, and mirror images.
+    """Uniform shifts by whole pixels, and horizontal flips.
 
-    Pixels that a shift uncovers repeat the edge. What happens to an image depends on its number
-    in the epoch, the epoch and the seed alone: not on the batch or the replica that it lands in.
+    Pixels that a shift uncovers repeat the edge. The transformation of an image depends only on its
+    number in the epoch, the epoch and the seed, not on the batch or the replica that it is in.
 
     Args:
         shift: the largest shift in pixels, up, down, left and right.
-        flip: whether one image in two is mirrored, left and right exchanged.
+        flip: whether half of the images, chosen at random, are mirrored horizontally.
 
     Example:
 
@@ -25,34 +26,41 @@ class Augmentation:
            [5, 4, 3]], dtype=uint8)
     """
 
-    def __init__(self, shift=0, flip=False):
+    def __init__(self, shift: int = 0, flip: bool = False) -> None:
         self.shift, self.flip = shift, flip
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return bool(self.shift or self.flip)
 
-    def draws(self, count, seed):
-        """For each image of an epoch how far down and right it goes and whether it is mirrored.
-
-        Shapes: int32 `[count, 3]`.
+    def draw(self, count: int, seed: tf.Tensor | list[int]) -> tf.Tensor:
+        """Draws a transformation for each image of an epoch.
 
         Args:
-            count: images in the epoch.
+            count: number of images in the epoch.
             seed: two integers.
+
+        Returns:
+            int32 `[count, 3]`: the shifts down and to the right in pixels, and 1 if mirrored.
         """
-        kinds = 2 * self.shift + 1
+        num_shifts = 2 * self.shift + 1
         uniform = tf.random.stateless_uniform([count, 3], seed)
-        drawn = tf.cast(tf.floor(uniform * [kinds, kinds, 2]), tf.int32)
+        drawn = tf.cast(tf.floor(uniform * [num_shifts, num_shifts, 2]), tf.int32)
         return (drawn - [self.shift, self.shift, 0]) * [1, 1, int(self.flip)]
 
-    def apply(self, images, draws):
-        """The changed images.
+    def apply(
+        self, images: tf.Tensor | np.ndarray, transforms: tf.Tensor | np.ndarray | list[list[int]]
+    ) -> tf.Tensor:
+        """Transforms images.
 
         Shapes: uint8 `[N, H, W, C]`, int32 `[N, 3] -> uint8 [N, H, W, C]`.
+
+        Args:
+            images: of the epoch.
+            transforms: their rows of what `draw` returns.
         """
-        images, draws = tf.convert_to_tensor(images), tf.convert_to_tensor(draws)
+        images, transforms = tf.convert_to_tensor(images), tf.convert_to_tensor(transforms)
         height, width, channels = images.shape[1:]
-        down, right, mirrored = tf.unstack(draws[:, :, None], axis=1)
+        down, right, mirrored = tf.unstack(transforms[:, :, None], axis=1)
         rows = tf.clip_by_value(tf.range(height) - down, 0, height - 1)
         rows += height * tf.range(tf.shape(images)[0])[:, None]
         images = tf.gather(tf.reshape(images, [-1, width * channels]), rows)

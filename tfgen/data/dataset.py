@@ -1,29 +1,64 @@
-"""`Dataset`: images as uint8, whole splits in memory or as a tf.data pipeline."""
+"""`Dataset`: images as uint8, whole splits as arrays or in batches."""
+
+from __future__ import annotations
 
 import dataclasses
-import operator
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from tfgen import checks
 from tfgen.data import stream
 from tfgen.data.augmentation import Augmentation
 from tfgen.errors import InputError
 
-_IN_MEMORY_BYTES = 2**29  # larger splits are streamed by `tf_data`
+_IN_MEMORY_BYTES = 2**29  # larger splits are read from files, batch by batch
 _READ_BATCH = 1024
+
+
+class Reader(Protocol):
+    """Reads the examples of a stored data set.
+
+    Attributes:
+        label_keys: the names of the labels.
+        class_names: for each label that is a class, the names of the classes.
+        directory: of the files.
+    """
+
+    label_keys: list[str]
+    class_names: dict[str, tuple[str, ...]]
+    directory: str
+
+    def batches(
+        self,
+        split: str,
+        start: int,
+        stop: int,
+        batch_size: int,
+        *,
+        shuffle_buffer: int = 0,
+        seed: tf.Tensor | None = None,
+    ) -> tf.data.Dataset:
+        """Batches of the examples [start, stop) of a split: dicts of `image` and the labels.
+
+        Args:
+            split: as stored.
+            start, stop: positions in the stored split.
+            batch_size: examples per batch; the last batch may have fewer.
+            shuffle_buffer: number of examples that are shuffled at a time; 0: the fixed order.
+            seed: of the shuffling.
+        """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set with fixed, disjoint splits, as `tfgen.data.load` opens it.
+    """A data set with fixed, disjoint splits, as `tfgen.data.load` returns it.
 
     Attributes:
         name: of the data set or the folder.
         image_shape: (H, W, C).
-        num_classes: number of classes where the label is one class, else None.
-        label_names: tuple of class names, by label; where there are several labels, a dict of such
-            tuples for those which are classes; None: there are no classes.
         splits: number of images of each split: "train", perhaps "validation", and "test".
         provenance: JSON-able: source, builder version, options, how the splits were made, digests
             of the local files that were read, number of unreadable files.
@@ -31,15 +66,28 @@ class Dataset:
     """
 
     name: str
-    image_shape: tuple[int, int, int]
-    num_classes: int | None
-    label_names: tuple[str, ...] | dict[str, tuple[str, ...]] | None
+    image_shape: tuple[int, ...]
     splits: dict[str, int]
-    provenance: dict
+    provenance: dict[str, Any]
     unreadable: list[tuple[str, str]]
-    _reader: object = dataclasses.field(repr=False)
-    _label_key: str | None = dataclasses.field(repr=False)  # None: all that is no image
-    _stored: dict = dataclasses.field(repr=False)  # split -> (stored split, start, stop)
+    _reader: Reader = dataclasses.field(repr=False)
+    _ranges: dict[str, tuple[str, int, int]] = dataclasses.field(repr=False)
+    """For each split: the stored split, and the positions in it where ours starts and stops."""
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of classes where the label is one class, else None."""
+        return len(self._reader.class_names["label"]) if self._has_one_label else None
+
+    @property
+    def label_names(self) -> tuple[str, ...] | dict[str, tuple[str, ...]] | None:
+        """Names of the classes, in the order of the labels' values.
+
+        A tuple where the label is one class; where there are several labels, a dict of tuples for
+        those that are classes; None if there are no classes.
+        """
+        names = self._reader.class_names
+        return names["label"] if self._has_one_label else names or None
 
     def images(self, split: str) -> np.ndarray:
         """All images of a split, in their fixed order: uint8 [N, H, W, C].
@@ -48,7 +96,7 @@ class Dataset:
             split: one of `splits`.
 
         Raises:
-            InputError: there is no such split, or the prepared data is damaged.
+            InputError: there is no such split, or the stored data is damaged.
 
         Example:
 
@@ -60,13 +108,13 @@ class Dataset:
         return self._arrays(split)["image"]
 
     def labels(self, split: str) -> np.ndarray | dict[str, np.ndarray] | None:
-        """All labels of a split, in the order of `images`: [N], a dict of such, or None.
+        """All labels of a split, in the order of `images`: [N], a dict of such arrays, or None.
 
         Args:
             split: one of `splits`.
 
         Raises:
-            InputError: there is no such split, or the prepared data is damaged.
+            InputError: there is no such split, or the stored data is damaged.
 
         Example:
 
@@ -87,19 +135,19 @@ class Dataset:
         drop_remainder: bool = False,
         labels: bool = False,
     ) -> tf.data.Dataset:
-        """A prefetching pipeline of batches: uint8 [B, H, W, C], or (images, labels).
-
-        Splits up to 512 MB are held in memory and shuffled perfectly. Larger ones are streamed;
-        shuffling then mixes the files and 512 MB of images at a time.
+        """One epoch of `stream` as a finite `tf.data.Dataset`, as `keras.Model.fit` expects it.
 
         Args:
             split: one of `splits`.
             batch_size: images per batch.
-            shuffle: another order in each pass; the same ones again for the same seed (and the
-                same global seed of TensorFlow, if one is set).
+            shuffle: draws another order in each pass. The orders are a function of the seed and of
+                TensorFlow's global seed, if one is set.
             seed: of the shuffling.
-            drop_remainder: leaves out a last batch of fewer images, so that B is static.
+            drop_remainder: omits a last batch of fewer images, so that the batch size is static.
             labels: yields (images, labels).
+
+        Returns:
+            A prefetching dataset of uint8 [B, H, W, C], or (images, labels).
 
         Raises:
             InputError: there is no such split, no labels, or `batch_size` is not positive.
@@ -111,22 +159,10 @@ class Dataset:
         >>> batches.element_spec, len(batches)
         (TensorSpec(shape=(None, 8, 8, 1), dtype=tf.uint8, name=None), 15)
         """
-        stored = self._checked(split, batch_size, labels)
-        if self._bytes(split) <= _IN_MEMORY_BYTES:
-            batches = self._from_memory(split, batch_size, shuffle, seed, drop_remainder)
-        else:
-            batches = self._reader.batches(
-                *stored,
-                batch_size,
-                shuffle_buffer=self._buffer() if shuffle else 0,
-                seed=seed,
-                partial=not drop_remainder,
-            )
-
-        def chosen(batch):
-            return (batch["image"], self._labels_of(batch)) if labels else batch["image"]
-
-        return batches.map(chosen, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+        batches = self.stream(
+            split, batch_size=batch_size, seed=seed, shuffle=shuffle, labels=labels
+        )
+        return batches.one_epoch(drop_remainder=drop_remainder)
 
     def stream(
         self,
@@ -138,15 +174,15 @@ class Dataset:
         labels: bool = False,
         augmentation: Augmentation | None = None,
     ) -> stream.Stream:
-        """The batches of a training: the same ones again from any step on, for any replicas.
+        """The batches of a training, reproducible from any step on and for any replicas.
 
-        Splits up to 512 MB are held in memory and shuffled perfectly. Larger ones are streamed;
-        shuffling then mixes the files and 512 MB of images at a time, every worker reads all
-        records, and beginning in the middle of an epoch reads past those before.
+        Splits up to 512 MB are held in memory and shuffled perfectly. Larger ones are read from
+        files: shuffling then mixes the files and 512 MB of images at a time, every worker reads all
+        records, and starting in the middle of an epoch reads the records before it.
 
         Args:
             split: one of `splits`.
-            batch_size: images in a global batch.
+            batch_size: images per global batch.
             seed: of the order of each epoch, and of the augmentation.
             shuffle: whether the order differs from the fixed one.
             labels: yields (images, labels).
@@ -162,21 +198,19 @@ class Dataset:
         >>> stream.steps_per_epoch, stream.global_batch(20).shape
         (15, TensorShape([100, 8, 8, 1]))
         """
-        stored = self._checked(split, batch_size, labels)
-        if self._bytes(split) <= _IN_MEMORY_BYTES:
+        stored = self._range(split)
+        batch_size = checks.integer("batch_size", batch_size, 1)
+        if labels and not self._reader.label_keys:
+            raise InputError(f"{self.name} has no labels")
+        bytes_per_image = int(np.prod(self.image_shape))
+        if self.splits[split] * bytes_per_image <= _IN_MEMORY_BYTES:
             arrays = self._arrays(split)
-            source = stream.in_memory(
-                {"image": arrays["image"], "labels": self._labels_of(arrays) if labels else None},
-                self.splits[split],
-            )
+            source = stream.in_memory(arrays["image"], self._labels_of(arrays) if labels else None)
         else:
+            buffer = max(1, _IN_MEMORY_BYTES // bytes_per_image) if shuffle else 0
             source = stream.from_files(
                 lambda seed: self._reader.batches(
-                    *stored,
-                    batch_size,
-                    shuffle_buffer=self._buffer() if shuffle else 0,
-                    seed=seed,
-                    reshuffle=False,
+                    *stored, batch_size, shuffle_buffer=buffer, seed=seed
                 ),
                 batch_size,
                 self.image_shape,
@@ -191,14 +225,14 @@ class Dataset:
             _source=source,
         )
 
-    def with_validation(self, fraction: float) -> "Dataset":
+    def with_validation(self, fraction: float) -> Dataset:
         """The data set with the last `fraction` of "train" as "validation", unless it has one.
 
         Args:
-            fraction: part of the training images, in (0, 1), rounded to whole images.
+            fraction: of the training images, in (0, 1); the number of images is rounded.
 
         Raises:
-            InputError: `fraction` leaves nothing on one of the two sides.
+            InputError: `fraction` leaves one of the two splits empty.
 
         Example:
 
@@ -209,86 +243,55 @@ class Dataset:
         if "validation" in self.splits:
             return self
         count = self.splits["train"]
-        held = round(count * fraction) if 0 < fraction < 1 else 0
-        if not 0 < held < count:
+        held_out = round(count * fraction) if 0 < fraction < 1 else 0
+        if not 0 < held_out < count:
             raise InputError(
-                f"cannot hold out the fraction {fraction} of {count} training images; give one "
-                "that leaves images on both sides (a recipe's data.validation=0 holds out none)"
+                f"cannot hold out the fraction {fraction} of {count} training images: neither "
+                "split may be empty (in a recipe, data.validation=0 holds out none)"
             )
-        stored, start, stop = self._stored["train"]
-        cut = stop - held
-        pieces = {"train": (stored, start, cut), "validation": (stored, cut, stop)}
+        stored, start, stop = self._ranges["train"]
+        cut = stop - held_out
+        ranges = {"train": (stored, start, cut), "validation": (stored, cut, stop)}
+        ranges |= {split: value for split, value in self._ranges.items() if split != "train"}
         return dataclasses.replace(
             self,
-            splits={"train": count - held, "validation": held, **_without_train(self.splits)},
+            splits={split: stop - start for split, (_, start, stop) in ranges.items()},
             provenance=self.provenance | {"held_out": fraction},
-            _stored=pieces | _without_train(self._stored),
+            _ranges=ranges,
         )
 
-    def _checked(self, split, batch_size, labels):
-        """Where the split is stored."""
-        stored = self._where(split)
-        if operator.index(batch_size) < 1:
-            raise InputError(f"batch_size is {batch_size}; give a positive whole number")
-        if labels and not self._has_labels():
-            raise InputError(f"{self.name} has no labels")
-        return stored
+    @property
+    def _has_one_label(self) -> bool:
+        return "label" in self._reader.class_names
 
-    def _buffer(self):
-        """Images that are mixed at a time."""
-        return max(1, _IN_MEMORY_BYTES // int(np.prod(self.image_shape)))
+    def _range(self, split: str) -> tuple[str, int, int]:
+        if split not in self._ranges:
+            raise InputError(f"{self.name} has no split {split!r}, only {', '.join(self._ranges)}")
+        return self._ranges[split]
 
-    def _where(self, split):
-        if split not in self._stored:
-            raise InputError(f"{self.name} has no split {split!r}, only {', '.join(self._stored)}")
-        return self._stored[split]
-
-    def _bytes(self, split):
-        return self.splits[split] * int(np.prod(self.image_shape))
-
-    def _has_labels(self):
-        return self._reader.label_keys != []
-
-    def _labels_of(self, examples):
-        if self._label_key is not None:
-            return examples[self._label_key]
+    def _labels_of(self, examples: Mapping[str, Any]) -> Any:
+        if self._has_one_label:
+            return examples["label"]
         return {key: examples[key] for key in self._reader.label_keys} or None
 
-    def _arrays(self, split, images=True):
-        """Dict of arrays [N, ...], filled batch by batch."""
-        arrays, filled = {}, 0
+    def _arrays(self, split: str, images: bool = True) -> dict[str, np.ndarray]:
+        """Arrays [N, ...] of the images and labels, filled batch by batch."""
+        arrays: dict[str, np.ndarray] = {}
+        filled = 0
         try:
-            for batch in self._reader.batches(*self._where(split), _READ_BATCH).prefetch(2):
-                for key, values in batch.items():
+            for batch in self._reader.batches(*self._range(split), _READ_BATCH).prefetch(2):
+                for key, tensor in batch.items():
                     if key == "image" and not images:
                         continue
-                    values = values.numpy()
+                    values = tensor.numpy()
                     if key not in arrays:
                         shape = (self.splits[split], *values.shape[1:])
                         arrays[key] = np.empty(shape, values.dtype)
                     arrays[key][filled : filled + len(values)] = values
-                filled += len(values)
+                filled += len(batch["image"])
         except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
             raise InputError(
-                f"the prepared data of {self.name} is damaged ({error.message.splitlines()[0]}); "
-                f"delete {self._reader.place} and try again"
+                f"the stored data of {self.name} is damaged ({error.message.splitlines()[0]}); "
+                f"delete {self._reader.directory} and try again"
             ) from None
         return arrays
-
-    def _from_memory(self, split, batch_size, shuffle, seed, drop_remainder):
-        # On the host: a GPU would otherwise hold the split and hand it back batch by batch.
-        with tf.device("CPU:0"):
-            examples = tf.nest.map_structure(tf.constant, self._arrays(split))
-            order = tf.data.Dataset.range(self.splits[split])
-            if shuffle:
-                order = order.shuffle(self.splits[split], seed=seed, reshuffle_each_iteration=True)
-            batches = order.batch(batch_size, drop_remainder=drop_remainder)
-        return batches.map(
-            lambda picked: {key: tf.gather(values, picked) for key, values in examples.items()},
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-
-
-def _without_train(splits):
-    return {split: value for split, value in splits.items() if split != "train"}

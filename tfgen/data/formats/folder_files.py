@@ -1,4 +1,6 @@
-"""The files of a folder of images: which there are, and which split and class each belongs to."""
+"""The files of a folder of images, and the split and the class of each."""
+
+from __future__ import annotations
 
 import hashlib
 import os
@@ -18,13 +20,17 @@ _SPLIT_NAMES = {
 
 
 def scan(root: Path) -> tuple[dict[str, os.stat_result], list[tuple[str, str]]]:
-    """All files below a folder, hidden ones apart: relative path -> status, and what is unreadable.
+    """All files below a directory except hidden ones. Links are followed.
 
-    Links are followed, no folder is entered twice.
+    Returns:
+        For each file its path relative to `root`, and its status; and (path, reason) of each file
+        or directory that cannot be read.
     """
-    files, unreadable, entered = {}, [], set()
+    files: dict[str, os.stat_result] = {}
+    unreadable: list[tuple[str, str]] = []
+    entered = set()  # so that links in a circle end
 
-    def enter(folder: Path):
+    def enter(folder: Path) -> None:
         try:
             status = folder.stat()
             if (status.st_dev, status.st_ino) in entered:
@@ -54,45 +60,48 @@ def scan(root: Path) -> tuple[dict[str, os.stat_result], list[tuple[str, str]]]:
 
 
 def split_by_folder(paths: list[str]) -> dict[str, list[str]] | None:
-    """Splits after `train` and the other split folders; None: there are no such folders.
+    """The splits given by folders named `train`, `test` and so on; None if there are none.
 
-    Without a `test` folder, the validation images are the test images, as the literature does.
+    Without a `test` folder, the validation images are the test images, as in the literature.
 
     Raises:
-        InputError: folders for testing without one for training, whose images nobody would want to
-            be trained on.
+        InputError: there is a folder of test or validation images, but none of training images.
     """
     splits: dict[str, list[str]] = {}
     for path in paths:
         split = _SPLIT_NAMES.get(path.split("/")[0].lower()) if "/" in path else None
-        splits.setdefault(split, []).append(path)
-    if "train" not in splits and splits.keys() & {"test", "validation"}:
+        if split:
+            splits.setdefault(split, []).append(path)
+    if splits and "train" not in splits:
         raise InputError(
-            "there is a folder of test or validation images and none named train: add that, or "
-            "give the folder of the images alone"
+            "there is a folder of test or validation images, but none named train: add it, or give "
+            "the path of the images alone"
         )
-    if "train" not in splits or len(splits) < 2 or splits.keys() == {"train", None}:
+    if len(splits) < 2:
         return None
     if "test" not in splits:
         splits["test"] = splits.pop("validation")
-    return {split: _shuffled(splits[split]) for split in splits if split is not None}
+    return {split: _shuffled(paths) for split, paths in splits.items()}
 
 
 def split_by_hash(paths: list[str]) -> dict[str, list[str]]:
-    """One image in ten is a test image, by a hash of its path: more files move none."""
+    """One image in ten is a test image, by a hash of its path: adding files moves no image."""
     order = _shuffled(paths)
     test = [path for path in order if _hash(path) % 10 == 0]
     if not test and len(order) > 1:
         test = order[-1:]
     if len(test) == len(order):
         test = order[1:]
-    held = set(test)
-    splits = {"train": [path for path in order if path not in held], "test": test}
+    in_test = set(test)
+    splits = {"train": [path for path in order if path not in in_test], "test": test}
     return {split: paths for split, paths in splits.items() if paths}
 
 
 def classes(splits: dict[str, list[str]], below_split_folder: bool) -> dict[str, str] | None:
-    """Path -> name of the first folder below the root (or the split's); None: some lie in none."""
+    """For each path the first folder below the root, or below the split's folder.
+
+    Returns None if an image is not in such a folder.
+    """
     depth = 1 if below_split_folder else 0
     parts = {path: path.split("/")[depth:] for paths in splits.values() for path in paths}
     if any(len(below) < 2 for below in parts.values()):
@@ -106,5 +115,5 @@ def _hash(path: str) -> int:
 
 
 def _shuffled(paths: list[str]) -> list[str]:
-    """In an order that has nothing to do with names, so that any piece is a fair sample."""
+    """In an order independent of the names, so that any section is a fair sample."""
     return sorted(paths, key=lambda path: (_hash(path), path))

@@ -1,50 +1,57 @@
-"""One image file to uint8 pixels, through Pillow."""
+"""Image files read with Pillow."""
+
+from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
-_ORIENTATION = 0x0112  # EXIF: which way up the camera was held; 5 to 8 swap the sides
-_MOST_PIXELS = 89_478_485  # Pillow's own limit: 256 MB of RGB
+_ORIENTATION = (
+    0x0112  # EXIF tag of the camera's orientation; values 5 to 8 exchange height and width
+)
+_MAX_PIXELS = 89_478_485  # Pillow's own limit: 256 MB of RGB
 
 
 class UnreadableImageError(Exception):
-    """A file is no image, is damaged, or has pixels without a known meaning."""
+    """The file is not an image, is damaged, or has pixels of unknown range."""
 
 
-def header(path) -> tuple[int, int, int]:
-    """Upright height and width, and channels (1 grey, 3 colour), without decoding.
+def header(file: str | Path | BinaryIO) -> tuple[int, int, int]:
+    """Height and width of the upright image, and channels (1 grey, 3 colour), without decoding.
 
     Raises:
-        UnreadableImageError: no image of a known format, or too large.
+        UnreadableImageError: not an image of a known format, or too large.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused by `_opened`
-        opened = _opened(path)
+        opened = _opened(file)
     with opened as image:
         width, height = image.size
         try:
-            turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
+            rotated = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
         except Exception as error:
-            raise UnreadableImageError(f"broken EXIF data: {_said(error)}") from None
+            raise UnreadableImageError(f"broken EXIF data: {_first_line(error)}") from None
         channels = 1 if image.mode in _GREY_MODES else 3
-    return (width, height, channels) if turned else (height, width, channels)
+    return (width, height, channels) if rotated else (height, width, channels)
 
 
-def pixels(content: bytes, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Decodes an image file, turned upright and fitted: bytes -> uint8 [H, W, C].
+def pixels(content: bytes, image_shape: Sequence[int]) -> np.ndarray:
+    """Decodes an image file, rotates it upright and fits it: bytes -> uint8 [H, W, C].
 
     The shorter side is resized (bicubic, antialiased), the longer one cropped around the centre.
-    Transparent pixels show a white ground; 16-bit grey becomes 8-bit by dividing by 257; colour
+    Transparent pixels show a white background; 16-bit grey becomes 8-bit by dividing by 257; colour
     becomes grey with the luma weights of ITU-R 601.
 
     Args:
-        content: of the file; of an animation or a stack, the first picture counts.
-        image_shape: (H, W, C) wanted, C = 1 or 3.
+        content: of the file; of an animation or a stack, the first picture is used.
+        image_shape: (H, W, C), C = 1 or 3.
 
     Raises:
         UnreadableImageError: the file is damaged, too large, or has float or 32-bit pixels.
@@ -60,32 +67,32 @@ def pixels(content: bytes, image_shape: tuple[int, int, int]) -> np.ndarray:
         except UnreadableImageError:
             raise
         except Exception as error:  # Pillow's decoders raise many types on damaged files
-            raise UnreadableImageError(_said(error)) from None
+            raise UnreadableImageError(_first_line(error)) from None
     return np.asarray(plain, np.uint8).reshape(image_shape)
 
 
-def _opened(file):
+def _opened(file: str | Path | BinaryIO) -> Image.Image:
     try:
         image = Image.open(file, formats=_FORMATS)
     except Image.UnidentifiedImageError:
         raise UnreadableImageError("not an image of a known format") from None
     except Exception as error:
-        raise UnreadableImageError(_said(error)) from None
+        raise UnreadableImageError(_first_line(error)) from None
     width, height = image.size
-    if width * height > _MOST_PIXELS:
+    if width * height > _MAX_PIXELS:
         image.close()
-        raise UnreadableImageError(f"{width}x{height} pixels are more than {_MOST_PIXELS:,}")
+        raise UnreadableImageError(f"{width}x{height} pixels are more than {_MAX_PIXELS:,}")
     return image
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
-    """The image in a mode of 8 bits a channel without palette or transparency."""
+    """The image in a mode with 8 bits per channel, without palette or transparency."""
     if image.mode == "F":
-        raise UnreadableImageError("floating-point pixels have no known range")
+        raise UnreadableImageError("the range of floating-point pixels is unknown")
     if image.mode.startswith("I"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
-            raise UnreadableImageError("32-bit pixels have no known range")
+            raise UnreadableImageError("the range of 32-bit pixels is unknown")
         return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
     if image.has_transparency_data:
         overlay = image.convert("RGBA")
@@ -93,7 +100,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return image
 
 
-def _said(error: Exception) -> str:
-    """First line of what an exception says, or its type."""
+def _first_line(error: Exception) -> str:
+    """The first line of an exception's message, or its type."""
     lines = str(error).splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,36 +1,53 @@
-"""Reads data sets of TFDS, fitting their images to one shape on the way."""
+"""Data sets of TFDS, whose images are fitted to one shape while they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 
 class TFDSReader:
-    """Batches of examples of a prepared TFDS builder."""
+    """Reads a prepared data set of TFDS; a `tfgen.data.dataset.Reader`.
 
-    def __init__(self, builder, image_key, image_shape):
+    Args:
+        builder: of the data set.
+        image_key: the feature that is the image.
+        image_shape: (H, W, C) to fit the images to.
+    """
+
+    def __init__(
+        self, builder: tfds.core.DatasetBuilder, image_key: str, image_shape: Sequence[int]
+    ) -> None:
+        features = builder.info.features
         self._builder, self._image_key, self._shape = builder, image_key, image_shape
-        self._scalars = _scalars(builder.info.features, image_key)
+        self._scalars = _scalars(features, image_key)
         self.label_keys = list(self._scalars)
-        self.place = str(builder.data_path)
+        self.class_names = {
+            key: tuple(features[key].names)
+            for key in self.label_keys
+            if key in features and isinstance(features[key], tfds.features.ClassLabel)
+        }
+        self.directory = str(builder.data_path)
 
     def batches(
         self,
-        split,
-        start,
-        stop,
-        batch_size,
+        split: str,
+        start: int,
+        stop: int,
+        batch_size: int,
         *,
-        shuffle_buffer=0,
-        seed=0,
-        reshuffle=True,
-        partial=True,
-    ):
-        """As `PreparedReader.batches`."""
+        shuffle_buffer: int = 0,
+        seed: tf.Tensor | None = None,
+    ) -> tf.data.Dataset:
+        """As `tfgen.data.dataset.Reader.batches`."""
         config = tfds.ReadConfig(
             try_autocache=False,
             interleave_cycle_length=16 if shuffle_buffer else 1,
             shuffle_seed=seed,
-            shuffle_reshuffle_each_iteration=reshuffle,
+            shuffle_reshuffle_each_iteration=False,
         )
         examples = self._builder.as_dataset(
             split=f"{split}[{start}:{stop}]",
@@ -38,17 +55,15 @@ class TFDSReader:
             read_config=config,
         ).map(self._fitted, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         if shuffle_buffer:
-            examples = examples.shuffle(
-                shuffle_buffer, seed=seed, reshuffle_each_iteration=reshuffle
-            )
-        return examples.batch(batch_size, drop_remainder=not partial)
+            examples = examples.shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=False)
+        return examples.batch(batch_size)
 
     def _fitted(self, example):
         labels = {key: _at(example, path) for key, path in self._scalars.items()}
         return {"image": fit(example[self._image_key], self._shape), **labels}
 
 
-def fit(image: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
+def fit(image: tf.Tensor, image_shape: Sequence[int]) -> tf.Tensor:
     """Fits an image: uint8 [h, w, c] -> uint8 [H, W, C], c = 1, 3 or 4 (transparent on white).
 
     The shorter side is resized (bicubic, antialiased), the longer one cropped around the centre.
@@ -91,13 +106,13 @@ def fit(image: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
     return tf.ensure_shape(image, image_shape)
 
 
-def _scalars(features, image_key):
-    """Name -> path of every scalar number; those of a nested dict under their own name."""
-    found = {}
+def _scalars(features: Mapping[str, Any], image_key: str) -> dict[str, tuple[str, ...]]:
+    """The path of each feature that is a scalar number; of a nested one, under its own name."""
+    found: dict[str, tuple[str, ...]] = {}
     for key, feature in features.items():
         nested = feature.items() if isinstance(feature, tfds.features.FeaturesDict) else ()
-        paths = {inner: (key, inner) for inner, _ in nested} or {key: (key,)}
-        for name, path in paths.items():
+        paths: dict[str, tuple[str, ...]] = {inner: (key, inner) for inner, _ in nested}
+        for name, path in (paths or {key: (key,)}).items():
             leaf = _at(features, path)
             is_number = getattr(leaf, "shape", None) == () and leaf.np_dtype not in (object, bytes)
             if key != image_key and is_number:
@@ -105,7 +120,7 @@ def _scalars(features, image_key):
     return found
 
 
-def _at(tree, path):
+def _at(tree: Mapping[str, Any], path: Sequence[str]) -> Any:
     for key in path:
         tree = tree[key]
     return tree

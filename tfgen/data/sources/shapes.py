@@ -1,61 +1,66 @@
 """`shapes`: coloured shapes on a grey ground, drawn from independent known factors."""
 
-import numpy as np
-import tensorflow_datasets as tfds
+from collections.abc import Iterable, Mapping
 
-from tfgen.data.builder import ImageBuilder
-from tfgen.data.prepared import prepared
-from tfgen.errors import InputError
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tfgen import checks
+from tfgen.data import storage
+from tfgen.data.dataset import Dataset
 
 SHAPES = ("circle", "square", "triangle", "cross", "ring")
 FACTORS = ("shape", "hue", "size", "x", "y", "background")
-DEFAULTS = {"num_images": 10_000, "num_test_images": 2_000, "seed": 0, "size": 32}
 
-_FIRST_TEST_INDEX = (
-    2**32
-)  # no training set reaches it, so more training images change no test image
+# No training set reaches it, so more training images leave the test images unchanged.
+_FIRST_TEST_INDEX = 2**32
 _SIZES = (0.1, 0.21)  # radius as a fraction of the side
 _CENTRES = (0.25, 0.75)  # holds the largest shape whole: position is independent of size
 _GREYS = (0.0, 0.4)
 _BLOCK = 256
 
 
-class Shapes(ImageBuilder, skip_registration=True):
-    """Image i depends only on (seed, i); labels are the factors it was drawn from."""
+def load(name: str, **options: int) -> Dataset:
+    """Opens `shapes`; image i depends only on (seed, i), and its labels are its factors.
 
-    name = "shapes"
+    Args:
+        name: `shapes`.
+        options: `num_images`, `num_test_images`, `seed`, and `size`, the side in pixels.
 
-    def __init__(self, *, data_dir, num_images, num_test_images, seed, size):
-        self._first_and_count = {
-            "train": (0, num_images),
-            "test": (_FIRST_TEST_INDEX, num_test_images),
-        }
-        self._seed, self._size = seed, size
-        super().__init__(data_dir=data_dir)
-
-    def _info(self):
-        numbers = dict.fromkeys(FACTORS[1:], np.float32)
-        labels = {"shape": tfds.features.ClassLabel(names=list(SHAPES)), **numbers}
-        return self.image_info((self._size, self._size, 3), labels)
-
-    def _split_generators(self, dl_manager):
-        del dl_manager
-        self.info.metadata["source"] = "drawn by tfgen"
-        self.info.metadata["split"] = "train: indices from 0; test: indices from 2**32"
-        return {
-            split: self._generate_examples(self._pairs(*first_and_count))
-            for split, first_and_count in self._first_and_count.items()
-        }
-
-    def _pairs(self, first, count):
-        for start in range(first, first + count, _BLOCK):
-            indices = range(start, min(start + _BLOCK, first + count))
-            factors = draw_factors(self._seed, indices)
-            for position, image in enumerate(render(factors, self._size)):
-                yield image, {factor: factors[factor][position] for factor in FACTORS}
+    Raises:
+        InputError: an option is not an integer, or too small.
+    """
+    least = {"num_images": 1, "num_test_images": 1, "seed": 0, "size": 8}
+    options = {
+        key: checks.integer(f"{name}: {key}", value, least[key]) for key, value in options.items()
+    }
+    return storage.stored(name, options, lambda: _content(**options), options=options)
 
 
-def draw_factors(seed: int, indices) -> dict[str, np.ndarray]:
+def _content(num_images: int, num_test_images: int, seed: int, size: int) -> storage.Content:
+    return storage.Content(
+        image_shape=(size, size, 3),
+        labels={"shape": SHAPES, **dict.fromkeys(FACTORS[1:], np.float32)},
+        splits={
+            "train": _examples(0, num_images, seed, size),
+            "test": _examples(_FIRST_TEST_INDEX, num_test_images, seed, size),
+        },
+        metadata={
+            "source": "drawn by tfgen",
+            "split": "train: indices from 0; test: indices from 2**32",
+        },
+    )
+
+
+def _examples(first: int, count: int, seed: int, size: int) -> storage.Examples:
+    for start in range(first, first + count, _BLOCK):
+        indices = range(start, min(start + _BLOCK, first + count))
+        factors = draw_factors(seed, indices)
+        for position, image in enumerate(render(factors, size)):
+            yield image, {factor: factors[factor][position] for factor in FACTORS}
+
+
+def draw_factors(seed: int, indices: Iterable[int]) -> dict[str, np.ndarray]:
     """Independent uniform factors; those of index i depend on (seed, i) alone.
 
     Returns:
@@ -80,7 +85,7 @@ def draw_factors(seed: int, indices) -> dict[str, np.ndarray]:
     }
 
 
-def render(factors: dict[str, np.ndarray], size: int = 32) -> np.ndarray:
+def render(factors: Mapping[str, ArrayLike], size: int = 32) -> np.ndarray:
     """Draws images from their factors: dict of arrays [N] -> uint8 [N, size, size, 3].
 
     A pixel's share of the shape's colour is its distance inside the outline, in pixels, plus a
@@ -152,19 +157,3 @@ _DISTANCES = {
     "cross": _cross,
     "ring": _ring,
 }
-
-
-def prepare(**options):
-    """Opens the prepared `shapes` with these options, `DEFAULTS` for those not given.
-
-    Raises:
-        InputError: an option is no whole number or too small.
-    """
-    options = DEFAULTS | options
-    least = {"num_images": 1, "num_test_images": 1, "seed": 0, "size": 8}
-    for option, value in options.items():
-        if type(value) is not int or value < least[option]:
-            raise InputError(
-                f"shapes: the option {option} is {value!r}; give a whole number >= {least[option]}"
-            )
-    return prepared(Shapes, options, lambda data_dir: Shapes(data_dir=data_dir, **options))

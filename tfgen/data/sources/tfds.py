@@ -1,20 +1,22 @@
 """Any image data set of TensorFlow Datasets, by its name there."""
 
+from __future__ import annotations
+
 import logging
 import re
 import socket
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from tfgen.data import catalog
-from tfgen.data.builder import quiet
 from tfgen.data.dataset import Dataset
 from tfgen.data.formats.tfds_records import TFDSReader
-from tfgen.data.opening import label_fields
-from tfgen.data.prepared import lock
+from tfgen.data.storage import lock, quiet
 from tfgen.errors import InputError
 
 _log = logging.getLogger(__name__)
@@ -25,8 +27,12 @@ def is_known(name: str) -> bool:
     return name in tfds.list_builders()
 
 
-def load(name: str, image_shape=None, options=None) -> Dataset:
-    """Opens a data set of TFDS, downloading and preparing it in TFDS's own folder if need be.
+def load(
+    name: str,
+    image_shape: Sequence[int] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """Opens a data set of TFDS; the first time, it is downloaded to TFDS's own directory.
 
     Args:
         name: `name`, `name/config` or `name:version`.
@@ -37,43 +43,46 @@ def load(name: str, image_shape=None, options=None) -> Dataset:
         InputError: unknown name, no network, no images, or images of several shapes and no
             `image_shape`.
     """
-    builder = _builder(name, options or {})
+    options = dict(options or {})
+    builder = _builder(name, options)
     image_key = _image_key(name, builder.info.features)
     own_shape = tuple(builder.info.features[image_key].shape)
     if image_shape is None and None in own_shape:
         raise InputError(
-            f"the images of {name} have several sizes; say to which image_shape (H, W, C) to fit "
-            "them"
+            f"the images of {name} have several sizes; give the image_shape (H, W, C) to fit them "
+            "to"
         )
-    shape = image_shape or (*own_shape[:2], 1 if own_shape[2] == 1 else 3)
+    shape = tuple(image_shape or (*own_shape[:2], 1 if own_shape[2] == 1 else 3))
     _download(name, builder)
-    stored, layout = splits(builder.info.splits)
-    labels = {key: value for key, value in builder.info.features.items() if key != image_key}
-    reader = TFDSReader(builder, image_key, shape)
-    fields = label_fields({key: labels[key] for key in labels if key in reader.label_keys})
+    ranges, layout = splits(builder.info.splits)
     return Dataset(
         name=name,
         image_shape=shape,
-        **fields,
-        splits={split: stop - start for split, (_, start, stop) in stored.items()},
+        splits={split: stop - start for split, (_, start, stop) in ranges.items()},
         provenance={
             "name": name,
             "builder": builder.info.full_name,
             "version": str(builder.info.version),
-            "options": {"image_shape": image_shape, **(options or {})},
+            "options": {"image_shape": image_shape, **options},
             "source": f"TensorFlow Datasets {tfds.__version__}",
             "split": layout,
             "files": [],
             "unreadable_files": 0,
         },
         unreadable=[],
-        _reader=reader,
-        _stored=stored,
+        _reader=TFDSReader(builder, image_key, shape),
+        _ranges=ranges,
     )
 
 
-def splits(infos) -> tuple[dict[str, tuple[str, int, int]], str]:
-    """tfgen's splits in terms of TFDS's: split -> (stored split, start, stop), and in words.
+def splits(infos: Mapping[str, Any]) -> tuple[dict[str, tuple[str, int, int]], str]:
+    """The splits that tfgen makes of those of TFDS.
+
+    Args:
+        infos: for each split of TFDS its `SplitInfo`.
+
+    Returns:
+        For each split (stored split, start, stop), and a description.
 
     Raises:
         InputError: there is no training split to take images from.
@@ -92,32 +101,36 @@ def splits(infos) -> tuple[dict[str, tuple[str, int, int]], str]:
             {"train": whole["train"], "test": whole["validation"]},
             "published train; the published validation is the test split",
         )
-    cut = counts["train"] - max(1, counts["train"] // 10)
+    count = counts["train"]
+    cut = count - max(1, count // 10)
     return (
-        {"train": ("train", 0, cut), "test": ("train", cut, counts["train"])},
+        {"train": ("train", 0, cut), "test": ("train", cut, count)},
         "published train; its last tenth is the test split",
     )
 
 
 def _builder(name, options):
     if not re.fullmatch(r"[\w.:/+=-]+", name):
-        raise InputError(f"{name!r} is no name of a data set; {catalog.nearest(name, _all())}")
+        raise InputError(
+            f"{name!r} is not a name of a data set; {catalog.suggestion(name, _all_names())}"
+        )
     try:
         with quiet():
             return tfds.builder(name, try_gcs=False, **options)
     except tfds.core.DatasetNotFoundError:
         base = re.split("[/:]", name)[0]
         raise InputError(
-            f"there is no data set or folder named {name!r}; {catalog.nearest(base, _all())}"
+            f"there is no data set or folder named {name!r}; "
+            f"{catalog.suggestion(base, _all_names())}"
         ) from None
     except ImportError as error:
-        raise _lacks_package(name, error) from None
+        raise _missing_package(name, error) from None
     except Exception as error:
         raise InputError(f"TFDS cannot open {name!r}: {_first_line(error)}") from None
 
 
 def _download(name, builder):
-    """Prepares the data unless it is; one process at a time."""
+    """Prepares the data if necessary; one process at a time."""
     if _is_prepared(builder):
         return
     with lock(f"tfds-{builder.info.full_name.replace('/', '-')}"):
@@ -129,7 +142,7 @@ def _download(name, builder):
             with quiet():
                 builder.download_and_prepare()
         except ImportError as error:
-            raise _lacks_package(name, error) from None
+            raise _missing_package(name, error) from None
         except Exception as error:
             raise InputError(
                 f"TFDS cannot prepare {name!r} in {builder.data_path}: {_first_line(error)}; "
@@ -144,7 +157,7 @@ def _is_prepared(builder):
 
 
 def _require_network(builder):
-    """Fails at once where TFDS would retry for minutes: the download's host has no address."""
+    """Fails at once if the host of the download has no address; TFDS would retry for minutes."""
     urls = list(builder.url_infos or ())
     if not urls:
         return
@@ -166,14 +179,14 @@ def _image_key(name, features):
     raise InputError(f"{name} has no images, only {', '.join(known)}; choose an image data set")
 
 
-def _lacks_package(name, error):
+def _missing_package(name, error):
     package = getattr(error, "name", None) or "one that is missing"
     return InputError(
         f"TFDS needs the package {package} for {name!r} ({_first_line(error)}); install it with pip"
     )
 
 
-def _all():
+def _all_names():
     return list(dict.fromkeys([*catalog.names(), *tfds.list_builders()]))
 
 

@@ -1,4 +1,6 @@
-"""The forms in which CIFAR-10 is published: binary or Python batches, loose or in an archive."""
+"""The published forms of CIFAR-10: binary or Python batches, as files or in an archive."""
+
+from __future__ import annotations
 
 import dataclasses
 import io
@@ -7,16 +9,17 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from tfgen.data.sources import local_files
+from tfgen.data import local_files
 
-BATCHES = {
+SPLITS = {
     "train": ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"),
     "test": ("test_batch",),
 }
-_NAMES = (*BATCHES["train"], *BATCHES["test"])
+_NAMES = (*SPLITS["train"], *SPLITS["test"])
 _PIXELS = 3 * 32 * 32
 
 # MD5 of the unpacked batches, in the order of _NAMES.
@@ -39,17 +42,30 @@ _PYTHON_MD5 = (
 
 
 @dataclasses.dataclass
-class Source:
-    """The six batches in one form: `paths` has the six files, or the one archive."""
+class Batches:
+    """The six batches in one form.
+
+    Attributes:
+        form: described in words.
+        paths: of the six files, or of the one archive.
+        parse: from the content of a batch and its path to planes `[N, 3072]` and labels `[N]`.
+        published: MD5 of the unpacked batches.
+    """
 
     form: str
     paths: list[Path]
-    parse: Callable
+    parse: Callable[[bytes, Path], tuple[np.ndarray, np.ndarray]]
     published: tuple[str, ...]
-    members: dict[str, bytes] = dataclasses.field(default_factory=dict)
+    _members: dict[str, bytes] = dataclasses.field(default_factory=dict)
 
-    def read(self, batch: str):
-        """One batch: images uint8 [N, 32, 32, 3], labels uint8 [N] and its provenance.
+    def read(self, batch: str) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        """Reads one batch.
+
+        Args:
+            batch: a name of `SPLITS`.
+
+        Returns:
+            Images uint8 `[N, 32, 32, 3]`, labels uint8 `[N]`, and the provenance of the file.
 
         Raises:
             InputError: the file is damaged or lacks this batch.
@@ -57,38 +73,43 @@ class Source:
         position = _NAMES.index(batch)
         if len(self.paths) == 1:
             path = self.paths[0]
-            if not self.members:
-                self.members.update(_unpack(path))
-            path, content = path / batch, self.members.pop(batch)
+            if not self._members:
+                self._members.update(_unpack(path))
+            path, content = path / batch, self._members.pop(batch)
         else:
             path = self.paths[position]
             content = local_files.read(path)
         planes, labels = self.parse(content, path)
         if len(labels) and labels.max() > 9:
             raise local_files.damaged(path, f"a label is {labels.max()}, not 0 to 9")
-        entry = local_files.record(path, content, self.published[position])
+        entry = local_files.provenance(path, content, self.published[position])
         return planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels, entry
 
 
-def find(place: Path) -> tuple[Source | None, str]:
-    """Looks for the six batches below a folder; else says what part of them is there."""
+def find(directory: Path) -> tuple[Batches | None, str]:
+    """Searches a data directory for the six batches.
+
+    Returns:
+        The batches, or None and a description of those that are present.
+    """
     forms = (
         ("binary version", ".bin", _binary, _BINARY_MD5, "cifar-10-batches-bin", "binary"),
         ("Python version", "", _python, _PYTHON_MD5, "cifar-10-batches-py", "python"),
     )
     incomplete = ""
-    for form, suffix, parse, published, folder, archive in forms:
-        for below in (f"cifar10/{folder}", folder, "cifar10", ""):
-            found = [local_files.spellings(place / below, name + suffix) for name in _NAMES]
-            if all(found):
-                return Source(form, found, parse, published), ""
-            if any(found):
-                names = ", ".join(path.name for path in found if path)
-                incomplete = incomplete or f" ({place / below} holds only {names} of six batches)"
+    for form, suffix, parse, published, subdirectory, archive in forms:
+        for below in (f"cifar10/{subdirectory}", subdirectory, "cifar10", ""):
+            found = [local_files.find(directory / below, name + suffix) for name in _NAMES]
+            paths = [path for path in found if path]
+            if len(paths) == len(_NAMES):
+                return Batches(form, paths, parse, published), ""
+            if paths and not incomplete:
+                names = ", ".join(path.name for path in paths)
+                incomplete = f" ({directory / below} holds only {names} of six batches)"
         for below in ("cifar10", ""):
-            packed = place / below / f"cifar-10-{archive}.tar.gz"
+            packed = directory / below / f"cifar-10-{archive}.tar.gz"
             if packed.is_file():
-                return Source(f"{form}, archive", [packed], parse, published), ""
+                return Batches(f"{form}, archive", [packed], parse, published), ""
     return None, incomplete
 
 
@@ -99,8 +120,9 @@ def _unpack(archive: Path) -> dict[str, bytes]:
         with tarfile.open(archive) as tar:
             for member in tar:
                 name = Path(member.name).name.removesuffix(".bin")
-                if member.isfile() and name in _NAMES:
-                    members[name] = tar.extractfile(member).read()
+                wanted = member.isfile() and name in _NAMES
+                if wanted and (file := tar.extractfile(member)):
+                    members[name] = file.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise local_files.damaged(archive, f"the archive is broken ({error})") from None
     absent = [name for name in _NAMES if name not in members]
@@ -109,23 +131,26 @@ def _unpack(archive: Path) -> dict[str, bytes]:
     return members
 
 
-def _binary(content: bytes, path: Path):
+def _binary(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Records of one label byte and three planes (red, green, blue) of 32x32."""
     if not content or len(content) % (1 + _PIXELS):
         raise local_files.damaged(
-            path, f"its {len(content)} bytes are no whole number of records of {1 + _PIXELS}"
+            path,
+            f"its {len(content)} bytes are not a multiple of {1 + _PIXELS}, the size of a record",
         )
     records = np.frombuffer(content, np.uint8).reshape(-1, 1 + _PIXELS)
     return records[:, 1:], records[:, 0]
 
 
-def _python(content: bytes, path: Path):
+def _python(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """A pickled dict whose `data` is uint8 [N, 3072] and whose `labels` is a list."""
     try:
         batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
         planes, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
-    except Exception as error:  # a broken pickle raises whatever its bytes happen to say
-        raise local_files.damaged(path, f"it is no batch of the Python version ({error})") from None
+    except Exception as error:  # a broken pickle may raise any exception
+        raise local_files.damaged(
+            path, f"it is not a batch of the Python version ({error})"
+        ) from None
     if planes.dtype != np.uint8 or planes.shape != (len(labels), _PIXELS) or not len(labels):
         raise local_files.damaged(
             path,
@@ -135,7 +160,7 @@ def _python(content: bytes, path: Path):
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickling runs what the file names: here only what rebuilds NumPy arrays."""
+    """Unpickling calls the functions that the file names: here only those for NumPy arrays."""
 
     _allowed = (
         ("numpy.core.multiarray", "_reconstruct"),
@@ -147,7 +172,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
     def find_class(self, module, name):
         if (module, name) not in self._allowed:
-            raise pickle.UnpicklingError(f"{module}.{name} has no place in it")
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed in it")
         if name == "_reconstruct":
             module = "numpy._core.multiarray" if hasattr(np, "_core") else "numpy.core.multiarray"
         return super().find_class(module, name)
