@@ -56,7 +56,7 @@ def seconds_per_step(replicated, batches, seconds):
     start, steps, pace = time.perf_counter(), 0, 0.0
     while (spent := time.perf_counter() - start) < seconds:
         pace = spent / steps if steps else 0.0
-        steps += len(replicated.train(batches, loop.steps_of_a_call(pace)).steps)
+        steps += len(replicated.train(batches, loop.steps_per_call(pace)).steps)
     return spent / steps
 
 

@@ -58,11 +58,11 @@ def tfgen_case(images, batch, importance_samples, dtype=None, steps_a_call=None)
     def run(steps):
         taken, pace, start = 0, 0.0, time.perf_counter()
         while taken < steps:
-            at_once = steps_a_call or loop.steps_of_a_call(pace)
+            at_once = steps_a_call or loop.steps_per_call(pace)
             found = replicated.train(batches, min(steps - taken, at_once)).steps
             taken += len(found)
             pace = (time.perf_counter() - start) / taken
-        return found[-1].nats / found[-1].images
+        return found[-1].nll / found[-1].images
 
     return run
 

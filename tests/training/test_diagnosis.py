@@ -6,7 +6,7 @@ import tensorflow as tf
 
 import tfgen
 from tfgen.training import state
-from tfgen.training.diagnosis import batch_hash, culprit
+from tfgen.training.diagnosis import batch_hash, first_non_finite
 from tfgen.training.memory import estimate, most_held
 
 
@@ -29,7 +29,7 @@ def vae(learning_rate=1e-3):
 
 @pytest.mark.parametrize("model", [glow, vae])
 def test_nothing_is_blamed_where_all_is_well(model):
-    assert culprit(model(), images()) is None
+    assert first_non_finite(model(), images()) is None
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
@@ -37,7 +37,7 @@ def test_a_broken_layer_of_a_network(part):
     model = vae()
     layers = [layer for layer in getattr(model, part).layers if layer.weights]
     layers[-1].bias.assign(tf.fill(layers[-1].bias.shape, np.inf))
-    assert culprit(model, images()) == f"the output of layer {layers[-1].path}"
+    assert first_non_finite(model, images()) == f"the output of layer {layers[-1].path}"
 
 
 @pytest.mark.parametrize("memory", ["plain", "checkpoint", "reversible"])
@@ -45,7 +45,7 @@ def test_a_broken_step_of_a_flow(memory):
     model = glow(memory=memory)
     weight = next(w for w in model.trainable_weights if "level1_step1_actnorm" in w.path)
     weight.assign(tf.fill(weight.shape, np.nan))
-    assert culprit(model, images()) == "the output of bijector glow_flow_level1_step1"
+    assert first_non_finite(model, images()) == "the output of bijector glow_flow_level1_step1"
 
 
 def test_a_gradient_that_is_not_finite(monkeypatch):
@@ -58,12 +58,12 @@ def test_a_gradient_that_is_not_finite(monkeypatch):
         return nats, losses + tf.sqrt(tf.reduce_sum(weight - tf.stop_gradient(weight)))
 
     monkeypatch.setattr(model, "_training_loss", with_infinite_slope)
-    assert culprit(model, images()) == f"the gradient of {weight.path}"
+    assert first_non_finite(model, images()) == f"the gradient of {weight.path}"
 
 
 def test_a_step_that_is_too_large():
     model = vae(learning_rate=1e39)
-    found = culprit(model, images())
+    found = first_non_finite(model, images())
     assert found == f"the optimizer's update of {model.trainable_weights[0].path}"
     assert not state.is_finite(model)
 
@@ -74,7 +74,7 @@ def test_a_log_likelihood_that_is_not_finite(monkeypatch):
     monkeypatch.setattr(
         model, "_training_loss", lambda *args: [values / 0.0 for values in loss(*args)]
     )
-    assert culprit(model, images()).startswith("the log-likelihood")
+    assert first_non_finite(model, images()).startswith("the log-likelihood")
 
 
 def test_the_hash_is_that_of_the_pixels():

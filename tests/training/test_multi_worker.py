@@ -23,18 +23,18 @@ from tfgen.training import loop, recipe, run
 from tfgen.training.signals import StoppedError
 
 out, how, settings = sys.argv[1], sys.argv[2], sys.argv[3:]
-advance, sent = loop.Loop._advance, []
+take_steps, sent = loop.Loop.take_steps, []
 
 
 def stopping(self, *arguments):
-    stop = advance(self, *arguments)
+    result = take_steps(self, *arguments)
     if self.step >= 10 and not sent:
         sent.append(os.kill(os.getpid(), signal.SIGTERM))
-    return stop
+    return result
 
 
 if how == "run" and json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 1:
-    loop.Loop._advance = stopping
+    loop.Loop.take_steps = stopping
 try:
     if how == "resume":
         print("returned", run.resume(out))

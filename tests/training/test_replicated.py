@@ -8,8 +8,9 @@ import tensorflow as tf
 
 import tfgen
 from tfgen.training import curve, state, strategy
+from tfgen.training.callbacks import LoopCallback
 from tfgen.training.checkpoint import Checkpoints
-from tfgen.training.loop import Loop, Watcher
+from tfgen.training.loop import Loop
 from tfgen.training.replicated import Replicated
 
 BATCH = 100  # 14 and a smaller one in an epoch
@@ -61,10 +62,10 @@ def test_a_call_ends_with_a_bad_number_or_a_wish_to_stop(stream, monkeypatch):
     monkeypatch.setattr(model, "_training_loss", poisoned)
     replicated = Replicated(model, tf.distribute.get_strategy())
     batches = replicated.batches(stream)
-    found = replicated.train(batches, 3, stop=True, pace=0.25)
-    assert (len(found.steps), found.stop, found.pace) == (1, True, 0.25)
+    found = replicated.train(batches, 3, stop=True, seconds_per_step=0.25)
+    assert (len(found.steps), found.stop, found.seconds_per_step) == (1, True, 0.25)
     found = replicated.train(batches, 9)
-    assert [math.isnan(step.nats) for step in found.steps] == [False] * 3 + [True]
+    assert [math.isnan(step.nll) for step in found.steps] == [False] * 3 + [True]
     assert not found.stop
 
 
@@ -82,15 +83,16 @@ def test_workers_agree_or_not(monkeypatch):
         assert replicated.agree(7) == same
 
 
-class Notes(Watcher):
+class Notes(LoopCallback):
     def __init__(self):
+        super().__init__()
         self.calls, self.saves = [], []
 
-    def stepped(self, loop):
-        self.calls.append(loop.step)
+    def on_train_batch_end(self, batch, logs=None):
+        self.calls.append(self.loop.step)
 
-    def saved(self, loop):
-        self.saves.append(loop.step)
+    def on_save(self):
+        self.saves.append(self.loop.step)
 
 
 def test_records_and_checkpoints_come_at_their_steps_and_calls_are_fewer(stream, tmp_path):
@@ -104,7 +106,7 @@ def test_records_and_checkpoints_come_at_their_steps_and_calls_are_fewer(stream,
         40,
         Checkpoints(tmp_path / "checkpoints"),
         every_steps=12,
-        watchers=[notes, drawn],
+        callbacks=[notes, drawn],
     )
     loop.run()
     assert [record["step"] for record in loop.history] == [15, 30, 40]
@@ -122,9 +124,10 @@ def test_the_curve_is_drawn_after_a_validation(tmp_path, monkeypatch):
     class AtAStep:
         history = ({"epoch": 0.5, "bits_per_dim": 2.0},)
 
-    watcher = curve.Curve(path)
-    watcher.began(AtAStep)
-    watcher.recorded(AtAStep, {"bits_per_dim": 2.0})
+    callback = curve.Curve(path)
+    callback.loop = AtAStep
+    callback.on_train_begin()
+    callback.on_epoch_end(0, {"bits_per_dim": 2.0})
     assert not drawn
-    watcher.recorded(AtAStep, {"bits_per_dim": 2.0, "val_bits_per_dim": 2.1})
+    callback.on_epoch_end(1, {"bits_per_dim": 2.0, "val_bits_per_dim": 2.1})
     assert drawn == [(AtAStep.history, path)]

@@ -49,17 +49,17 @@ def outcome(directory):
 
 def stop_at(monkeypatch, steps, number=signal.SIGTERM):
     """The process gets a signal during the call that ends with each of these steps."""
-    advance = Loop._advance
+    take_steps = Loop.take_steps
 
     def stopping(self, batches, most, stop=False):
         upto = min((step for step in steps if step > self.step), default=self.total_steps)
-        stop = advance(self, batches, min(most, upto - self.step), stop)
+        result = take_steps(self, batches, min(most, upto - self.step), stop)
         if self.step in steps:
             steps.remove(self.step)
             os.kill(os.getpid(), number)
-        return stop
+        return result
 
-    monkeypatch.setattr(Loop, "_advance", stopping)
+    monkeypatch.setattr(Loop, "take_steps", stopping)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,9 @@ def test_a_training_is_not_resumed_from_other_initial_weights(tmp_path, monkeypa
         path.unlink()
     (tmp_path / "first").rename(tmp_path / "mine")
     (tmp_path / "other").rename(tmp_path / "first")
-    with pytest.raises(InputError, match=r"first holds other with.*and the run began with.*first"):
+    with pytest.raises(
+        InputError, match=r"first contains other with.*but the run began with.*first"
+    ):
         run.resume(tmp_path / "run")
     (tmp_path / "first").rename(tmp_path / "other")
     (tmp_path / "mine").rename(tmp_path / "first")
@@ -177,7 +179,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch
     for path in checkpoint.Checkpoints(tmp_path / "run" / "checkpoints").paths():
         path.write_bytes(b"")
     (tmp_path / "run" / "card.json").unlink()
-    with pytest.raises(InputError, match=r"holds no checkpoint; step-.*it is not a checkpoint"):
+    with pytest.raises(InputError, match=r"contains no checkpoint; step-.*it is not a checkpoint"):
         run.resume(tmp_path / "run")
 
 
@@ -267,7 +269,7 @@ def test_workers_that_share_no_directory_are_told_so(tmp_path, monkeypatch):
 
     monkeypatch.setattr(replicated.Replicated, "mean", mean)
     poisoned_loss(monkeypatch, 6)
-    ended = told_of_the_end(monkeypatch)
+    ended = ended_callbacks(monkeypatch)
     with pytest.raises(InputError, match=r"diverged at step 7; .* do not all see the checkpoints"):
         run.train(short("vae-digits", "every_steps=5"), tmp_path / "run")
     assert ended == [ProgressBar, TensorBoard]
@@ -285,22 +287,22 @@ def test_a_device_that_does_not_compute_the_same_twice_is_told_so(tmp_path, monk
         return found
 
     monkeypatch.setattr(replicated.Replicated, "train", once_bad)
-    ended = told_of_the_end(monkeypatch)
-    with pytest.raises(InputError, match="the device does not compute the same twice"):
+    ended = ended_callbacks(monkeypatch)
+    with pytest.raises(InputError, match="the device does not compute the same result twice"):
         run.train(short("vae-digits", "every_steps=5"), tmp_path / "run")
     assert ended == [ProgressBar, TensorBoard]
 
 
-def told_of_the_end(monkeypatch):
-    """A list that grows by the class of each watcher that is told that the training is over."""
+def ended_callbacks(monkeypatch):
+    """A list that grows by the class of each callback that is told that the training has ended."""
     ended = []
-    for watcher in (ProgressBar, TensorBoard):
+    for callback in (ProgressBar, TensorBoard):
 
-        def note(self, loop, end=watcher.ended):
+        def note(self, logs=None, end=callback.on_train_end):
             ended.append(type(self))
-            end(self, loop)
+            end(self, logs)
 
-        monkeypatch.setattr(watcher, "ended", note)
+        monkeypatch.setattr(callback, "on_train_end", note)
     return ended
 
 

@@ -300,8 +300,8 @@ def test_a_dry_run_says_what_would_be_and_writes_nothing(tmp_path, monkeypatch, 
     said = " ".join(capsys.readouterr().out.split())
     parameters = recipe.build(tfgen.models, chosen.model, (8, 8, 1)).count_params()
     assert f"Glow of {parameters:,} parameters" in said
-    assert "26 steps, 13 an epoch, of 100 images" in said
-    assert f"about: {found.total / 2**20:.1f} MiB" in said
+    assert "26 steps, 13 per epoch, of 100 images" in said
+    assert f"approximately: {found.total / 2**20:.1f} MiB" in said
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,32 +1,43 @@
 """What a finished training leaves in its run directory."""
 
+from __future__ import annotations
+
 import os
 import platform
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 import tfgen
+from tfgen.data.dataset import Dataset
 from tfgen.evaluation import latent_pictures, pictures, report
 from tfgen.evaluation.metrics import evaluate
+from tfgen.files import write_text
 from tfgen.models import preset
+from tfgen.models.base import GenerativeModel
 from tfgen.training import curve
+from tfgen.training.loop import Loop
+from tfgen.training.setup import Setup
 
 
-def card(chosen, data, model, loop, distribution):
-    """The figures of a finished training, and how it was made: a JSON-able dict."""
-    epochs = loop.total_steps / loop.stream.steps_per_epoch
+def card(setup: Setup, loop: Loop) -> dict[str, Any]:
+    """The figures of a finished training, and how it was made, as JSON can hold them."""
+    recipe, data = setup.recipe, setup.data
+    epochs = loop.step / loop.stream.steps_per_epoch
     return {
-        "summary": chosen.summary or f"{chosen.model.class_name} of {data.name}",
-        "metrics": evaluate(model, data, "test"),
+        "summary": recipe.summary or f"{recipe.model.class_name} of {data.name}",
+        "metrics": evaluate(setup.model, data, "test"),
         "data": {"name": data.name, "splits": data.splits, **data.provenance},
-        "recipe": chosen.to_dict(),
+        "recipe": recipe.to_dict(),
         "training": {
             "epochs": round(epochs, 3),
-            "steps": loop.total_steps,
+            "steps": loop.step,
             "images_seen": round(epochs * data.splits["train"]),
             "seconds": round(loop.seconds, 1),
-            "replicas": distribution.num_replicas_in_sync,
+            "replicas": setup.distribution.num_replicas_in_sync,
         },
         "environment": {
             "tfgen": tfgen.__version__,
@@ -35,13 +46,27 @@ def card(chosen, data, model, loop, distribution):
             "python": platform.python_version(),
             "machine": platform.machine(),
             "cores": os.cpu_count(),
-            "devices": ", ".join(_devices(distribution)),
+            "devices": ", ".join(_devices(setup.distribution)),
         },
     }
 
 
-def write(model, card, data, loop, out):
-    """Write pictures, README, weights and card into a run directory, the card last."""
+def write(
+    model: GenerativeModel,
+    card: Mapping[str, Any],
+    data: Dataset,
+    history: Iterable[Mapping[str, Any]],
+    out: Path,
+) -> None:
+    """Write pictures, README, weights and card into a run directory, the card last.
+
+    Args:
+        model: with its final weights.
+        card: of `card`, and its "name" and "command".
+        data: whose test images the pictures show.
+        history: of the loop.
+        out: the directory.
+    """
     test = data.images("test")[:32]
     if isinstance(model, tfgen.models.Glow):  # A flow's reconstructions are the images themselves.
         shown = {"interpolation": pictures.interpolation(model, test)}
@@ -50,7 +75,7 @@ def write(model, card, data, loop, out):
     shown = {"samples": pictures.samples(model), **shown}
     for name, picture in shown.items():
         picture.save(out / f"{name}.png")
-    curve.draw(loop.history, out / curve.FILE)
+    curve.draw(history, out / curve.FILE)
     card = {
         **card,
         "pictures": [*shown, "curve"],
@@ -59,7 +84,7 @@ def write(model, card, data, loop, out):
         "bound": model.bound,
         "parameters": model.count_params(),
     }
-    (out / "README.md").write_text(report.readme(card), "utf-8")
+    write_text(out / "README.md", report.readme(card))
     preset.save(model, out, card=card)
 
 

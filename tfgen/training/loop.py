@@ -1,137 +1,135 @@
-"""The training loop: steps, records, validation, checkpoints, and the way back from them."""
+"""The training loop: steps, records, validation, checkpoints, and resumption from them."""
 
+from __future__ import annotations
+
+import contextlib
 import math
 import signal
 import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
+import keras
+import tensorflow as tf
+
+from tfgen.data.stream import Stream
 from tfgen.errors import InputError
+from tfgen.models.base import GenerativeModel
 from tfgen.optimizers import averaged_weights
 from tfgen.training import diagnosis, signals, state
-from tfgen.training.checkpoint import DamagedError, State
+from tfgen.training.callbacks import CallbackList, Record
+from tfgen.training.checkpoint import Checkpoints, DamagedError, State
 from tfgen.training.replicated import Replicated
 
-STEPS_OF_A_RECORD = 1000  # at most; there is one after each epoch in any case
-SECONDS_OF_A_CALL, STEPS_OF_A_CALL = 0.1, 100  # at most; a signal waits for the call to end
+STEPS_PER_RECORD = 1000  # At most; there is a record after each epoch in any case.
+SECONDS_PER_CALL, MAX_STEPS_PER_CALL = 0.1, 100  # At most: a signal waits for the call to end.
 
 
-def steps_of_a_call(seconds_per_step):
-    """How many steps fit into one call; one while that is unknown, 0.
+def steps_per_call(seconds_per_step: float) -> int:
+    """The number of steps to run in one call; 1 while the duration of a step is unknown (0).
 
-    >>> from tfgen.training.loop import steps_of_a_call
-    >>> [steps_of_a_call(seconds) for seconds in (0.0, 0.0001, 0.005, 2.0)]
+    >>> from tfgen.training.loop import steps_per_call
+    >>> [steps_per_call(seconds) for seconds in (0.0, 0.0001, 0.005, 2.0)]
     [1, 100, 20, 1]
     """
     if not seconds_per_step:
         return 1
-    return max(1, min(int(SECONDS_OF_A_CALL / seconds_per_step), STEPS_OF_A_CALL))
-
-
-class Watcher:
-    """What a loop tells of itself; a subclass overrides what it wants to hear."""
-
-    def began(self, loop):
-        """The first step comes next, or the first one after a resumption."""
-
-    def stepped(self, loop):
-        """One or more steps were taken."""
-
-    def recorded(self, loop, record):
-        """A record was added to the history."""
-
-    def saved(self, loop):
-        """A checkpoint was written."""
-
-    def failed_to_save(self, loop, error):
-        """A checkpoint could not be written; the training goes on."""
-
-    def ended(self, loop):
-        """The training is over, one way or another."""
+    return max(1, min(int(SECONDS_PER_CALL / seconds_per_step), MAX_STEPS_PER_CALL))
 
 
 class Loop:
-    """A training that can stop after any step and go on as if it had not.
+    """A training that can stop after any step and be resumed bit by bit.
 
-    Everything that decides a step is a function of the seed and the step (order of the images,
-    augmentation, noise, learning rate) or is in the checkpoint: weights, the optimizer's
-    variables, the sums of the running record, the history.
+    Everything that determines a step is a function of the seed and the step (order of the images,
+    augmentation, noise, learning rate) or is in the checkpoint: weights, the optimizer's state,
+    the sums since the last record, the history. What callbacks remember is not in it.
+
+    The callbacks are called as by `keras.Model.fit`, with these differences: several steps may run
+    between `on_train_batch_begin` and `on_train_batch_end`, whose `batch` is the last of them, as
+    with `steps_per_execution`; `logs` hold `bits_per_dim` since the last record, and at the end of
+    an epoch `learning_rate` and `val_bits_per_dim`; epochs and batches count from the start of the
+    training, not of the process; `on_train_end` is called after an error too. A callback that sets
+    `model.stop_training` ends the training there; with several workers, all must set it.
 
     Args:
         model: compiled, within the scope of the strategy.
         strategy: a `tf.distribute.Strategy`.
-        train: a `tfgen.data.stream.Stream`.
-        validation: another one, or None.
+        train: the stream of training images.
+        validation: the stream of validation images, or None.
         total_steps: of the whole training.
-        checkpoints: a `tfgen.training.checkpoint.Checkpoints`.
+        checkpoints: where checkpoints are written.
         writes: whether this process writes them; only the chief of several workers does.
-        every_steps, every_minutes: how often; None for never.
-        watchers: a list of `Watcher`.
+        every_steps, every_minutes: the intervals of checkpoints; None: no such interval.
+        callbacks: Keras callbacks.
 
     Attributes:
-        step: steps taken.
-        history: records: dicts of `step`, `epoch`, `bits_per_dim` (the mean since the record
-            before), `learning_rate`, and `val_bits_per_dim` after each epoch if there are
-            validation images; with the averaged weights if the optimizer averages.
+        step: the number of steps taken.
+        history: records: dicts of `step`, `epoch`, `bits_per_dim` (the mean since the previous
+            record), `learning_rate`, and `val_bits_per_dim` after each epoch if there are
+            validation images; of the averaged weights if the optimizer keeps averages.
         best: the record with the best validation, or None.
-        seconds: of training, those before a resumption included.
+        seconds: of training, including those before a resumption.
     """
 
     def __init__(
         self,
-        model,
-        strategy,
-        train,
-        validation,
-        total_steps,
-        checkpoints,
+        model: GenerativeModel,
+        strategy: tf.distribute.Strategy,
+        train: Stream,
+        validation: Stream | None,
+        total_steps: int,
+        checkpoints: Checkpoints,
         *,
-        writes=True,
-        every_steps=None,
-        every_minutes=None,
-        watchers=(),
-    ):
+        writes: bool = True,
+        every_steps: int | None = None,
+        every_minutes: float | None = None,
+        callbacks: Iterable[keras.callbacks.Callback] = (),
+    ) -> None:
         self.model = model
         self.stream, self._validation = train, validation
         self.total_steps = total_steps
-        self.step, self.history, self.best, self.seconds = 0, [], None, 0.0
-        self._replicated = Replicated(model, strategy)
-        self._checkpoints, self._writes = checkpoints, writes
+        self.step, self.seconds = 0, 0.0
+        self.history: list[Record] = []
+        self.best: Record | None = None
+        self.replicated = Replicated(model, strategy)
+        self.checkpoints, self._writes = checkpoints, writes
         self._every_steps, self._every_seconds = every_steps, 60 * (every_minutes or math.inf)
-        self._watchers = list(watchers)
-        self._nats = self._images = 0.0
-        self._unsaved_best = None
-        self._diverges = False
-        self._pace = self._mean_pace = 0.0
-        self._saved_step = None
-        self._first_arrays = None
+        self._given_callbacks = list(callbacks)
+        self._callbacks = CallbackList([], self)
+        self._nll = self._images = 0.0
+        self._unsaved_best: State | None = None
+        self._seconds_per_step = self._mean_seconds_per_step = 0.0
+        self._saved_step: int | None = None
+        self.initial: State | None = None
 
     @property
-    def epoch(self):
-        """Epochs taken, with the part of the running one."""
+    def epoch(self) -> float:
+        """Epochs taken, including the part of the current one."""
         return self.step / self.stream.steps_per_epoch
 
     @property
-    def running_bits_per_dim(self):
+    def running_bits_per_dim(self) -> float:
         """The mean since the last record, NaN right after one."""
-        return self._bits(self._nats, self._images)
+        return self._bits(self._nll, self._images)
 
-    def resume(self):
-        """Go back to the newest checkpoint that is whole.
+    def resume(self) -> list[tuple[Path, str]]:
+        """Go back to the newest intact checkpoint.
 
         Returns:
-            `(path, reason)` of each newer one that is damaged.
+            `(path, reason)` of each newer one, which is damaged.
 
         Raises:
             InputError: there is none, or it is of another recipe.
         """
-        saved, damaged = self._checkpoints.latest()
+        saved, damaged = self.checkpoints.latest()
         if saved is None:
             reasons = "".join(f"; {path.name}: {reason}" for path, reason in damaged)
-            raise InputError(f"{self._checkpoints.directory} holds no checkpoint{reasons}")
-        self._restore(saved)
+            raise InputError(f"{self.checkpoints.directory} contains no checkpoint{reasons}")
+        self.restore(saved)
         self._saved_step = self.step
         return damaged
 
-    def run(self):
+    def run(self) -> None:
         """Train to the end.
 
         Raises:
@@ -142,52 +140,51 @@ class Loop:
             self._initialize()
             self._started = time.monotonic() - self.seconds
             self._saved_at = time.monotonic()
-            self._tell("began")
-            self._run_to_the_end(request)
+            self._callbacks = CallbackList(self._given_callbacks, self)
+            self.model.stop_training = False
+            self._callbacks.on_train_begin()
+            try:
+                self._run_steps(request)
+            finally:
+                self.seconds = time.monotonic() - self._started
+                self._callbacks.on_train_end()
 
-    def _run_to_the_end(self, request):
-        try:
-            self._run(request)
-        finally:
-            self.seconds = time.monotonic() - self._started
-            self._tell("ended")
-
-    def steps_in(self, seconds, measured_seconds=20.0):
-        """How many steps, with their validations, take some time here: measured, then forgotten.
+    def steps_in(self, seconds: float, measured_seconds: float = 20.0) -> int:
+        """How many steps, with their validations, take some time here; measured by trying.
 
         Args:
             seconds: that the training may take.
             measured_seconds: that the measurement takes, less in a short training.
         """
         self._initialize()
-        batches = self._replicated.batches(self.stream)
+        batches = self.replicated.batches(self.stream)
         self._take(batches, 1)  # The first one traces the graph.
         start, taken, stop = time.monotonic(), 0, False
         while not stop:
             is_over = time.monotonic() - start >= min(measured_seconds, 0.05 * seconds)
-            found = self._take(batches, STEPS_OF_A_CALL, is_over)
+            found = self._take(batches, MAX_STEPS_PER_CALL, is_over)
             taken, stop = taken + len(found.steps), found.stop
         per_step = (time.monotonic() - start) / taken
         if self._validation is not None:
             start = time.monotonic()
-            self._replicated.test(self._validation)
+            self.replicated.test(self._validation)
             per_step += (time.monotonic() - start) / self.stream.steps_per_epoch
-        state.assign(self.model, self._first_arrays)
-        return max(1, round(seconds / self._replicated.mean(per_step)))
+        state.assign(self.model, self.initial.arrays)
+        return max(1, round(seconds / self.replicated.mean(per_step)))
 
-    def wait_for_all(self):
-        """Return when every worker has come here: none may leave while others need it."""
-        self._replicated.wait_for_all()
+    def wait_for_all(self) -> None:
+        """Return when every worker has arrived here: none may leave while others need it."""
+        self.replicated.wait_for_all()
 
-    def choose(self, weights):
-        """Give the model the weights that the training is about.
+    def finish(self, weights: str) -> None:
+        """Give the model its final weights.
 
         Args:
-            weights: "last", averaged if the optimizer averages, or "best" by validation.
+            weights: "last", averaged if the optimizer keeps averages, or "best" by validation.
         """
         if weights == "best" and self.best is not None:
             try:
-                arrays = self._checkpoints.best().arrays
+                arrays = self.checkpoints.best().arrays
             except DamagedError as error:
                 raise InputError(f"the best weights are lost: {error}") from None
         else:
@@ -195,14 +192,27 @@ class Loop:
                 arrays = state.weights_of(self.model)
         state.assign_weights(self.model, arrays)
 
-    def _run(self, request):
-        batches = self._replicated.batches(self.stream, self.step)
+    def _run_steps(self, request):
+        batches = self.replicated.batches(self.stream, self.step)
+        epoch = None
         while self.step < self.total_steps:
-            stop = self._advance(batches, self._undisturbed_steps(), request.number is not None)
-            if self._diverges:
-                self._diverged(self.step + 1)
-            self._tell("stepped")
-            if stop or (request.number is not None and self._replicated.alone):
+            if epoch != self.step // self.stream.steps_per_epoch:
+                epoch = self.step // self.stream.steps_per_epoch
+                self._callbacks.on_epoch_begin(epoch)
+            self._callbacks.on_train_batch_begin(self.step % self.stream.steps_per_epoch)
+            stop, is_finite = self.take_steps(
+                batches, self._steps_until_event(), request.number is not None
+            )
+            if not is_finite:
+                diagnosis.report_divergence(self, self.step + 1)
+            self._callbacks.on_train_batch_end(
+                (self.step - 1) % self.stream.steps_per_epoch,
+                {"bits_per_dim": self.running_bits_per_dim},
+            )
+            self._end_if_asked()
+            self.record_if_due()
+            self._end_if_asked()
+            if stop or (request.number is not None and self.replicated.alone):
                 self._save()
                 self.wait_for_all()
                 raise signals.StoppedError(self.step, request.number or signal.SIGTERM)
@@ -211,73 +221,119 @@ class Loop:
         if self._saved_step != self.step:
             self._save()
 
-    def _undisturbed_steps(self):
+    def _end_if_asked(self):
+        if self.model.stop_training:
+            self.total_steps = self.step
+
+    def _steps_until_event(self):
         """Steps until something besides them has to be done."""
-        periods = [self.stream.steps_per_epoch, STEPS_OF_A_RECORD]
+        periods = [self.stream.steps_per_epoch, STEPS_PER_RECORD]
         periods += [self._every_steps] if self._every_steps else []
         left = [period - self.step % period for period in periods]
         return min(*left, self.total_steps - self.step)
 
-    def _advance(self, batches, steps, stop=False):
-        """Up to so many steps, and what belongs to them; whether to stop now."""
+    def take_steps(self, batches: Iterator, steps: int, stop: bool = False) -> tuple[bool, bool]:
+        """Take some steps in one call, at most `steps`.
+
+        Args:
+            batches: of `Replicated.batches`.
+            steps: the most that may be taken.
+            stop: whether this worker asks to stop.
+
+        Returns:
+            Whether a worker asks to stop, and whether all figures are finite; the step with the
+            first one that is not is not counted.
+        """
         found = self._take(batches, steps, stop)
         for sums in found.steps:
-            self._diverges = not math.isfinite(sums.nats)
-            if self._diverges:
-                return found.stop
+            if not math.isfinite(sums.nll):
+                return found.stop, False
             self.step += 1
-            self._nats += sums.nats
+            self._nll += sums.nll
             self._images += sums.images
-        ends = self.step % self.stream.steps_per_epoch == 0 or self.step == self.total_steps
-        if ends or self.step % STEPS_OF_A_RECORD == 0:
-            self._record(validate=ends)
-        return found.stop
+        return found.stop, True
 
     def _take(self, batches, steps, stop=False):
         """Up to so many steps in one call, of a length that all workers agree on."""
-        steps = min(steps, steps_of_a_call(self._mean_pace))
+        steps = min(steps, steps_per_call(self._mean_seconds_per_step))
         start = time.monotonic()
-        found = self._replicated.train(batches, steps, stop=stop, pace=self._pace)
-        self._pace = (time.monotonic() - start) / len(found.steps)
-        self._mean_pace = found.pace
+        found = self.replicated.train(
+            batches, steps, stop=stop, seconds_per_step=self._seconds_per_step
+        )
+        self._seconds_per_step = (time.monotonic() - start) / len(found.steps)
+        self._mean_seconds_per_step = found.seconds_per_step
         return found
 
-    def _record(self, validate):
-        rate = self.model.optimizer.learning_rate
+    # Records
+
+    def record_if_due(self) -> None:
+        """Add a record to the history at the end of an epoch, with validation, or within it."""
+        ends_epoch = self.step % self.stream.steps_per_epoch == 0 or self.step == self.total_steps
+        if not ends_epoch and self.step % STEPS_PER_RECORD:
+            return
         record = {
             "step": self.step,
             "epoch": round(self.epoch, 6),
             "bits_per_dim": self.running_bits_per_dim,
-            "learning_rate": float(rate),
+            "learning_rate": float(self.model.optimizer.learning_rate),
         }
-        self._nats = self._images = 0.0
-        if validate and self._validation is not None:
-            with averaged_weights(self.model.optimizer, required=False):
-                found = self._replicated.test(self._validation)
-                bits = record["val_bits_per_dim"] = self._bits(found.nats, found.images)
-                if math.isfinite(bits) and (
-                    self.best is None or bits < self.best["val_bits_per_dim"]
-                ):
-                    self.best = record
-                    self._unsaved_best = State(state.weights_of(self.model), record)
+        self._nll = self._images = 0.0
+        if ends_epoch and self._validation is not None:
+            self._validate(record)
         self.history.append(record)
-        self._tell("recorded", record)
+        self._callbacks.on_record(record)
+        if ends_epoch:
+            logs = {key: record[key] for key in record if key not in ("step", "epoch")}
+            self._callbacks.on_epoch_end((self.step - 1) // self.stream.steps_per_epoch, logs)
 
-    def _bits(self, nats, images):
+    def _validate(self, record):
+        self._callbacks.on_test_begin()
+        with averaged_weights(self.model.optimizer, required=False):
+            found = self.replicated.test(self._validation)
+            bits = record["val_bits_per_dim"] = self._bits(found.nll, found.images)
+            if math.isfinite(bits) and (self.best is None or bits < self.best["val_bits_per_dim"]):
+                self.best = record
+                self._unsaved_best = State(state.weights_of(self.model), record)
+        self._callbacks.on_test_end({"bits_per_dim": bits})
+
+    def _bits(self, nll, images):
         if not images:
             return math.nan
-        return nats / (images * self.model.num_dims * math.log(2.0))
-
-    # Before the first step
+        return nll / (images * self.model.num_dims * math.log(2.0))
 
     def _initialize(self):
-        """Weights that are set from the first batch are set from all of it, on any replicas."""
+        """Set weights that depend on the first batch from all of it, on any number of replicas."""
         if not getattr(self.model, "initialized", True):
-            self.model.initialize(self._whole_batch(0)[0])
+            self.model.initialize(self.global_batch(0)[0])
         if self._saved_step is None:
-            self._first_arrays = state.arrays_of(self.model)
+            self.initial = self.snapshot()
 
     # Checkpoints
+
+    def snapshot(self) -> State:
+        """The state after the present step, as a checkpoint holds it."""
+        facts = {
+            "step": self.step,
+            "nll": self._nll,
+            "images": self._images,
+            "history": list(self.history),
+            "best": self.best,
+            "seconds": self.seconds,
+            "total_steps": self.total_steps,
+        }
+        return State(state.arrays_of(self.model), facts)
+
+    def restore(self, saved: State) -> None:
+        """Go back to the state of a `snapshot`.
+
+        Raises:
+            InputError: it is of another recipe.
+        """
+        state.assign(self.model, saved.arrays)
+        facts = saved.facts
+        self.step, self.history, self.best = facts["step"], list(facts["history"]), facts["best"]
+        self._nll, self._images, self.seconds = facts["nll"], facts["images"], facts["seconds"]
+        self.total_steps = facts["total_steps"]
 
     def _is_due(self):
         by_steps = self._every_steps and self.step % self._every_steps == 0
@@ -286,109 +342,39 @@ class Loop:
     def _try_to_save(self):
         try:
             self._save()
-        except OSError as error:  # A full disk may have room again by the next time.
+        except OSError as error:  # A full disk may have space again by the next time.
             self._saved_at = time.monotonic()
-            self._tell("failed_to_save", error)
+            self._callbacks.on_save_error(error)
 
     def _save(self):
-        # The figures of a step are those before its update; several workers see at the next step.
-        if self._replicated.alone and not state.is_finite(self.model):
-            self._diverged(self.step)
-        self._write()
+        # The figures of a step are those before its update; several workers see it one step later.
+        if self.replicated.alone and not state.is_finite(self.model):
+            diagnosis.report_divergence(self, self.step)
+        self.write()
 
-    def _write(self):
+    def write(self) -> None:
+        """Write a checkpoint, and the best weights if they are new."""
         self.seconds = time.monotonic() - self._started
         if self._writes:
             if self._unsaved_best is not None:
-                self._checkpoints.save_best(self._unsaved_best)
-            now = State(state.arrays_of(self.model), self._facts())
-            self._checkpoints.save(self.step, now)
-        self._unsaved_best = self._first_arrays = None
+                self.checkpoints.save_best(self._unsaved_best)
+            self.checkpoints.save(self.step, self.snapshot())
+        self._unsaved_best = self.initial = None
         self._saved_step, self._saved_at = self.step, time.monotonic()
-        self._tell("saved")
+        self._callbacks.on_save()
 
-    def _facts(self):
-        return {
-            "step": self.step,
-            "nats": self._nats,
-            "images": self._images,
-            "history": list(self.history),
-            "best": self.best,
-            "seconds": self.seconds,
-        }
+    # What a diagnosis needs
 
-    def _restore(self, saved):
-        state.assign(self.model, saved.arrays)
-        facts = saved.facts
-        self.step, self.history, self.best = facts["step"], facts["history"], facts["best"]
-        self._nats, self._images = facts["nats"], facts["images"]
-        self.seconds = facts["seconds"]
-
-    def _diverged(self, step):
-        """Take the steps since the last checkpoint again, and tell where the first bad number is.
-
-        The state before that step, the last good one, is saved.
-
-        Raises:
-            InputError: always.
-        """
-        watchers, self._watchers = self._watchers, []
+    @contextlib.contextmanager
+    def without_callbacks(self) -> Iterator[None]:
+        """Within the context, no callback is called."""
+        callbacks, self._callbacks = self._callbacks, CallbackList([], self)
         try:
-            good = self._last_good(step)
+            yield
         finally:
-            self._watchers = watchers
-        self._restore(good)
-        self._write()
-        images, labels = self._whole_batch(self.step)
-        cause = diagnosis.culprit(self.model, images, labels) or "one device only"
-        state.assign(self.model, good.arrays)
-        raise InputError(
-            f"the training diverged at step {self.step + 1} (epoch {int(self.epoch) + 1}): the "
-            f"first number that is not finite is in {cause}; the batch has SHA-256 "
-            f"{diagnosis.batch_hash(images)}; the state after step {self.step} is kept in "
-            f"{self._checkpoints.directory}; a smaller optimizer.learning_rate or "
-            "optimizer.global_clipnorm may help"
-        )
+            self._callbacks = callbacks
 
-    def _last_good(self, diverged):
-        """The state before the first step with a bad number, found by taking the steps again."""
-        self._go_back(diverged)
-        batches = self._replicated.batches(self.stream, self.step)
-        while self.step < diverged:
-            good = State(state.arrays_of(self.model), self._facts())
-            self._advance(batches, 1)
-            if self._diverges or not state.is_finite(self.model):
-                return good
-        raise InputError(
-            f"the training diverged at step {diverged}, and not when the steps since the last "
-            "checkpoint were taken again: the device does not compute the same twice; "
-            "--resume goes on from that checkpoint"
-        )
-
-    def _go_back(self, diverged):
-        """To the newest checkpoint, or to the state before the first step."""
-        saved, _ = self._checkpoints.latest()
-        if saved is None and self._first_arrays is not None:
-            facts = {"step": 0, "nats": 0.0, "images": 0.0, "history": [], "best": None}
-            saved = State(self._first_arrays, {**facts, "seconds": self.seconds})
-        place = self._checkpoints.directory
-        if not self._replicated.agree(-1 if saved is None else saved.facts["step"]):
-            raise InputError(
-                f"the training diverged at step {diverged}; the steps before cannot be taken again "
-                f"to find where, because the workers do not all see the checkpoints of {place}: "
-                "give them an --out directory that all of them share"
-            )
-        if saved is None:
-            raise InputError(
-                f"the training diverged at step {diverged}, and {place} holds no checkpoint from "
-                "which the steps before could be taken again to find where"
-            )
-        self._restore(saved)
-
-    def _whole_batch(self, step):
+    def global_batch(self, step: int) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """The images of a step on all replicas, and their labels if the model has classes."""
         batch = self.stream.global_batch(step)
         return batch if isinstance(batch, tuple) else (batch, None)
-
-    def _tell(self, event, *arguments):
-        for watcher in self._watchers:
-            getattr(watcher, event)(self, *arguments)

@@ -1,40 +1,45 @@
 """Steps of a model on all replicas of a strategy, with figures of the whole global batch."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Iterator
 
 import tensorflow as tf
 
+from tfgen.data.stream import Stream
+from tfgen.models.base import GenerativeModel
 from tfgen.training.strategy import worker_count
 
-STEPS_OF_A_TEST = 16  # in a call; an interruption waits for as many
+TEST_STEPS_PER_CALL = 16  # At most: an interruption waits for the call to end.
 
 
 @dataclasses.dataclass(frozen=True)
 class Sums:
-    """What one step found, over all replicas and workers.
+    """Sums of one step over all replicas and workers.
 
     Attributes:
-        nats: sum of the negative log-likelihoods.
-        images: how many there were.
+        nll: sum of the negative log-likelihoods in nats.
+        images: their number.
     """
 
-    nats: float
+    nll: float
     images: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """What the steps of one call found.
+    """The results of the steps of one call.
 
     Attributes:
-        steps: the `Sums` of each step that was taken.
+        steps: the sums of each step that was taken.
         stop: whether a worker asks to stop.
-        pace: the mean over the workers of the paces that they gave.
+        seconds_per_step: the mean of what the workers gave.
     """
 
-    steps: list
+    steps: list[Sums]
     stop: bool
-    pace: float
+    seconds_per_step: float
 
 
 class Replicated:
@@ -43,9 +48,9 @@ class Replicated:
     Each image of a global batch is seen by exactly one replica, gradients are summed before the
     optimizer takes its step, and figures are sums over all replicas and workers.
 
-    Several steps can be taken in one call, a loop in the graph: a step of a small network takes
-    less time than TensorFlow needs to be called from Python. It is the same graph for any number
-    of steps, so how steps are grouped changes no bit of what they compute.
+    Several steps can be taken in one call, as a loop in the graph, because a step of a small
+    network takes less time than calling TensorFlow from Python. The graph is the same for any
+    number of steps, so how steps are grouped into calls does not change a bit of their results.
 
     Args:
         model: compiled, within the scope of the strategy.
@@ -55,24 +60,24 @@ class Replicated:
         alone: whether there are no other workers.
     """
 
-    def __init__(self, model, strategy):
+    def __init__(self, model: GenerativeModel, strategy: tf.distribute.Strategy) -> None:
         self._strategy = strategy
         self.alone = worker_count(strategy) == 1
 
         def take_step(images, labels):
             return _sums(model.gradient_step(images, labels))
 
-        def look(images, labels):
+        def test_step(images, labels):
             del labels
             return _sums(-model._log_prob(images))
 
         self._train = self._on_replicas(
             tf.function(take_step, jit_compile=True) if model.jit_compile is True else take_step
         )
-        self._test = self._on_replicas(look)
+        self._test = self._on_replicas(test_step)
 
-    def batches(self, stream, step=0):
-        """An iterator of the batches of a `tfgen.data.stream.Stream` from a step on."""
+    def batches(self, stream: Stream, step: int = 0) -> Iterator:
+        """An iterator over the batches of a stream, beginning at a step."""
 
         def of_worker(context):
             replicas = context.num_replicas_in_sync
@@ -86,34 +91,38 @@ class Replicated:
 
         return iter(self._strategy.distribute_datasets_from_function(of_worker))
 
-    def train(self, batches, steps=1, *, stop=False, pace=0.0):
+    def train(
+        self,
+        batches: Iterator,
+        steps: int = 1,
+        *,
+        stop: bool = False,
+        seconds_per_step: float = 0.0,
+    ) -> Group:
         """Steps of the optimizer on the next batches.
 
-        Fewer are taken if a step's figures are not finite, or if a worker wants to stop: one then.
+        The call ends early after a step whose figures are not finite, and after one step if a
+        worker asks to stop.
 
         Args:
             batches: of `batches`.
             steps: how many at most; the same for all workers.
-            stop: whether this worker wants to stop: all of them learn it at the same step.
-            pace: a number of this worker's, such as its seconds a step, of which all learn the
-                mean.
-
-        Returns:
-            A `Group`.
+            stop: whether this worker asks to stop; all of them learn it at the same step.
+            seconds_per_step: what this worker measured; all of them learn the mean.
         """
-        return self._result(self._train, batches, steps, stop, pace)
+        return self._result(self._train, batches, steps, stop, seconds_per_step)
 
-    def test(self, stream):
+    def test(self, stream: Stream) -> Sums:
         """The sums of `-log_prob` over one epoch of a stream."""
         batches = self.batches(stream)
         found = []
         while len(found) < stream.steps_per_epoch:
             left = stream.steps_per_epoch - len(found)
-            found += self._result(self._test, batches, min(left, STEPS_OF_A_TEST)).steps
-        return Sums(sum(step.nats for step in found), sum(step.images for step in found))
+            found += self._result(self._test, batches, min(left, TEST_STEPS_PER_CALL)).steps
+        return Sums(sum(step.nll for step in found), sum(step.images for step in found))
 
-    def mean(self, value):
-        """The mean of a number over all workers: the same for each of them."""
+    def mean(self, value: float) -> float:
+        """The mean of a number over all workers, the same for each of them."""
         strategy = self._strategy
 
         @tf.function(autograph=False)
@@ -123,53 +132,53 @@ class Replicated:
 
         return float(mean())
 
-    def agree(self, number):
-        """Whether all workers come with the same whole number."""
+    def agree(self, number: int) -> bool:
+        """Whether all workers give the same integer."""
         if self.alone:
             return True
         return self.mean(float(number) ** 2) == self.mean(float(number)) ** 2
 
-    def wait_for_all(self):
-        """Return when every worker has come here."""
+    def wait_for_all(self) -> None:
+        """Return when every worker has arrived here."""
         if not self.alone:
             self.mean(0.0)
 
     def _on_replicas(self, function):
         strategy = self._strategy
 
-        def on_replica(images, labels, told):
-            return tf.concat([function(images, labels), told], axis=0)
+        def on_replica(images, labels, message):
+            return tf.concat([function(images, labels), message], axis=0)
 
         @tf.function(autograph=False)
-        def on_all(batches, steps, told):
-            def goes_on(taken, found, latest):
+        def on_all(batches, steps, message):
+            def continues(taken, found, latest):
                 del found
                 return (taken < steps) & (latest[2] == 0.0) & tf.math.is_finite(latest[0])
 
             def step(taken, found, latest):
                 batch = next(batches)
                 images, labels = batch if isinstance(batch, tuple) else (batch, None)
-                latest = strategy.run(on_replica, (images, labels, told))
+                latest = strategy.run(on_replica, (images, labels, message))
                 latest = strategy.reduce("SUM", latest, axis=None)
                 return taken + 1, found.write(taken, latest), latest
 
             found = tf.TensorArray(tf.float64, steps, element_shape=[4])
             start = tf.constant(0), found, tf.zeros([4], tf.float64)
-            taken, found, _ = tf.while_loop(goes_on, step, start, parallel_iterations=1)
+            taken, found, _ = tf.while_loop(continues, step, start, parallel_iterations=1)
             return found.stack()[:taken]
 
         return on_all
 
-    def _result(self, function, batches, steps, stop=False, pace=0.0):
-        # Figures in float64 on the way: they are averaged over many steps.
-        told = tf.constant([float(stop), pace], tf.float64)
-        rows = function(batches, tf.constant(steps), told).numpy().tolist()
+    def _result(self, function, batches, steps, stop=False, seconds_per_step=0.0):
+        # Sums are float64, because they are averaged over many steps.
+        message = tf.constant([float(stop), seconds_per_step], tf.float64)
+        rows = function(batches, tf.constant(steps), message).numpy().tolist()
         return Group(
-            steps=[Sums(nats, images) for nats, images, _, _ in rows],
+            steps=[Sums(nll, images) for nll, images, _, _ in rows],
             stop=rows[-1][2] > 0,
-            pace=rows[-1][3] / self._strategy.num_replicas_in_sync,
+            seconds_per_step=rows[-1][3] / self._strategy.num_replicas_in_sync,
         )
 
 
-def _sums(nats):
-    return tf.stack([tf.reduce_sum(tf.cast(nats, tf.float64)), tf.cast(tf.size(nats), tf.float64)])
+def _sums(nll):
+    return tf.stack([tf.reduce_sum(tf.cast(nll, tf.float64)), tf.cast(tf.size(nll), tf.float64)])
