@@ -37,7 +37,7 @@ def new(source, kind, **entries):
         "image_shape": list(model.image_shape),
         "latent_dim": model.latent_dim,
         "num_bits": model.num_bits,
-        "num_classes": getattr(model, "num_classes", None),
+        "num_classes": model.num_classes,
         "bound": model.bound,
         "parameters": model.count_params(),
         **{key: source.card[key] for key in ABOUT_THE_MODEL if key in source.card},

@@ -35,15 +35,14 @@ def expected(model, images, *, seed=0):
     noise = generator.normal(size=latents.shape).astype("float32")
     temperature = generator.uniform(0.5, 1.0, count).astype("float32")
     drawn = {"noise": noise, "temperature": temperature}
-    scaled = noise * temperature[:, None]
-    if getattr(model, "num_classes", None):
+    if model.num_classes:
         drawn["labels"] = (np.arange(count) % model.num_classes).astype("int32")
-        scaled = model.place(scaled, drawn["labels"])
+    latents_of_noise = model.latents_from_noise(noise * temperature[:, None], drawn.get("labels"))
     return {
         "log_prob": ({"images": images}, {"log_prob": model.log_prob(images).numpy()}),
         "encode": ({"images": images}, {"latents": latents}),
         "decode": ({"latents": latents}, {"images": model.decode(latents).numpy()}),
-        "sample": (drawn, {"images": model.decode(scaled).numpy()}),
+        "sample": (drawn, {"images": model.decode(latents_of_noise).numpy()}),
         "reconstruct": ({"images": images}, {"images": model.reconstruct(images).numpy()}),
     }
 

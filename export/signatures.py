@@ -48,7 +48,7 @@ class Signatures(tf.Module):
         super().__init__()
         self._weights = [*(weight.value for weight in model.weights), *precomputed]
         self._checked = not on_device
-        self._num_classes = getattr(model, "num_classes", None)
+        self._num_classes = model.num_classes
         functions = _functions(model)
         if on_device:
             functions = {verb: functions[verb] for verb in DEVICE}
@@ -103,7 +103,7 @@ def _functions(model):
     seeds = tf.TensorSpec([None, 2], tf.int32, name="seeds")
     ends = [tf.TensorSpec(images.shape, tf.uint8, name=name) for name in ("first", "second")]
     weight = tf.TensorSpec([None], tf.float32, name="weight")
-    conditional = bool(getattr(model, "num_classes", None))
+    conditional = model.num_classes is not None
 
     def shared(verb, *specs):
         """One graph of a verb, in whatever signatures it is called."""
@@ -131,7 +131,7 @@ def _functions(model):
 
     def sample(noise, temperature, labels=None):
         scaled = temperature[:, None] * noise
-        return decode(scaled if labels is None else model.place(scaled, labels))
+        return decode(model.latents_from_noise(scaled, labels))
 
     def sample_seeded(seeds, temperature, labels=None):
         return sample(_noise_of(seeds, model.latent_dim), temperature, labels)

@@ -41,7 +41,7 @@ FIRST_MEASUREMENT = 20_000
 
 def measured(model, images, measure):
     if measure == "bound":
-        return float(np.mean(model.elbo(images)))
+        return float(np.mean(model.log_prob(images)))
     parts = [hmc.log_likelihood(model, images[i : i + 100]) for i in range(0, len(images), 100)]
     return float(np.mean(np.concatenate(parts)))
 

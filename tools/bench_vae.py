@@ -46,7 +46,7 @@ def tfgen_case(images, batch, importance_samples, dtype=None, steps_a_call=None)
         (28, 28, 1),
         latent_dim=LATENTS,
         hidden_units=[HIDDEN, HIDDEN],
-        importance_samples=importance_samples,
+        num_importance_samples=importance_samples,
         network_dtype=dtype,
     )
     model.compile(tfgen.optimizers.Adam(1e-3))

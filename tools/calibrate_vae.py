@@ -43,7 +43,7 @@ def estimators(model, seed):
     for k in (1, 10, 100, 1000, 5000):
         yield (
             f"importance sampling, k = {k}",
-            lambda x, k=k: model.log_prob(x, importance_samples=k),
+            lambda x, k=k: model.log_prob(x, num_samples=k),
         )
     for name, options in HMC.items():
         yield (

@@ -56,10 +56,10 @@ def main():
         model = tfgen.zoo.load(options.model)
         data = data or trained_on.load(tfgen.zoo.card(options.model), options.data_dir)
     images = data.images("test")[: options.images]
-    print(f"{data.name}, {model.protocol['dequantization']}, {model.num_dims} dims")
-    report("ELBO", lambda: model.elbo(images))
+    print(f"{data.name}, {model.dequantization}, {model.num_dims} dims")
+    report("ELBO", lambda: model.log_prob(images))
     for k in options.importance_samples:
-        report(f"L_{k}", lambda k=k: model.log_prob(images, importance_samples=k))
+        report(f"L_{k}", lambda k=k: model.log_prob(images, num_samples=k))
     if model.latent_dim <= 2:
         part = images[:100]
         report("quadrature", lambda: quadrature.log_likelihood(model, part))

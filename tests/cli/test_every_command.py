@@ -127,7 +127,10 @@ BAD = {
     "no folder": (["score", "vae-digits", "nowhere"], "nowhere is no folder"),
     "no home": (["score", "vae-digits", "~nobody-here/x"], "~nobody-here/x: there is no home"),
     "no images": (["score", "vae-digits", "."], "holds no readable image"),
-    "no draws": (["score", "vae-digits", ".", "--draws", "0"], "draws must be a positive integer"),
+    "no draws": (
+        ["score", "vae-digits", ".", "--draws", "0"],
+        "num_samples must be a positive integer",
+    ),
     "no place": (["score", "vae-digits", ".", "--out", "no/x.csv"], "there is no directory no"),
     "out is a directory": (["score", "vae-digits", ".", "--out", "."], "--out . is a directory"),
     "one image": (["interpolate", "vae-digits", "a.png"], "IMAGE must be given in pairs"),

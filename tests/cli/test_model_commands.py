@@ -42,7 +42,7 @@ def test_evaluate_measures_every_figure_of_a_card_by_its_protocol(tmp_path, caps
     assert cli.main(["evaluate", str(directory)]) == 0
     out = " ".join(capsys.readouterr().out.split())
     images = tfgen.data.load("digits").images("test")
-    tight = -tfgen.zoo.load(directory).log_prob(images, importance_samples=3).numpy().mean()
+    tight = -tfgen.zoo.load(directory).log_prob(images, num_samples=3).numpy().mean()
     for value in (nats["value"], card["metrics"]["bits_per_dim"]["value"], tight):
         assert f"{value:.3f}" in out
     assert cli.main(["evaluate", str(directory), "--figure", "nats"]) == 0
@@ -71,7 +71,7 @@ def test_sample_draws_one_class(tmp_path):
     model.save_preset(tmp_path / "model")
     words = ["--label", "2", "--grid", "1x3", "--seed", "1", "--out", str(tmp_path / "s.png")]
     assert cli.main(["sample", str(tmp_path / "model"), *words]) == 0
-    expected = np.asarray(pictures.grid(model.sample(3, 1.0, 1, y=2), columns=3))
+    expected = np.asarray(pictures.grid(model.sample(3, 1.0, 1, labels=2), columns=3))
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "s.png")), expected)
 
 

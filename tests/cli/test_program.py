@@ -13,7 +13,7 @@ import tfgen
 from tfgen import cli
 
 SMALL = ["--epochs", "1", "--set", "hidden_units=[8]"]
-SETTING = "importance_samples=2"  # beyond the recipe: looked up in the class, with TensorFlow
+SETTING = "num_importance_samples=2"  # beyond the recipe: looked up in the class, with TensorFlow
 
 
 def program(*words, **options):

@@ -10,7 +10,6 @@ import pytest
 import tfgen
 from tfgen import cli
 from tfgen.evaluation import likelihood as scoring
-from tfgen.models.glow import dequantization_draws
 from tfgen.models.noise import ImageNoise
 
 
@@ -42,7 +41,7 @@ def test_score_writes_the_log_likelihood_of_each_image(model, draws, saved, fold
 def test_score_writes_a_file(saved, folder, tmp_path, capsys):
     out = tmp_path / "scores.csv"
     assert cli.main(["score", saved["glow"], str(folder), "--out", str(out)]) == 0
-    words = "lower bound, uniform dequantization, 1 draw"
+    words = "lower bound, 1 dequantization sample"
     assert capsys.readouterr().out == f"4 images in {out}: {words}\n"
     assert len(out.read_text().splitlines()) == 5
 
@@ -105,19 +104,18 @@ def test_draws_average_the_density_over_other_noise_and_begin_with_log_prob(dequ
         weight.assign_add(generator.normal(size=weight.shape, scale=0.1).astype("float32"))
     images = generator.integers(0, 256, (3, 4, 4, 1), "uint8")
     one, two, same = (
-        dequantization_draws.log_likelihood(model, images, k).numpy().astype("float64")
-        for k in (1, 2, 2)
+        model.log_prob(images, num_samples=k).numpy().astype("float64") for k in (1, 2, 2)
     )
     np.testing.assert_array_equal(one, model.log_prob(images))
     np.testing.assert_array_equal(two, same)
     np.testing.assert_array_equal(
-        dequantization_draws.log_likelihood(model, images[1:2], 2), two[1:2].astype("float32")
+        model.log_prob(images[1:2], num_samples=2), two[1:2].astype("float32")
     )
-    turns = np.random.RandomState(1).uniform(size=(2, 4, 4, 1)).astype("float32")
-    kind = model._dequantization.noise
-    base = ImageNoise((4, 4, 1)).uniform(images, (2, 4, 4, 1) if kind == "normal" else (4, 4, 1))
-    uniform = np.mod(base + (turns if kind == "normal" else turns[0]), 1.0).astype("float32")
-    if kind == "normal":
+    shift = np.random.RandomState(1).uniform(size=(2, 4, 4, 1)).astype("float32")
+    normal = dequantization == "variational"
+    base = ImageNoise((4, 4, 1)).uniform(images, (2, 4, 4, 1) if normal else (4, 4, 1))
+    uniform = np.mod(base + (shift if normal else shift[0]), 1.0).astype("float32")
+    if normal:
         radius, angle = uniform[:, 0], uniform[:, 1]
         uniform = np.sqrt(-2 * np.log(1 - radius)) * np.cos(2 * np.pi * angle)
     second = model._log_density(*model._dequantized(images, uniform))[0].numpy().astype("float64")

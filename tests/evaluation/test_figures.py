@@ -145,15 +145,20 @@ class Retrieval:
     """Its samples of a class are test images of that class, or of the next one."""
 
     num_classes = 10
+    num_tight_samples = 1
 
     def __init__(self, data, shift=0):
-        self.protocol = {"dims": 64, "bits": 8, "dequantization": "uniform", "samples": 1}
         self._images, self._labels, self._shift = data.images("test"), data.labels("test"), shift
 
-    def sample(self, n, temperature, seed, y):
+    def protocol(self):
+        return {"dims": 64, "bits": 8, "dequantization": "uniform", "samples": 1}
+
+    def sample(self, n, temperature, seed, labels):
         del temperature, seed
         of_class = [np.flatnonzero(self._labels == label) for label in range(10)]
-        rows = [of_class[(label + self._shift) % 10][i // 10 % 20] for i, label in enumerate(y)]
+        rows = [
+            of_class[(label + self._shift) % 10][i // 10 % 20] for i, label in enumerate(labels)
+        ]
         return self._images[rows]
 
 
@@ -172,8 +177,8 @@ def test_samples_are_judged_by_a_classifier(monkeypatch):
 def test_the_bound_of_many_samples_is_the_mean_of_its_images():
     digits = tfgen.data.load("digits")
     model = tfgen.zoo.load("vae-digits")
-    found = figures.measure("nats_importance_weighted", model, digits, samples=3)
-    nats = -model.log_prob(digits.images("test"), importance_samples=3).numpy()
+    found = figures.measure("nats_importance_weighted", model, digits, num_samples=3)
+    nats = -model.log_prob(digits.images("test"), num_samples=3).numpy()
     assert found["value"] == pytest.approx(nats.mean(), abs=1e-4)
     assert found["protocol"]["samples"] == 3
     assert found["protocol"]["bound"] == "lower bound, 3 importance samples"

@@ -54,7 +54,7 @@ UNTRAINED = {
         hidden_units=[16],
         likelihood="quantized_logistic",
         neighbours=2,
-        importance_samples=5,
+        num_importance_samples=5,
     ),
 }
 
@@ -93,14 +93,13 @@ def cases(name):
     seeds = seeds.astype("int32")
     turn = np.arange(COUNT) % STEPS
     of_class, labels = {}, [None] * COUNT
-    scaled = noise * temperature[:, None]
-    if getattr(m, "num_classes", None):
+    if m.num_classes:
         labels = generator.integers(0, m.num_classes, COUNT).astype("int32")
         of_class = {"labels": labels}
-        scaled = m.place(scaled, labels)
+    latents_of_noise = m.latents_from_noise(noise * temperature[:, None], of_class.get("labels"))
     seeded = [
-        m.sample(1, float(t), int(s), **({} if y is None else {"y": int(y)}))
-        for (s, _), t, y in zip(seeds, temperature, labels, strict=True)
+        m.sample(1, float(t), int(s), label)
+        for (s, _), t, label in zip(seeds, temperature, labels, strict=True)
     ]
     between = m.interpolate(images, others, STEPS).numpy()[np.arange(COUNT), turn]
     found = {
@@ -110,7 +109,7 @@ def cases(name):
         "reconstruct": ({"images": images}, {"images": m.reconstruct(images)}),
         "sample": (
             {"noise": noise, "temperature": temperature, **of_class},
-            {"images": m.decode(scaled)},
+            {"images": m.decode(latents_of_noise)},
         ),
         "sample_seeded": (
             {"seeds": seeds, "temperature": temperature, **of_class},

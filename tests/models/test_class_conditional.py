@@ -29,9 +29,16 @@ def images():
     return np.random.default_rng(1).integers(0, 256, (6, 8, 4, 2), "uint8")
 
 
+def dequantized(model, images):
+    """What the flow sees of images, and log q(u|x), at the noise of the images themselves."""
+    images = tf.constant(images)
+    noise = model._dequantization.noise_of_image(model._image_noise, images)
+    return model._dequantized(images, noise)
+
+
 def reference(model, images):
     """log p(x|y), `[N, K]`, and the classifier's logits, from the flow's latents in float64."""
-    values, _ = model._dequantized_by_itself(tf.constant(images))
+    values, _ = dequantized(model, images)
     latents, log_det = (v.numpy().astype("float64") for v in model.flow.inverse_and_log_det(values))
     mean, log_scale, kernel, bias = (
         weight.numpy().astype("float64") for weight in model._class_prior.weights
@@ -79,7 +86,7 @@ def test_the_training_loss_adds_the_classification_loss(model, images):
 
 def test_the_logits_are_those_of_a_linear_classifier(model, images):
     _, expected = reference(model, images)
-    values, _ = model._dequantized_by_itself(tf.constant(images))
+    values, _ = dequantized(model, images)
     np.testing.assert_allclose(model._log_density(values)[2], expected, rtol=1e-3, atol=1e-5)
 
 
@@ -92,11 +99,11 @@ def test_samples_are_placed_by_the_prior_of_their_class(model):
     latents = np.concatenate(
         [expected.reshape(9, -1), 0.7 * noise.numpy()[:, model._top_size :]], axis=1
     )
-    found = model.sample(9, temperature=0.7, seed=4, y=1).numpy().astype(int)
+    found = model.sample(9, temperature=0.7, seed=4, labels=1).numpy().astype(int)
     assert np.abs(found - model.decode(latents.astype("float32"))).max() <= 1
-    np.testing.assert_array_equal(found, model.sample(9, 0.7, seed=4, y=np.full(9, 1)))
+    np.testing.assert_array_equal(found, model.sample(9, 0.7, seed=4, labels=np.full(9, 1)))
     in_turn = model.sample(9, seed=4)
-    np.testing.assert_array_equal(in_turn, model.sample(9, seed=4, y=np.arange(9) % CLASSES))
+    np.testing.assert_array_equal(in_turn, model.sample(9, seed=4, labels=np.arange(9) % CLASSES))
 
 
 @pytest.mark.parametrize(("class_prior", "pixels"), [("channel", 1), ("pixel", 2)])
@@ -130,7 +137,9 @@ def test_exported_samples_take_labels(model, tmp_path):
         "temperature": np.full(5, 0.8, "float32"),
         "labels": np.array([0, 1, 2, 1, 0], "int32"),
     }
-    expected = model.decode(model.place(np.float32(0.8) * noise, inputs["labels"])).numpy()
+    expected = model.decode(
+        model.latents_from_noise(np.float32(0.8) * noise, inputs["labels"])
+    ).numpy()
     path = tfgen.export.saved_model(model, tmp_path)
     loaded = tf.saved_model.load(str(path)).signatures["sample"]
     found = loaded(**{k: tf.constant(v) for k, v in inputs.items()})["images"].numpy()
@@ -150,7 +159,7 @@ def test_bad_labels_are_refused(model, images):
         with pytest.raises(InputError, match=message):
             model.log_prob(images, labels)
     with pytest.raises(InputError, match="between 0 and 2, got 7 to 7"):
-        model.sample(2, y=7)
+        model.sample(2, labels=7)
     model.compile("sgd")
     with pytest.raises(InputError, match=r"trains on \(images, labels\)"):
         model.fit(images, verbose=0)
@@ -167,7 +176,7 @@ def test_bad_labels_are_refused(model, images):
     with pytest.raises(InputError, match="this model has no classes"):
         plain.log_prob(images, np.zeros(6, int))
     with pytest.raises(InputError, match="this model has no classes"):
-        plain.sample(2, y=0)
+        plain.sample(2, labels=0)
     with pytest.raises(InputError, match="num_classes must be at least 2, got 1"):
         tfgen.models.Glow((4, 4, 2), levels=1, depth=1, width=4, num_classes=1)
     with pytest.raises(InputError, match="class_prior must be one of channel, pixel, got 'image'"):

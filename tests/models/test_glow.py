@@ -66,7 +66,7 @@ def test_with_values_on_the_logit_scale_log_prob_is_still_the_density_of_the_ima
     np.testing.assert_array_equal(model.decode(model.encode(images)), images)
     every = np.arange(256, dtype="uint8").reshape(16, 4, 4, 1)
     np.testing.assert_array_equal(model.reconstruct(every), every)
-    with pytest.raises(InputError, match="values must be one of linear, logit, got 'log'"):
+    with pytest.raises(InputError, match="preprocessing must be one of linear, logit, got 'log'"):
         trained(preprocessing="log")
 
 
@@ -143,7 +143,7 @@ def test_variational_dequantization_is_a_tighter_bound_and_says_so():
         reached[kind] = history["bits_per_dim"][-1]
     assert reached["variational"] < reached["uniform"] - 0.02
     assert model.bound == "lower bound, 1 dequantization sample"
-    assert model.protocol["dequantization"] == "variational, one draw an image"
+    assert model.protocol()["dequantization"] == "variational, one draw per image"
     np.testing.assert_array_equal(model.reconstruct(images[:8]).numpy() >> 6, images[:8] >> 6)
 
 

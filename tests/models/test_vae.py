@@ -131,7 +131,7 @@ def test_log_prob_is_the_bound_at_the_noise_of_the_image(likelihood, image):
 def test_log_prob_with_many_importance_samples_is_the_evidence(likelihood, image):
     model = trained(2, likelihood)
     log_evidence, _ = exact(model, likelihood, image.reshape(9) / 255.0)
-    found = float(model.log_prob(image, importance_samples=20_000)[0])
+    found = float(model.log_prob(image, num_samples=20_000)[0])
     assert abs(found - log_evidence) < 0.05
 
 
@@ -141,7 +141,7 @@ def test_log_prob_means_over_images_what_independent_noise_means():
     images = tfgen.data.load("digits").images("test")
     generator = np.random.default_rng(0)
     for k in (1, 2, 5):
-        found = model.log_prob(images, importance_samples=k).numpy()
+        found = model.log_prob(images, num_samples=k).numpy()
         fresh = []
         for _ in range(20):
             noise = generator.normal(size=(len(images), 8 if k == 1 else 1, k, model.latent_dim))
@@ -156,11 +156,11 @@ def test_log_prob_means_over_images_what_independent_noise_means():
 def test_log_prob_takes_any_integer_works_in_graphs_and_on_no_images(image):
     model = trained(2)
     images = np.repeat(image, 3, axis=0)
-    expected = model.log_prob(images, importance_samples=4)
-    np.testing.assert_array_equal(model.log_prob(images, importance_samples=np.int64(4)), expected)
-    graph = tf.function(lambda x: model.log_prob(x, importance_samples=4))
+    expected = model.log_prob(images, num_samples=4)
+    np.testing.assert_array_equal(model.log_prob(images, num_samples=np.int64(4)), expected)
+    graph = tf.function(lambda x: model.log_prob(x, num_samples=4))
     np.testing.assert_allclose(graph(tf.constant(images)), expected, rtol=1e-5)
-    assert model.log_prob(images[:0], importance_samples=4).shape == (0,)
+    assert model.log_prob(images[:0], num_samples=4).shape == (0,)
 
 
 def test_the_reparameterized_gradient_equals_finite_differences(image):
@@ -194,7 +194,7 @@ def test_static_binarization_is_one_draw_for_ever_and_dynamic_is_not():
     images = tfgen.data.load("digits").images("test")[:20]
     for binarization, same in (("static", True), ("dynamic", False)):
         model = tfgen.models.VAE((8, 8, 1), latent_dim=2, binarization=binarization)
-        assert model.protocol["dequantization"].startswith(f"{binarization} binarization")
+        assert model.dequantization.startswith(f"{binarization} binarization")
         first, second = (model.observe(images, StepNoise(0, step, images)) for step in (1, 2))
         assert bool(tf.reduce_all(first == second)) is same
         assert bool(tf.reduce_all(first == model.observe(images))) is same
@@ -214,10 +214,10 @@ def test_bad_arguments_say_what_would_work():
         ({"kl_warmup": float("inf")}, "kl_warmup must be a number >= 0, got inf"),
         ({"latent_dim": 3, "prior": "flow"}, "latent_dim must be even, got 3"),
         ({"latent_dim": 1, "posterior": "flow"}, "latent_dim must be even, got 1"),
-        ({"free_bits": 0.5, "importance_samples": 5}, "give one of the two"),
+        ({"free_bits": 0.5, "num_importance_samples": 5}, "give one of the two"),
         (
-            {"importance_samples": 5, "num_backward_samples": 6},
-            "num_backward_samples must be an integer from 0 to importance_samples, 5, got 6",
+            {"num_importance_samples": 5, "num_backward_samples": 6},
+            "num_backward_samples must be an integer from 0 to num_importance_samples, 5, got 6",
         ),
         (
             {"likelihood": "gaussian", "binarization": "static"},
@@ -232,5 +232,5 @@ def test_bad_arguments_say_what_would_work():
     with pytest.raises(InputError, match="use likelihood='quantized_logistic' or 'gaussian'"):
         tfgen.models.VAE((8, 8, 3), latent_dim=2)
     model = tfgen.models.VAE((8, 8, 1), latent_dim=2)
-    with pytest.raises(InputError, match="importance_samples must be at least 1, got 0"):
-        model.log_prob(np.zeros((1, 8, 8, 1), "uint8"), importance_samples=0)
+    with pytest.raises(InputError, match="num_samples must be a positive integer, got 0"):
+        model.log_prob(np.zeros((1, 8, 8, 1), "uint8"), num_samples=0)

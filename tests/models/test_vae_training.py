@@ -85,7 +85,8 @@ def test_free_bits_of_a_flow_count_for_all_latents_together(images):
 
 
 @pytest.mark.parametrize(
-    "options", [{"samples": 3}, {"likelihood": "quantized_logistic", "neighbours": 2}]
+    "options",
+    [{"num_monte_carlo_samples": 3}, {"likelihood": "quantized_logistic", "neighbours": 2}],
 )
 def test_a_weight_on_the_image_costs_its_squared_error(images, options):
     model = compiled(mse_weight=7.0, **options)
@@ -93,18 +94,20 @@ def test_a_weight_on_the_image_costs_its_squared_error(images, options):
     noise = StepNoise(3, 0, images)
     observed = model.observe(images, noise)
     mean, log_variance = np.split(model.encoder_outputs(observed).numpy(), 2, axis=1)
-    shape = (model.samples, 1, model.latent_dim)
+    shape = (model.num_monte_carlo_samples, 1, model.latent_dim)
     normal = noise.normal(shape).numpy()[:, :, 0]
     z = mean[:, None] + np.exp(0.5 * log_variance)[:, None] * normal
-    outputs = np.stack([model.decoder_outputs(z[:, i]) for i in range(model.samples)], axis=1)
+    outputs = np.stack(
+        [model.decoder_outputs(z[:, i]) for i in range(model.num_monte_carlo_samples)], axis=1
+    )
     decoded = outputs[..., :64] + 0.5 if "neighbours" in options else special.expit(outputs)
     errors = ((decoded - observed.numpy().reshape(-1, 1, 64)) ** 2).sum(-1)
     np.testing.assert_allclose(minimized - nats, 7.0 * errors.mean(1), rtol=1e-4)
 
 
 def test_a_weight_on_the_image_acts_through_the_samples_that_have_gradients(images):
-    model = compiled(mse_weight=7.0, importance_samples=4, num_backward_samples=1)
-    plain = compiled(importance_samples=4, num_backward_samples=1)
+    model = compiled(mse_weight=7.0, num_importance_samples=4, num_backward_samples=1)
+    plain = compiled(num_importance_samples=4, num_backward_samples=1)
     (nats, minimized), (same, _) = losses(model, images), losses(plain, images)
     np.testing.assert_allclose(nats, same, rtol=1e-5)
     noise = StepNoise(3, 0, images)
@@ -130,13 +133,13 @@ def test_a_prior_on_the_weights_pulls_the_decoder_s_alone(images):
 
 
 def test_importance_samples_may_come_after_some_steps(images):
-    later = compiled(importance_samples=5, iwae_start_step=2.0)
-    for step, same_as in ((1, {}), (2, {"importance_samples": 5})):
+    later = compiled(num_importance_samples=5, iwae_start_step=2.0)
+    for step, same_as in ((1, {}), (2, {"num_importance_samples": 5})):
         other = compiled(**same_as)
         for model in (later, other):
             model.optimizer.iterations.assign(step)
         noise = np.random.default_rng(0).normal(size=(32, 1, 5, 4)).astype("float32")
-        k = other.importance_samples
+        k = other.num_importance_samples
 
         class Noise:
             uniform = staticmethod(lambda shape: tf.fill([32, *shape], 0.5))
@@ -150,11 +153,11 @@ def test_importance_samples_may_come_after_some_steps(images):
 
 def test_importance_samples_come_during_a_call_of_several_steps(images):
     flows = {"prior": "flow", "posterior": "flow", "flow_steps": 1, "flow_width": 8}
-    later = compiled(importance_samples=5, iwae_start_step=2, **flows)
+    later = compiled(num_importance_samples=5, iwae_start_step=2, **flows)
     replicated = Replicated(later, tf.distribute.get_strategy())
     stream = tfgen.data.load("digits").stream("train", batch_size=8)
     found = replicated.train(replicated.batches(stream), 4).steps
-    one_by_one = compiled(importance_samples=5, iwae_start_step=2, **flows)
+    one_by_one = compiled(num_importance_samples=5, iwae_start_step=2, **flows)
     for step, sums in enumerate(found):
         batch = replicated.batches(stream, step)
         nats = one_by_one.gradient_step(next(batch))  # Not in a graph: no `tf.cond`.
@@ -162,7 +165,7 @@ def test_importance_samples_come_during_a_call_of_several_steps(images):
 
 
 def test_what_is_only_reported_takes_no_backward_pass(images):
-    model = compiled(importance_samples=3)
+    model = compiled(num_importance_samples=3)
     with tf.GradientTape() as tape:
         nats, _ = model._training_loss(tf.constant(images), None, StepNoise(3, 0, images))
     weights = [weight.value for weight in model.trainable_weights]
@@ -183,7 +186,7 @@ def test_samples_are_drawn_in_proportion_to_their_weights():
 @pytest.mark.parametrize("flows", [False, True])
 @pytest.mark.parametrize("samples", [1, 2])
 def test_gradients_through_few_samples_average_to_those_through_all(images, samples, flows):
-    options = {"importance_samples": 6, "samples": samples, "beta": 0.7}
+    options = {"num_importance_samples": 6, "num_monte_carlo_samples": samples, "beta": 0.7}
     if flows:
         options |= {"prior": "flow", "posterior": "flow", "flow_steps": 1, "flow_width": 8}
     plain, few = compiled(**options), compiled(**options, num_backward_samples=2)
@@ -222,7 +225,7 @@ def test_gradients_through_few_samples_average_to_those_through_all(images, samp
     [
         {"free_bits": 0.3},
         {"prior": "flow", "posterior": "flow", "flow_steps": 1, "flow_width": 8},
-        {"importance_samples": 5, "num_backward_samples": 2},
+        {"num_importance_samples": 5, "num_backward_samples": 2},
     ],
     ids=["free_bits", "flows", "num_backward_samples"],
 )

@@ -31,7 +31,7 @@ def test_settings_replace_values_by_full_key_or_by_any_ending():
             "optimizer.learning_rate=3e-4",
             "epochs=2",
             "hidden_units=[7, 5]",
-            "samples=3",  # an argument that the recipe leaves at its default
+            "num_monte_carlo_samples=3",  # an argument that the recipe leaves at its default
             "weight_decay=0.1",
             "data.options.anything=1",
         ],
@@ -39,7 +39,7 @@ def test_settings_replace_values_by_full_key_or_by_any_ending():
     assert chosen.optimizer.learning_rate == 3e-4
     assert chosen.training.epochs == 2
     assert chosen.model.hidden_units == [7, 5]
-    assert chosen.model.samples == 3
+    assert chosen.model.num_monte_carlo_samples == 3
     assert chosen.optimizer.weight_decay == 0.1
     assert chosen.data.options == {"anything": 1}
 

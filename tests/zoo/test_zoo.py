@@ -139,7 +139,9 @@ def test_a_model_that_is_not_what_its_card_says_is_found_out(name, monkeypatch):
     with pytest.raises(InputError, match="256 images are needed, got 5"):
         checking.check(model, directory, card, images[:5])
     with monkeypatch.context() as patch:
-        patch.setattr(model, "bits_per_dim", lambda images: np.full(len(images), np.nan))
+        patch.setattr(
+            model, "bits_per_dim", lambda images, num_samples: np.full(len(images), np.nan)
+        )
         with pytest.raises(InputError, match="nan bits/dim of 256 test images, its card says"):
             checking.check(model, directory, card, images)
     for weight in model.trainable_weights:

@@ -8,12 +8,11 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from tfgen.errors import InputError
-from tfgen.evaluation.likelihood import score
 
 SCORES = ("likelihood", "typicality", "complexity")
 
 
-def anomaly_scores(model, images, reference, draws=1):
+def anomaly_scores(model, images, reference, num_samples=1):
     """Three scores of each image, higher for what is less like the training data.
 
     Equations, with L(x) the length of x in bits, losslessly compressed:
@@ -31,7 +30,7 @@ def anomaly_scores(model, images, reference, draws=1):
         model: a `tfgen.models.Glow` or `tfgen.models.VAE`.
         images: uint8 `[N, H, W, C]`.
         reference: training images (or others that are like them), uint8 `[M, H, W, C]`.
-        draws: see `tfgen.evaluation.likelihood.score`.
+        num_samples: as for `model.log_prob`.
 
     Returns:
         A dict from the name of the score to float64 `[N]`.
@@ -53,12 +52,14 @@ def anomaly_scores(model, images, reference, draws=1):
     >>> anomaly.auroc(inside["likelihood"], outside["likelihood"]) > 0.99
     True
     """
-    nats = -score(model, images, draws)[0].astype("float64")
-    usual = -score(model, reference, draws)[0].astype("float64")
+    nll, usual = (
+        -np.asarray(model.log_prob(x, num_samples=num_samples), "float64")
+        for x in (images, reference)
+    )
     return {
-        "likelihood": nats,
-        "typicality": np.abs(nats - usual.mean()),
-        "complexity": nats / math.log(2.0) - compressed_bits(images),
+        "likelihood": nll,
+        "typicality": np.abs(nll - usual.mean()),
+        "complexity": nll / math.log(2.0) - compressed_bits(images),
     }
 
 

@@ -38,12 +38,9 @@ def sample(options: argparse.Namespace) -> None:
         model = zoo.load(options.model)
         from tfgen.evaluation import pictures
         from tfgen.files import write_atomically
-    of_class = {}
-    if options.label is not None:
-        if not getattr(model, "num_classes", None):
-            raise InputError(f"--label: {options.model} has no classes")
-        of_class = {"y": options.label}
-    images = model.sample(rows * columns, options.temperature, options.seed, **of_class)
+    if options.label is not None and not model.num_classes:
+        raise InputError(f"--label: {options.model} has no classes")
+    images = model.sample(rows * columns, options.temperature, options.seed, options.label)
     picture = pictures.grid(images, columns=columns)
     write_atomically(out, lambda path: picture.save(path))
     print(f"{rows * columns} samples in {out}")

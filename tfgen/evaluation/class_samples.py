@@ -61,5 +61,5 @@ def as_asked(model, data, samples=SAMPLES_OF_A_CLASS, temperature=TEMPERATURE):
     judge = classifier(data)
     accuracy = float(np.mean(predicted(judge, data.images("test")) == data.labels("test")))
     asked = np.arange(samples * model.num_classes) % model.num_classes
-    images = model.sample(len(asked), temperature, seed=0, y=asked)
+    images = model.sample(len(asked), temperature, seed=0, labels=asked)
     return predicted(judge, images) == asked, accuracy

@@ -1,12 +1,13 @@
 """Figures of a card beyond the likelihood of one draw, each measured again by its protocol."""
 
+import numpy as np
+
 import tfgen
 from tfgen.errors import InputError
 from tfgen.evaluation import attributes
-from tfgen.evaluation import likelihood as scoring
 from tfgen.evaluation.metrics import figure, name_with_options
 
-IMPORTANCE_SAMPLES, DRAWS, TEST_SHAPES = 5000, 16, 4000
+SAMPLES_OF_OTHERS, TEST_SHAPES = 16, 4000
 TIGHTER, CLASSES = "nats_importance_weighted", "samples_as_asked"
 _MOVED, _MOVED_ALONE = "moves_", "moves_only_"
 
@@ -14,21 +15,20 @@ _MOVED, _MOVED_ALONE = "moves_", "moves_only_"
 def names(model, data):
     """Which figures there are of a model."""
     found = []
-    variational = model.protocol["dequantization"].startswith("variational")
-    if not hasattr(model, "log_prob_at") or variational:
+    if model.num_tight_samples > 1:
         found.append(TIGHTER)
-    if getattr(model, "num_classes", None):
+    if model.num_classes:
         found.append(CLASSES)
     if data.name == "shapes":
         found += [kind + a for kind in (_MOVED, _MOVED_ALONE) for a in attributes.ATTRIBUTES]
     return found
 
 
-def measure(name, model, data, samples=None):
+def measure(name, model, data, num_samples=None):
     """One figure on the test split.
 
     - `nats_importance_weighted`: the negative log-likelihood in nats, bounded by 5,000 importance
-      samples of a VAE, or 16 draws of a flow's dequantization noise (`tfgen.evaluation.likelihood`)
+      samples of a VAE, or 16 draws of a flow's dequantization noise
     - `samples_as_asked`: the share of a class-conditional model's samples that a classifier finds
       to be of the class that was asked for (`tfgen.evaluation.class_samples`)
     - `moves_hue`, `moves_size`, `moves_x`, `moves_y`: the share of images that an attribute
@@ -39,7 +39,7 @@ def measure(name, model, data, samples=None):
         name: of the figure.
         model: a model of the zoo.
         data: a `tfgen.data.Dataset`.
-        samples: of the importance-weighted bound; by default as above.
+        num_samples: of the importance-weighted bound; by default as above.
 
     Raises:
         InputError: an unknown figure, or one that the model or the data do not have.
@@ -50,11 +50,11 @@ def measure(name, model, data, samples=None):
             f"no figure {name!r} of this model on {data.name}; there are bits_per_dim, nats, "
             f"{', '.join(known)}"
         )
-    protocol = {"data": name_with_options(data), "split": "test", **model.protocol}
+    protocol = {"data": name_with_options(data), "split": "test", **model.protocol()}
     if name == TIGHTER:
-        draws = samples or (DRAWS if hasattr(model, "log_prob_at") else IMPORTANCE_SAMPLES)
-        nats, words = scoring.score(model, data.images("test"), draws)
-        return figure(-nats, "nats/image", {**protocol, "bound": words, "samples": draws})
+        k = num_samples or max(model.num_tight_samples, SAMPLES_OF_OTHERS)
+        nll = -np.asarray(model.log_prob(data.images("test"), num_samples=k))
+        return figure(nll, "nats/image", {**protocol, **model.protocol(k)})
     if name == CLASSES:
         from tfgen.evaluation import class_samples
 

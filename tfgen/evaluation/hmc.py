@@ -51,7 +51,7 @@ def log_likelihood(model, images, *, chains=20, samples=100, burn_in=200, seed=0
     if model.latent_dim > MOST_LATENTS:
         raise InputError(
             f"appendix D's estimator works for up to {MOST_LATENTS} latents, {model.name} has "
-            f"{model.latent_dim}: use log_prob(images, importance_samples=5000)"
+            f"{model.latent_dim}: use log_prob(images, num_samples=5000)"
         )
     if chains < 2 or chains % 2:
         raise InputError(f"chains must be an even number of at least 2, got {chains}")

@@ -7,67 +7,39 @@ from pathlib import Path
 
 import numpy as np
 
+from tfgen import checks
 from tfgen.errors import InputError
 from tfgen.files import expanded
 
 IMAGES_AT_A_TIME = 256
 
 
-def score(model, images, draws=1):
+def score(model, images, num_samples=1):
     """log p(x) in nats of each image, and how it was estimated.
-
-    A flow's is averaged over draws of the dequantization noise: log(1/k sum_i p(x + u_i) /
-    q(u_i|x)), see `tfgen.models.glow.dequantization_draws`. A VAE's is the importance-weighted
-    bound of so many samples. One draw is what the model's `log_prob` gives. All are lower bounds of
-    log P(x), tighter and less noisy the more draws there are.
 
     Shapes: uint8 `[N, H, W, C] -> float32 [N]`.
 
     Args:
         model: a `tfgen.models.Glow` or `tfgen.models.VAE`.
-        images: as everywhere.
-        draws: k.
+        images, num_samples: as for its `log_prob`.
 
     Returns:
         The values, and the estimator in words.
 
     Raises:
-        InputError: draws below 1, images of another shape.
+        InputError: num_samples below 1, images of another shape.
 
     Example:
 
     >>> import tfgen
     >>> from tfgen.evaluation.likelihood import score
     >>> images = tfgen.data.load("digits").images("test")[:4]
-    >>> nats, estimator = score(tfgen.zoo.load("vae-digits"), images, draws=64)
-    >>> nats.shape, estimator
+    >>> log_prob, estimator = score(tfgen.zoo.load("vae-digits"), images, num_samples=64)
+    >>> log_prob.shape, estimator
     ((4,), 'lower bound, 64 importance samples')
     """
-    _check_draws(draws)
-    flow = hasattr(model, "log_prob_at")
-    if draws == 1:
-        nats = model.log_prob(images)
-    elif flow:
-        from tfgen.models.glow import dequantization_draws
-
-        nats = dequantization_draws.log_likelihood(model, images, draws)
-    else:
-        nats = model.log_prob(images, importance_samples=draws)
-    return np.asarray(nats), estimator(model, draws)
-
-
-def estimator(model, draws):
-    """What `score` computes, in words."""
-    if not hasattr(model, "log_prob_at"):
-        return model.bound if draws == 1 else f"lower bound, {draws} importance samples"
-    kind = model.protocol["dequantization"].split(",")[0]
-    each = "1 draw" if draws == 1 else f"the mean of {draws} draws"
-    return f"lower bound, {kind} dequantization, {each}"
-
-
-def _check_draws(draws):
-    if not isinstance(draws, int) or draws < 1:
-        raise InputError(f"score: draws must be a positive integer, got {draws!r}")
+    log_prob = model.log_prob(images, num_samples=num_samples)
+    return np.asarray(log_prob), model.bound_of(num_samples)
 
 
 def bits_per_dim(model, nats):
@@ -75,11 +47,11 @@ def bits_per_dim(model, nats):
     return -np.asarray(nats) / (model.num_dims * math.log(2.0))
 
 
-def score_folder(model, folder, draws=1):
+def score_folder(model, folder, num_samples=1):
     """The score of each readable image below a folder, fitted to the model's image shape.
 
     Args:
-        model, draws: as for `score`.
+        model, num_samples: as for `score`.
         folder: a path; hidden files are passed over.
 
     Returns:
@@ -92,12 +64,12 @@ def score_folder(model, folder, draws=1):
     """
     from tfgen.data.formats import folder_files, pillow_images
 
-    _check_draws(draws)
+    checks.integer("num_samples", num_samples, 1)
     root = expanded(folder)
     if not root.is_dir():
         raise InputError(f"{folder} is no folder; give one with the images to score")
     files, unreadable = folder_files.scan(root)
-    rows, fitted, words = [], [], estimator(model, draws)
+    rows, fitted, words = [], [], model.bound_of(num_samples)
     paths = sorted(files)
     for start in range(0, len(paths), IMAGES_AT_A_TIME):
         images, names = [], []
@@ -111,8 +83,10 @@ def score_folder(model, folder, draws=1):
             except (pillow_images.UnreadableImageError, OSError) as error:
                 unreadable.append((path, getattr(error, "strerror", None) or str(error)))
         if images:
-            nats, words = score(model, np.stack(images), draws)
-            rows += zip(names, nats.tolist(), bits_per_dim(model, nats).tolist(), strict=True)
+            log_prob, words = score(model, np.stack(images), num_samples)
+            rows += zip(
+                names, log_prob.tolist(), bits_per_dim(model, log_prob).tolist(), strict=True
+            )
     if not rows:
         raise InputError(f"{folder} holds no readable image")
     return rows, fitted, unreadable, words

@@ -11,7 +11,7 @@ def name_with_options(data):
 
 
 def evaluate(model, data, split):
-    """Mean log-likelihood of a split, for a card.
+    """Mean log-likelihood of a split, for a card, with `model.num_evaluation_samples`.
 
     Args:
         model: speaks `log_prob`.
@@ -31,13 +31,13 @@ def evaluate(model, data, split):
     >>> figures["nats"]["protocol"]["dims"], figures["nats"]["protocol"]["images"]
     (64, 360)
     """
-    images = data.images(split)
-    protocol = {"data": name_with_options(data), "split": split, **model.protocol}
-    nats = -np.asarray(model.log_prob(images), "float64")
-    bits = nats / (model.num_dims * np.log(2.0))
+    images, k = data.images(split), model.num_evaluation_samples
+    protocol = {"data": name_with_options(data), "split": split, **model.protocol(k)}
+    nll = -np.asarray(model.log_prob(images, num_samples=k), "float64")
+    bits = nll / (model.num_dims * np.log(2.0))
     return {
         "bits_per_dim": figure(bits, "bits/dim", protocol),
-        "nats": figure(nats, "nats/image", protocol),
+        "nats": figure(nll, "nats/image", protocol),
     }
 
 

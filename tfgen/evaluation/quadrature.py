@@ -34,14 +34,14 @@ def log_likelihood(model, images, *, limit=6.0, points=601):
     >>> keras.utils.set_random_seed(0)
     >>> model = tfgen.models.VAE((8, 8, 1), latent_dim=1, hidden_units=[8])
     >>> images = tfgen.data.load("digits").images("test")[:2]
-    >>> estimates = model.log_prob(images, importance_samples=5000).numpy()
+    >>> estimates = model.log_prob(images, num_samples=5000).numpy()
     >>> bool((abs(quadrature.log_likelihood(model, images) - estimates) < 0.05).all())
     True
     """
     if model.latent_dim > 2:
         raise InputError(
             f"a grid of latents is for 1 or 2 of them, {model.name} has {model.latent_dim}: use "
-            "log_prob(images, importance_samples=5000)"
+            "log_prob(images, num_samples=5000)"
         )
     observed = model.observe(tf.convert_to_tensor(images))
     axis = np.linspace(-limit, limit, points)

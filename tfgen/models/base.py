@@ -1,17 +1,17 @@
 """The four verbs, and training by maximum likelihood."""
 
 import contextlib
-import functools
 import math
-import operator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgen import checks
 from tfgen.bijectors.base import precomputed
 from tfgen.errors import InputError
 from tfgen.models import preset
+from tfgen.models.graphs import Graphs
 from tfgen.models.noise import StepNoise
 
 LARGEST_CHUNK = 256  # images
@@ -22,9 +22,10 @@ class GenerativeModel(keras.Model):
     """A Keras model of images that speaks the four verbs.
 
     A subclass gives the graph of each verb, on tensors with a free batch dimension:
-    `_log_prob(images)`, `_encode(images)`, `_decode(latents)`, and `_training_loss(images, labels,
-    noise)`, which gives the negative log-likelihood in nats and what is minimized, both `[N]`. It
-    also sets `bound`, `num_bits` and `bijectors`, those that it is made of.
+    `_log_prob(images, labels, num_samples)`, `_encode(images)`, `_decode(latents)`, and
+    `_training_loss(images, labels, noise)`, which gives the negative log-likelihood in nats and the
+    loss, both `[N]`. It also sets `num_bits` and `bijectors`, the bijectors that it is made of, and
+    defines `bound_of`, `dequantization` and what else differs from the defaults below.
 
     The verbs take NumPy arrays or tensors. Eagerly they run compiled, a limited number of images at
     a time, so that memory stays bounded; inside a `tf.function` they are part of its graph.
@@ -33,34 +34,99 @@ class GenerativeModel(keras.Model):
         image_shape: (H, W, C).
         latent_dim: D, numbers in a latent; by default as many as in an image.
         name: of the model.
+
+    Attributes:
+        num_classes: K of a class-conditional model, None for any other.
+        is_invertible: whether `decode(encode(images))` gives the images back.
+        num_evaluation_samples: `num_samples` of the bits/dim in cards and of validation.
+        num_tight_samples: `num_samples` of the tighter bound in cards; 1: there is none.
     """
+
+    num_classes: int | None = None
+    is_invertible = False
+    num_evaluation_samples = 1
+    num_tight_samples = 1
 
     def __init__(self, image_shape, latent_dim, *, name):
         super().__init__(name=name)
-        self.image_shape = _checked_image_shape(image_shape)
+        self.image_shape = checks.image_shape("image_shape", image_shape)
         self.num_dims = math.prod(self.image_shape)
         self.latent_dim = latent_dim or self.num_dims
         self._seed = 0
+        self._graphs = Graphs()
 
-    def log_prob(self, images):
+    @property
+    def bound(self):
+        """What `log_prob` gives: "exact", or what kind of lower bound."""
+        return self.bound_of(1)
+
+    def bound_of(self, num_samples):
+        """What `log_prob` with so many samples is to the log-probability of an image, in words."""
+        raise NotImplementedError
+
+    @property
+    def dequantization(self):
+        """How uint8 images become what the likelihood is of, in words."""
+        raise NotImplementedError
+
+    def protocol(self, num_samples=1):
+        """What a figure of `log_prob` or `bits_per_dim` means, a dict for cards."""
+        return {
+            "bound": self.bound if num_samples == 1 else self.bound_of(num_samples),
+            "dims": self.num_dims,
+            "bits": self.num_bits,
+            "padding": "none",
+            "dequantization": self.dequantization,
+            "samples": num_samples,
+            **({"labels": "not given"} if self.num_classes else {}),
+        }
+
+    @property
+    def initialized(self):
+        """Whether the weights that are set from data have been set."""
+        return True
+
+    def initialize(self, images):
+        """Set the weights that depend on data from a batch of images; here there are none.
+
+        Raises:
+            InputError: images of another shape or dtype.
+        """
+        self._checked_images(images)
+
+    def log_prob(self, images, labels=None, num_samples=1):
         """Log-likelihood in nats: exact or a lower bound, as `bound` says.
 
-        Shapes: uint8 `[N, H, W, C] -> float32 [N]`.
+        Shapes: uint8 `[N, H, W, C]`, labels `[N] -> float32 [N]`.
+
+        Args:
+            images: uint8.
+            labels: integers below `num_classes`, for the likelihood given the class.
+            num_samples: k, over which a bound averages: draws of a flow's dequantization noise, or
+                importance samples of a VAE. The bound rises towards log p(x) with k.
 
         Raises:
-            InputError: images of another shape or dtype.
+            InputError: images of another shape or dtype, labels out of range or for a model
+                without classes, num_samples below 1.
         """
-        return self._run("log_prob", self._checked_images(images))
+        images = self._checked_images(images)
+        if labels is not None:
+            labels = self._checked_labels(labels, images.shape[0])
+        num_samples = checks.integer(f"{self.name}: num_samples", num_samples, 1)
+        return self._log_prob(images, labels, num_samples)
 
-    def bits_per_dim(self, images):
-        """-log2 p(x) / (H W C) of each image.
+    def bits_per_dim(self, images, labels=None, num_samples=1):
+        """-log2 p(x) / (H W C) of each image, by `log_prob`.
 
-        Shapes: uint8 `[N, H, W, C] -> float32 [N]`.
+        Shapes: uint8 `[N, H, W, C]`, labels `[N] -> float32 [N]`.
+
+        Args:
+            images, labels, num_samples: as for `log_prob`.
 
         Raises:
-            InputError: images of another shape or dtype.
+            InputError: as `log_prob`.
         """
-        return -self.log_prob(images) / (self.num_dims * math.log(2.0))
+        return -self.log_prob(images, labels, num_samples) / (self.num_dims * math.log(2.0))
 
     def encode(self, images):
         """The latents of images.
@@ -70,7 +136,7 @@ class GenerativeModel(keras.Model):
         Raises:
             InputError: images of another shape or dtype.
         """
-        return self._run("encode", self._checked_images(images))
+        return self._run(self._encode, {"images": self._checked_images(images)})
 
     def decode(self, latents):
         """The images of latents.
@@ -80,10 +146,10 @@ class GenerativeModel(keras.Model):
         Raises:
             InputError: latents of another shape, or not finite.
         """
-        return self._run("decode", self._checked_latents(latents))
+        return self._run(self._decode, {"latents": self._checked_latents(latents)})
 
-    def sample(self, n, temperature=1.0, seed=None):
-        """New images: `decode(temperature * noise)`, the noise standard normal.
+    def sample(self, n, temperature=1.0, seed=None, labels=None):
+        """New images: `decode(latents_from_noise(temperature * noise))`, the noise standard normal.
 
         Shapes: uint8 `[n, H, W, C]`.
 
@@ -92,25 +158,39 @@ class GenerativeModel(keras.Model):
             temperature: multiplies the standard deviation of every latent; 1 draws from the
                 prior, less gives likelier and less varied images.
             seed: an int that fixes the noise; by default TensorFlow's global generator draws it.
+            labels: of a class-conditional model, one for all images or one for each; by default
+                each class in turn.
 
         Raises:
-            InputError: n that is not a positive integer, a temperature below 0.
+            InputError: n that is not a positive integer, a temperature below 0, labels out of range
+                or for a model without classes.
         """
-        return self.decode(self._sampled_latents(n, temperature, seed))
-
-    def _sampled_latents(self, n, temperature, seed):
-        if not _is_integer(n) or n < 1:
-            raise InputError(f"sample: n must be a positive integer, got {n!r}")
-        if not _is_number(temperature) or not 0 <= temperature < math.inf:
-            raise InputError(f"sample: temperature must be a number >= 0, got {temperature!r}")
-        if seed is not None and not (_is_integer(seed) and -(2**63) <= seed < 2**63):
-            raise InputError(f"sample: seed must be an integer of 64 bits, got {seed!r}")
-        shape = (n, self.latent_dim)
+        shape = (checks.integer("sample: n", n, 1), self.latent_dim)
+        temperature = checks.number("sample: temperature", temperature, 0)
         if seed is None:
             noise = tf.random.normal(shape)
         else:
+            seed = checks.integer("sample: seed", seed, -(2**63), 2**63 - 1)
             noise = tf.random.stateless_normal(shape, seed=tf.constant([seed, 0], tf.int64))
-        return temperature * noise
+        if labels is not None and np.ndim(labels) == 0:
+            labels = np.broadcast_to(labels, [n])
+        return self.decode(self.latents_from_noise(temperature * noise, labels))
+
+    def latents_from_noise(self, noise, labels=None):
+        """The latents of scaled standard normal noise: the same, unless the prior has classes.
+
+        Shapes: float32 `[N, D]`, labels `[N] -> float32 [N, D]`.
+
+        Args:
+            noise: standard normal, times a temperature.
+            labels: of a class-conditional model; by default each class in turn.
+
+        Raises:
+            InputError: labels out of range or for a model without classes.
+        """
+        if labels is not None:
+            self._checked_labels(labels, noise.shape[0])  # Refuses them.
+        return noise
 
     def reconstruct(self, images):
         """`decode(encode(images))`: the images as the latents remember them.
@@ -132,8 +212,7 @@ class GenerativeModel(keras.Model):
         Raises:
             InputError: images of another shape or dtype, batches of two sizes, fewer than 2 steps.
         """
-        if not _is_integer(steps) or steps < 2:
-            raise InputError(f"interpolate: steps must be an integer of at least 2, got {steps!r}")
+        steps = checks.integer("interpolate: steps", steps, 2)
         if len(first) != len(second):
             raise InputError(
                 f"interpolate: as many first as second images are needed, got {len(first)} and "
@@ -200,17 +279,17 @@ class GenerativeModel(keras.Model):
         """
         try:
             with precomputed(self.bijectors) as variables:
-                self._forget_graphs()
+                self._graphs.forget()
                 yield variables
         finally:
-            self._forget_graphs()
+            self._graphs.forget()
 
     def save_preset(self, directory, *, card=None):
         """Write the model to a directory that `tfgen.zoo.load` reads: see `tfgen.models.preset`."""
         preset.save(self, directory, card=card)
 
     def call(self, images):
-        return self._log_prob(self._checked_images(images))
+        return self._log_prob(self._checked_images(images), None, 1)
 
     def compile(self, optimizer="adam", *, seed=0, jit_compile=False, **options):
         """Prepare for `fit`.
@@ -268,7 +347,7 @@ class GenerativeModel(keras.Model):
 
     def test_step(self, data):
         images, _ = self._images_and_labels(data)
-        return self._updated_metrics(-self._log_prob(images))
+        return self._updated_metrics(-self._log_prob(images, None, self.num_evaluation_samples))
 
     def _images_and_labels(self, data):
         images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -310,32 +389,44 @@ class GenerativeModel(keras.Model):
             raise InputError(f"{self.name}: latents must be finite, some are not")
         return latents
 
-    @functools.cached_property
-    def _compiled(self):
-        images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
-        latents = tf.TensorSpec([None, self.latent_dim], tf.float32)
-        graphs = (
-            ("log_prob", self._log_prob, images),
-            ("encode", self._encode, images),
-            ("decode", self._decode, latents),
-        )
-        return {
-            verb: tf.function(function, input_signature=[spec], autograph=False)
-            for verb, function, spec in graphs
-        }
+    def _checked_labels(self, labels, count):
+        if not self.num_classes:
+            raise InputError(f"{self.name}: this model has no classes, so it takes no labels")
+        labels = tf.convert_to_tensor(labels)
+        if not labels.dtype.is_integer or not labels.shape.is_compatible_with([count]):
+            raise InputError(
+                f"{self.name}: labels must be integers [{'N' if count is None else count}], "
+                f"got {labels.dtype.name} {labels.shape}"
+            )
+        labels = tf.cast(labels, tf.int32)
+        if tf.executing_eagerly() and count:
+            low, high = int(tf.reduce_min(labels)), int(tf.reduce_max(labels))
+            if low < 0 or high >= self.num_classes:
+                raise InputError(
+                    f"{self.name}: labels must lie between 0 and {self.num_classes - 1}, got "
+                    f"{low} to {high}"
+                )
+        return labels
 
-    def _forget_graphs(self):
-        for name in [name for name in vars(self) if name.startswith("_compiled")]:
-            vars(self).pop(name)
+    def _run(self, function, batch, others=None, rows_per_image=1, **options):
+        """`function(**batch, **others, **options)`: compiled and in chunks if called eagerly.
 
-    def _run(self, verb, batch):
+        Args:
+            function: of tensors, and options that are part of its graph.
+            batch: tensors with an axis of images or latents, by name.
+            others: tensors without, by name.
+            rows_per_image: how many images' worth of memory each takes.
+            options: hashable.
+        """
+        others = others or {}
         if not tf.executing_eagerly():
-            return getattr(self, f"_{verb}")(batch)
-        return in_chunks(self._compiled[verb], [batch], self._numbers_per_image)
-
-    @property
-    def _numbers_per_image(self):
-        return self.num_dims
+            return function(**batch, **others, **options)
+        graph = self._graphs.get(function, batch, others, options)
+        return in_chunks(
+            lambda *rows: graph([*rows, *others.values()]),
+            [*batch.values()],
+            self.num_dims * rows_per_image,
+        )
 
 
 def in_chunks(function, batches, numbers_per_image):
@@ -346,23 +437,3 @@ def in_chunks(function, batches, numbers_per_image):
     rows = max(1, min(LARGEST_CHUNK, NUMBERS_AT_A_TIME // numbers_per_image))
     starts = range(0, count, rows)
     return tf.concat([function(*(b[i : i + rows] for b in batches)) for i in starts], axis=0)
-
-
-def _is_integer(value):
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _is_number(value):
-    return _is_integer(value) or isinstance(value, (float, np.floating))
-
-
-def _checked_image_shape(image_shape):
-    try:
-        shape = tuple(operator.index(n) for n in image_shape)
-    except TypeError:
-        shape = ()
-    if len(shape) != 3 or min(shape) < 1:
-        raise InputError(
-            f"image_shape must be (H, W, C), three positive integers, got {image_shape!r}"
-        )
-    return shape

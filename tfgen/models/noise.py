@@ -102,9 +102,9 @@ class ImageNoise:
         generator, size = _generator(seed), math.prod(shape)
         offsets = ((generator.permutation(size) + 0.5) / size).astype("float32")
         odd = 2 * generator.permutation(2**14) + 1
-        turns = np.resize(odd, size).astype("int32")
-        turned = tf.cast(turns * self._hash(images) % 2**16, tf.float32) / 2.0**16
-        position = tf.reshape(offsets + turned, [-1, *shape]) + shift
+        factors = np.resize(odd, size).astype("int32")
+        of_image = tf.cast(factors * self._hash(images) % 2**16, tf.float32) / 2.0**16
+        position = tf.reshape(offsets + of_image, [-1, *shape]) + shift
         return position - tf.floor(position)
 
     def normal(self, images, shape, shift=0.0):

@@ -68,7 +68,7 @@ def write(
         out: the directory.
     """
     test = data.images("test")[:32]
-    if isinstance(model, tfgen.models.Glow):  # A flow's reconstructions are the images themselves.
+    if model.is_invertible:  # Reconstructions are the images themselves.
         shown = {"interpolation": pictures.interpolation(model, test)}
     else:
         shown = latent_pictures.of_vae(model, test)

@@ -7,15 +7,23 @@ from tfgen.models import preset
 
 OF_TRAINING = {  # Arguments of a model that change neither its weights nor what they compute.
     *("name", "memory", "network_dtype"),
-    *("binarization", "estimator", "samples", "importance_samples", "iwae_start_step"),
-    *("num_backward_samples", "beta", "kl_warmup", "free_bits", "map_num_examples", "mse_weight"),
+    *("binarization", "estimator", "num_monte_carlo_samples", "num_importance_samples"),
+    *(
+        "iwae_start_step",
+        "num_backward_samples",
+        "beta",
+        "kl_warmup",
+        "free_bits",
+        "map_num_examples",
+        "mse_weight",
+    ),
 }
 
 
 def take_over(directory, model):
     """Give a model the weights of a directory, and say which they are.
 
-    The two may differ in what is of the training alone, such as `importance_samples`, and in
+    The two may differ in what is of the training alone, such as `num_importance_samples`, and in
     nothing else.
 
     Args:
@@ -33,7 +41,7 @@ def take_over(directory, model):
     >>> import tfgen
     >>> from tfgen.training import initial_weights
     >>> pretrained = tfgen.zoo.load("vae-digits")
-    >>> model = tfgen.models.VAE(**{**pretrained.get_config(), "importance_samples": 50})
+    >>> model = tfgen.models.VAE(**{**pretrained.get_config(), "num_importance_samples": 50})
     >>> initial_weights.take_over(tfgen.zoo.directory("vae-digits"), model)["name"]
     'vae-digits'
     """

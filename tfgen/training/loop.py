@@ -303,7 +303,7 @@ class Loop:
 
     def _initialize(self):
         """Set weights that depend on the first batch from all of it, on any number of replicas."""
-        if not getattr(self.model, "initialized", True):
+        if not self.model.initialized:
             self.model.initialize(self.global_batch(0)[0])
         if self._saved_step is None:
             self.initial = self.snapshot()

@@ -64,7 +64,7 @@ def most_held(model, images):
     """Bytes that a step with so many images holds at the most, besides the variables."""
     device = "GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"
     batch = tf.zeros([images, *model.image_shape], tf.uint8)
-    labels = tf.zeros([images], tf.int32) if getattr(model, "num_classes", None) else None
+    labels = tf.zeros([images], tf.int32) if model.num_classes else None
     step = tf.function(lambda: tf.reduce_sum(model.gradient_step(batch, labels)), autograph=False)
     step()
     tf.config.experimental.reset_memory_stats(device)

@@ -54,7 +54,7 @@ def check_classes(model, data):
     Raises:
         InputError: other classes, or none.
     """
-    wanted = getattr(model, "num_classes", None)
+    wanted = model.num_classes
     if wanted is not None and wanted != data.num_classes:
         found = f"{data.num_classes} classes" if data.num_classes else "no classes"
         raise InputError(f"model.num_classes is {wanted}, and {data.name} has {found}")

@@ -69,7 +69,7 @@ class Replicated:
 
         def test_step(images, labels):
             del labels
-            return _sums(-model._log_prob(images))
+            return _sums(-model.log_prob(images, num_samples=model.num_evaluation_samples))
 
         self._train = self._on_replicas(
             tf.function(take_step, jit_compile=True) if model.jit_compile is True else take_step

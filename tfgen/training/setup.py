@@ -100,7 +100,7 @@ def make_loop(setup: Setup, out: Path, callbacks: Iterable[keras.callbacks.Callb
         "train",
         batch_size=training.batch_size,
         seed=training.seed,
-        labels=getattr(model, "num_classes", None) is not None,
+        labels=model.num_classes is not None,
         augmentation=Augmentation(**recipe.augmentation.model_dump()),
     )
     validation = None

@@ -54,12 +54,12 @@ class ClassPrior(keras.layers.Layer):
         top = tf.reduce_mean(tf.reshape(top, [-1, *self._latents]), axis=1)
         return tf.matmul(top, self._kernel.value) + self._bias.value
 
-    def place(self, noise, labels):
+    def from_noise(self, noise, labels):
         """m_y + s_y * noise: `[N, H*W*C]`, int32 `[N] -> [N, H*W*C]`."""
         mean = tf.gather(self._mean.value, labels)
         scale = tf.exp(tf.gather(self._log_scale.value, labels))
-        placed = mean + scale * tf.reshape(noise, [-1, *self._latents])
-        return tf.reshape(placed, [-1, math.prod(self._latents)])
+        latents = mean + scale * tf.reshape(noise, [-1, *self._latents])
+        return tf.reshape(latents, [-1, math.prod(self._latents)])
 
     def _of_every_latent(self, weight):
         """`[K, 1, C]` or `[K, H*W, C] -> [K, H*W*C]`."""

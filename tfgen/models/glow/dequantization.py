@@ -1,12 +1,14 @@
-"""Noise that turns whole numbers into real ones, for a density to be fitted to them.
+"""Noise that turns integers into real numbers, for a density to be fitted to them.
 
-A dequantization gives an image's level l (a whole number) an offset u in [0, 1), so that l + u is a
-real number. `noise` says which noise it is made of: "uniform" or "normal".
+A dequantization gives an image's level l (an integer) an offset u in [0, 1), so that l + u is a
+real number. It makes u from noise: that of a training step, or that of the image itself, which is a
+function of the image alone; shifted modulo 1 it gives further draws for a bound of several.
 """
 
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfgen import networks
@@ -27,8 +29,16 @@ class UniformDequantization:
     """
 
     bijectors = ()
-    noise = "uniform"
-    protocol = "uniform, one draw an image"
+    num_tight_samples = 1
+    protocol = "uniform, one draw per image"
+
+    def noise_of_step(self, noise, image_shape):
+        """`[N, H, W, C]` of a `StepNoise`."""
+        return noise.uniform(image_shape)
+
+    def noise_of_image(self, noise, images, shift=None):
+        """`[N, H, W, C]` of an `ImageNoise`, shifted by `[2, H, W, C]`."""
+        return noise.uniform(images, images.shape[1:], 0.0 if shift is None else shift[0])
 
     def offsets(self, values, noise):
         """u and log q(u|x): `[N, H, W, C]` twice `-> [N, H, W, C], [N]`."""
@@ -58,8 +68,8 @@ class VariationalDequantization(keras.layers.Layer):
     Source: Ho et al., Flow++, 2019 (1902.00275), section 3.1.
     """
 
-    noise = "normal"
-    protocol = "variational, one draw an image"
+    num_tight_samples = 16
+    protocol = "variational, one draw per image"
 
     def __init__(self, image_shape, *, depth, width, network_dtype=None, name):
         super().__init__(name=name)
@@ -82,6 +92,14 @@ class VariationalDequantization(keras.layers.Layer):
         self._step_layers = [layer for step in self.bijectors for layer in step.layers]
         self._size = math.prod(image_shape)
         self.built = True
+
+    def noise_of_step(self, noise, image_shape):
+        """`[N, H, W, C]` of a `StepNoise`."""
+        return noise.normal(image_shape)
+
+    def noise_of_image(self, noise, images, shift=None):
+        """`[N, H, W, C]` of an `ImageNoise`, shifted by `[2, H, W, C]`."""
+        return noise.normal(images, images.shape[1:], 0.0 if shift is None else shift)
 
     def offsets(self, values, noise):
         """u and log q(u|x): `[N, H, W, C]` twice `-> [N, H, W, C], [N]`."""
@@ -107,3 +125,17 @@ class VariationalDequantization(keras.layers.Layer):
             z, log_det = step._forward_with_log_det(z, context)
             total += log_det
         return UNIFORM_SLOPE * self._squeeze._forward_with_log_det(z)[0], total
+
+
+def dequantization_shift(draw, image_shape):
+    """By how much draw i shifts the noise of every image modulo 1; draw 0 does not.
+
+    Shapes: `[2, H, W, C]` in [0, 1), for the two uniform numbers of normal noise.
+
+    Source: Cranley and Patterson, Randomization of number theoretic methods for multiple
+    integration, 1976; Ho et al., Flow++, 2019 (1902.00275), equation 13, for the mean of p / q over
+    draws.
+    """
+    if draw == 0:
+        return np.zeros([2, *image_shape], "float32")
+    return np.random.RandomState(draw).uniform(size=[2, *image_shape]).astype("float32")

@@ -1,6 +1,5 @@
 """Glow: a normalizing flow on images."""
 
-import functools
 import math
 
 import keras
@@ -9,9 +8,13 @@ import tensorflow as tf
 
 from tfgen import bijectors
 from tfgen.errors import InputError
-from tfgen.models.base import GenerativeModel, in_chunks
+from tfgen.models.base import GenerativeModel
 from tfgen.models.glow.class_prior import CLASS_PRIORS, ClassPrior
-from tfgen.models.glow.dequantization import UniformDequantization, VariationalDequantization
+from tfgen.models.glow.dequantization import (
+    UniformDequantization,
+    VariationalDequantization,
+    dequantization_shift,
+)
 from tfgen.models.glow.preprocessing import PREPROCESSINGS
 from tfgen.models.noise import ImageNoise
 
@@ -194,25 +197,27 @@ class Glow(GenerativeModel):
             **self._dequantization_config,
         }
 
+    is_invertible = True
+
     @property
     def bound(self):
         """ "exact", or what kind of lower bound `log_prob` is."""
-        if self._dequantization.protocol.startswith("uniform"):
-            return "exact"
-        return "lower bound, 1 dequantization sample"
+        uniform = self._dequantization_config["dequantization"] == "uniform"
+        return "exact" if uniform else self.bound_of(1)
+
+    def bound_of(self, num_samples):
+        """What `log_prob` with so many samples is, in words."""
+        return f"lower bound, {num_samples} dequantization sample{'s' * (num_samples > 1)}"
 
     @property
-    def protocol(self):
-        """What a figure of `log_prob` or `bits_per_dim` means, for cards."""
-        return {
-            "bound": self.bound,
-            "dims": self.num_dims,
-            "bits": self.num_bits,
-            "padding": "none",
-            "dequantization": self._dequantization.protocol,
-            "samples": 1,
-            **({"labels": "not given"} if self.num_classes else {}),
-        }
+    def dequantization(self):
+        """Which noise is added to the levels of the pixels, in words."""
+        return self._dequantization.protocol
+
+    @property
+    def num_tight_samples(self):
+        """`num_samples` of the tighter bound in cards."""
+        return self._dequantization.num_tight_samples
 
     @property
     def bijectors(self):
@@ -235,109 +240,48 @@ class Glow(GenerativeModel):
             x = self._initialize_from(x, options.get("batch_size") or 32)
         return super().fit(x, *args, **options)
 
-    def log_prob(self, images, y=None):
-        """Log-likelihood in nats: of the images, or of the images given their classes.
+    def latents_from_noise(self, noise, labels=None):
+        """Latents of scaled standard normal noise, drawn from the prior of each label's class.
 
-        Exact or a lower bound, as `bound` says.
-
-        Shapes: uint8 `[N, H, W, C]`, labels `[N] -> float32 [N]`.
+        Shapes: float32 `[N, D]`, labels `[N] -> float32 [N, D]`.
 
         Args:
-            images: as everywhere.
-            y: labels 0 to num_classes - 1, for a class-conditional model.
+            noise: standard normal, times a temperature.
+            labels: of a class-conditional model; by default each class in turn.
 
         Raises:
-            InputError: images of another shape or dtype, labels out of range or for a model
-                without classes.
+            InputError: labels out of range or for a model without classes.
         """
-        if y is None:
-            return super().log_prob(images)
-        images = self._checked_images(images)
-        labels = self._checked_labels(y, images.shape[0])
-        if not tf.executing_eagerly():
-            return self._log_prob_given(images, labels)
-        return in_chunks(self._compiled_given, [images, labels], self._numbers_per_image)
-
-    def log_prob_at(self, images, turns):
-        """`log_prob` at other dequantization noise, see `tfgen.models.glow.dequantization_draws`.
-
-        Shapes: uint8 `[N, H, W, C]`, float32 `[2, H, W, C]` in [0, 1) `-> float32 [N]`.
-
-        Args:
-            images: as everywhere.
-            turns: how far the noise of every image is turned; 0 gives `log_prob`.
-        """
-        images = self._checked_images(images)
-        if not tf.executing_eagerly():
-            return self._log_prob(images, turns)
-        return in_chunks(
-            lambda some: self._compiled_at(some, turns), [images], self._numbers_per_image
-        )
-
-    def sample(self, n, temperature=1.0, seed=None, y=None):
-        """New images: `decode` of scaled noise, placed by the prior of the class if there are any.
-
-        Shapes: uint8 `[n, H, W, C]`.
-
-        Args:
-            n: number of images.
-            temperature: multiplies the standard deviation of every latent.
-            seed: an int that fixes the noise; by default TensorFlow's global generator draws it.
-            y: for a class-conditional model a label, or one for each image; by default each class
-                in turn.
-
-        Raises:
-            InputError: n that is not a positive integer, a temperature below 0, labels out of range
-                or for a model without classes.
-        """
-        latents = self._sampled_latents(n, temperature, seed)
-        if self.num_classes or y is not None:
-            y = np.arange(n) % self.num_classes if y is None else y
-            labels = self._checked_labels(np.broadcast_to(y, [n]) if np.ndim(y) == 0 else y, n)
-            latents = self.place(latents, labels)
-        return self.decode(latents)
-
-    def place(self, noise, labels):
-        """Latents of classes from scaled standard normal noise.
-
-        Shapes: float32 `[N, D]`, int32 `[N] -> float32 [N, D]`.
-        """
+        if not self.num_classes:
+            return super().latents_from_noise(noise, labels)
+        if labels is None:
+            labels = tf.range(tf.shape(noise)[0]) % self.num_classes
+        labels = self._checked_labels(labels, noise.shape[0])
         top, rest = tf.split(noise, [self._top_size, self.num_dims - self._top_size], axis=-1)
-        return tf.concat([self._class_prior.place(top, labels), rest], axis=-1)
+        return tf.concat([self._class_prior.from_noise(top, labels), rest], axis=-1)
 
-    @functools.cached_property
-    def _compiled_given(self):
-        images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
-        labels = tf.TensorSpec([None], tf.int32)
-        return tf.function(self._log_prob_given, input_signature=[images, labels], autograph=False)
+    def _log_prob(self, images, labels, num_samples):
+        batch = {"images": images} if labels is None else {"images": images, "labels": labels}
+        if num_samples == 1:
+            return self._run(self._log_prob_of_draw, batch)
+        total = tf.fill([tf.shape(images)[0]], -math.inf)
+        for draw in range(num_samples):
+            shift = {"shift": tf.constant(dequantization_shift(draw, self.image_shape))}
+            found = self._run(self._log_prob_of_draw, batch, shift)
+            total = tf.reduce_logsumexp(tf.stack([total, found]), axis=0)
+        return total - math.log(num_samples)
 
-    @functools.cached_property
-    def _compiled_at(self):
-        images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
-        turns = tf.TensorSpec([2, *self.image_shape], tf.float32)
-        return tf.function(self._log_prob, input_signature=[images, turns], autograph=False)
-
-    def _log_prob(self, images, turns=None):
-        values, log_q = self._dequantized_by_itself(images, turns)
-        log_density, ratios, _ = self._log_density(values, log_q)
-        if ratios is None:
-            return log_density
-        return log_density + tf.reduce_logsumexp(ratios, axis=-1) - math.log(self.num_classes)
-
-    def _log_prob_given(self, images, labels):
-        values, log_q = self._dequantized_by_itself(images)
-        log_density, ratios, _ = self._log_density(values, log_q)
-        return log_density + tf.gather(ratios, labels, batch_dims=1)
-
-    def _dequantized_by_itself(self, images, turns=None):
+    def _log_prob_of_draw(self, images, labels=None, shift=None):
+        """At the dequantization noise of the images themselves, shifted modulo 1."""
         # From what the model sees of the image: the bits that it drops must not matter.
         seen = tf.bitwise.right_shift(images, tf.constant(8 - self.num_bits, tf.uint8))
-        noise = self._dequantization.noise
-        draw = getattr(self._image_noise, noise)
-        shift = {}
-        if turns is not None:
-            shift = {"shift": turns if noise == "normal" else turns[0]}
-        return self._dequantized(images, draw(seen, self.image_shape, **shift))
+        noise = self._dequantization.noise_of_image(self._image_noise, seen, shift)
+        log_density, ratios, _ = self._log_density(*self._dequantized(images, noise))
+        if ratios is None:
+            return log_density
+        if labels is not None:
+            return log_density + tf.gather(ratios, labels, batch_dims=1)
+        return log_density + tf.reduce_logsumexp(ratios, axis=-1) - math.log(self.num_classes)
 
     def _dequantized(self, images, noise):
         """What the flow sees of images, and log q(u|x)."""
@@ -345,8 +289,8 @@ class Glow(GenerativeModel):
         return self._at(images, offsets), log_q
 
     def _training_loss(self, images, labels, noise):
-        draw = getattr(noise, self._dequantization.noise)
-        values, log_q = self._dequantized(images, draw(self.image_shape))
+        noise = self._dequantization.noise_of_step(noise, self.image_shape)
+        values, log_q = self._dequantized(images, noise)
         log_density, ratios, logits = self._log_density(values, log_q)
         if ratios is None:
             return -log_density, -log_density
@@ -382,25 +326,6 @@ class Glow(GenerativeModel):
             return log_density, None, None
         top = latents[:, : self._top_size]
         return log_density, self._class_prior.log_ratios(top), self._class_prior.logits(top)
-
-    def _checked_labels(self, labels, count):
-        if not self.num_classes:
-            raise InputError(f"{self.name}: this model has no classes, so it takes no labels")
-        labels = tf.convert_to_tensor(labels)
-        if not labels.dtype.is_integer or not labels.shape.is_compatible_with([count]):
-            raise InputError(
-                f"{self.name}: labels must be integers [{'N' if count is None else count}], "
-                f"got {labels.dtype.name} {labels.shape}"
-            )
-        labels = tf.cast(labels, tf.int32)
-        if tf.executing_eagerly() and count:
-            low, high = int(tf.reduce_min(labels)), int(tf.reduce_max(labels))
-            if low < 0 or high >= self.num_classes:
-                raise InputError(
-                    f"{self.name}: labels must lie between 0 and {self.num_classes - 1}, got "
-                    f"{low} to {high}"
-                )
-        return labels
 
     def _at(self, images, offsets):
         """y of images at offsets u."""

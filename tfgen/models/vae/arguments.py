@@ -15,7 +15,14 @@ _CHOICES = {
     "prior": ("normal", "flow"),
     "posterior": ("gaussian", "flow"),
 }
-_SIZES = ("latent_dim", "samples", "importance_samples", "blocks", "flow_steps", "flow_width")
+_SIZES = (
+    "latent_dim",
+    "num_monte_carlo_samples",
+    "num_importance_samples",
+    "blocks",
+    "flow_steps",
+    "flow_width",
+)
 _AMOUNTS = ("iwae_start_step", "beta", "kl_warmup", "free_bits", "map_num_examples", "mse_weight")
 NETWORKS = ("mlp", "conv")
 
@@ -39,9 +46,9 @@ def check(settings, name):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not 0 <= value < math.inf:
             raise InputError(f"{name}: {argument} must be a number >= 0, got {value!r}")
-    samples = settings["importance_samples"]
+    samples = settings["num_importance_samples"]
     for argument, most, meaning in (
-        ("num_backward_samples", samples, f"importance_samples, {samples}"),
+        ("num_backward_samples", samples, f"num_importance_samples, {samples}"),
         ("neighbours", len(NEIGHBOURS), f"{len(NEIGHBOURS)}"),
     ):
         value = settings[argument]
@@ -56,9 +63,9 @@ def check(settings, name):
                 f"{name}: {argument} must be one of {', '.join(NETWORKS)} or a keras.Model, "
                 f"got {value!r}"
             )
-    if settings["free_bits"] and settings["importance_samples"] > 1:
+    if settings["free_bits"] and settings["num_importance_samples"] > 1:
         raise InputError(
-            f"{name}: free_bits keep a KL term up, and the bound of importance_samples > 1 has "
+            f"{name}: free_bits keep a KL term up, and the bound of num_importance_samples > 1 has "
             "none; give one of the two"
         )
     for argument, default, needed in (

@@ -8,7 +8,7 @@ import tensorflow as tf
 SAMPLES_AT_A_TIME = 500
 
 
-def log_likelihood(model, images, samples):
+def log_likelihood(model, images, num_samples):
     """log(1/k sum_i p(x, z_i) / q(z_i|x)) of each image, at k draws z_i from q(z|x).
 
     The images are taken one by one, the samples 500 at a time, and the sum of weights is kept as a
@@ -21,7 +21,7 @@ def log_likelihood(model, images, samples):
     Args:
         model: a `tfgen.models.VAE`.
         images: as for its `log_prob`.
-        samples: k.
+        num_samples: k.
 
     Source: Burda, Grosse and Salakhutdinov, Importance weighted autoencoders, 2015 (1509.00519),
     section 5, L_5000; Salmon et al., Parallel random numbers, 2011, for the generator.
@@ -39,7 +39,7 @@ def log_likelihood(model, images, samples):
     observed = model.observe(images)
     encoded = model.encoder_outputs(observed)
     keys = _keys(images)
-    blocks = -(-samples // SAMPLES_AT_A_TIME)
+    blocks = -(-num_samples // SAMPLES_AT_A_TIME)
 
     def of_image(row):
         log_likelihood_of = model.log_likelihood_of_image(observed[row])
@@ -52,7 +52,7 @@ def log_likelihood(model, images, samples):
             latents = tf.reshape(latents, [SAMPLES_AT_A_TIME, model.latent_dim])
             log_weights = log_likelihood_of(latents) + model.prior.log_prob(latents) - log_q[0, 0]
             index = block * SAMPLES_AT_A_TIME + tf.range(SAMPLES_AT_A_TIME)
-            log_weights = tf.where(index < samples, log_weights, -math.inf)
+            log_weights = tf.where(index < num_samples, log_weights, -math.inf)
             return block + 1, _log_add(total, tf.reduce_logsumexp(log_weights))
 
         _, total = tf.while_loop(
@@ -61,7 +61,7 @@ def log_likelihood(model, images, samples):
             [tf.constant(0), tf.constant(-math.inf)],
             parallel_iterations=1,
         )
-        return total - math.log(samples)
+        return total - math.log(num_samples)
 
     count = tf.shape(images)[0]
     return tf.map_fn(

@@ -47,7 +47,7 @@ class Bernoulli:
             )
         self.fixed_noise = binarization == "static"
         fixed = "fixed " if self.fixed_noise else ""
-        self.quantization = f"{binarization} binarization, one {fixed}draw an image"
+        self.quantization = f"{binarization} binarization, one {fixed}draw per image"
 
     def observe(self, images, noise):
         """What a training step or a likelihood sees: a binarized image."""
@@ -86,7 +86,7 @@ class Gaussian:
     num_bits = 8
     parameters_per_pixel = 2
     fixed_noise = False
-    quantization = "uniform dequantization, one draw an image"
+    quantization = "uniform dequantization, one draw per image"
 
     def __init__(self, image_shape):
         pass

@@ -1,14 +1,10 @@
 """The variational autoencoder."""
 
-import functools
-import operator
-
 import keras
 import tensorflow as tf
 
 from tfgen import networks
-from tfgen.errors import InputError
-from tfgen.models.base import GenerativeModel, in_chunks
+from tfgen.models.base import GenerativeModel
 from tfgen.models.noise import ImageNoise
 from tfgen.models.vae import arguments as vae_arguments
 from tfgen.models.vae import importance_sampling, objectives
@@ -17,7 +13,7 @@ from tfgen.models.vae.likelihoods import LIKELIHOODS
 from tfgen.models.vae.posterior import FlowPosterior, GaussianPosterior
 from tfgen.models.vae.prior import FlowPrior, NormalPrior
 
-SAMPLES_OF_LOG_PROB = 8
+ELBO_SAMPLES = 8
 MOST_SAMPLES_AT_ONCE = 256
 
 _GIVEN = "given"  # in `settings`, in place of a network of the caller's
@@ -33,12 +29,14 @@ class VAE(GenerativeModel):
       closed form, minus the mean over the samples of the rest. With q Gaussian and p(z) = N(0, I)
       that is all of it, 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2)
     - estimator "A": mean over L samples of log p(x, z) - log q(z|x)
-    - with k = importance_samples > 1: mean over L of log(1/k sum_i p(x, z_i) / q(z_i|x)), whatever
-      the estimator
+    - with k = num_importance_samples > 1: mean over L of log(1/k sum_i p(x, z_i) / q(z_i|x)), with
+      either estimator
 
-    Each is a lower bound of log p(x) in expectation. `log_prob` takes the bound at samples whose
-    noise comes from the image itself (`tfgen.models.noise.ImageNoise`), so that it is a function of
-    the image alone.
+    Each is a lower bound of log p(x) in expectation. `log_prob` gives the evidence lower bound
+    (estimator B, averaged over 8 samples), with num_samples=k > 1 the importance-weighted bound, at
+    samples whose noise comes from the image itself (`tfgen.models.noise.ImageNoise`): it is a
+    function of the image alone. More than 256 samples are drawn in bounded memory, as
+    `tfgen.models.vae.importance_sampling` says.
 
     - prior "flow": p(z) is a flow f of standard normal noise, `tfgen.models.vae.prior`
     - posterior "flow": z = g(mu + sigma e) with steps of flow g that see features of the image,
@@ -68,8 +66,8 @@ class VAE(GenerativeModel):
         neighbours: from 0 to 4, on which the mean of a pixel of a quantized logistic leans, see
             `tfgen.models.vae.likelihoods.QuantizedLogistic`.
         estimator: "B" or "A", for training.
-        samples: L, for training.
-        importance_samples: k, for training and by default for `log_prob`.
+        num_monte_carlo_samples: L, for training.
+        num_importance_samples: k, for training and validation.
         iwae_start_step: steps of training with k = 1 that come first.
         num_backward_samples: through how many of the k samples gradients go, drawn by their
             weights: the same gradients in expectation for less work; 0 for all.
@@ -119,8 +117,8 @@ class VAE(GenerativeModel):
         binarization="dynamic",
         neighbours=0,
         estimator="B",
-        samples=1,
-        importance_samples=1,
+        num_monte_carlo_samples=1,
+        num_importance_samples=1,
         iwae_start_step=0,
         num_backward_samples=0,
         beta=1.0,
@@ -151,8 +149,8 @@ class VAE(GenerativeModel):
         super().__init__(image_shape, latent_dim, name=name)
         self.settings = settings
         self.estimator = estimator
-        self.samples = samples
-        self.importance_samples = importance_samples
+        self.num_monte_carlo_samples = num_monte_carlo_samples
+        self.num_importance_samples = num_importance_samples
         options = {}
         if likelihood == "bernoulli":
             options["binarization"] = binarization
@@ -184,94 +182,43 @@ class VAE(GenerativeModel):
         }
         return {"image_shape": self.image_shape, "name": self.name, **self.settings, **given}
 
-    @property
-    def bound(self):
-        """What `log_prob` bounds, and with how many importance samples."""
-        plural = "s" if self.importance_samples > 1 else ""
-        return f"lower bound, {self.importance_samples} importance sample{plural}"
+    num_tight_samples = 5000
 
     @property
-    def protocol(self):
-        """What a figure of `log_prob` or `bits_per_dim` means, for cards."""
-        single = self.importance_samples == 1
-        return {
-            "bound": self.bound,
-            "dims": self.num_dims,
-            "bits": self.num_bits,
-            "padding": "none",
-            "dequantization": self._likelihood.quantization,
-            "samples": SAMPLES_OF_LOG_PROB if single else self.importance_samples,
-        }
+    def num_evaluation_samples(self):
+        """`num_samples` of the bits/dim in cards and of validation: k of training."""
+        return self.num_importance_samples
+
+    def bound_of(self, num_samples):
+        """What `log_prob` with so many samples is, in words."""
+        return f"lower bound, {num_samples} importance sample{'s' * (num_samples > 1)}"
+
+    @property
+    def dequantization(self):
+        """How the likelihood quantizes or dequantizes pixels, in words."""
+        return self._likelihood.quantization
+
+    def protocol(self, num_samples=1):
+        """What a figure of `log_prob` or `bits_per_dim` means, a dict for cards."""
+        drawn = ELBO_SAMPLES if num_samples == 1 else num_samples
+        return {**super().protocol(num_samples), "samples": drawn}
 
     @property
     def bijectors(self):
         """Those that the prior and the posterior are made of."""
         return [*self.prior.bijectors, *self.posterior.bijectors]
 
-    def log_prob(self, images, importance_samples=None):
-        """A lower bound of the log-likelihood in nats.
+    def _log_prob(self, images, labels, num_samples):
+        rows = 1 if num_samples > MOST_SAMPLES_AT_ONCE else max(num_samples, ELBO_SAMPLES)
+        return self._run(
+            self._image_bound, {"images": images}, rows_per_image=rows, num_samples=num_samples
+        )
 
-        With one importance sample: the evidence lower bound (estimator B) averaged over 8
-        samples. With k > 1: the importance-weighted bound, which approaches log p(x) as k grows.
-
-        Shapes: uint8 `[N, H, W, C] -> float32 [N]`.
-
-        Args:
-            images: a Bernoulli likelihood binarizes grey ones by noise that comes from the image
-                itself, see `tfgen.models.noise.ImageNoise`.
-            importance_samples: k; by default the model's. More than 256 are drawn as
-                `tfgen.models.vae.importance_sampling` says, in bounded memory.
-
-        Raises:
-            InputError: images of another shape or dtype, k below 1.
-        """
-        k = self.importance_samples if importance_samples is None else importance_samples
-        if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
-            raise InputError(f"{self.name}: importance_samples must be at least 1, got {k!r}")
-        if k == self.importance_samples:
-            return super().log_prob(images)
-        images = self._checked_images(images)
-        if not tf.executing_eagerly():
-            return self._image_bound(images, operator.index(k))
-        return in_chunks(self._bounds[operator.index(k)], [images], self._numbers(k))
-
-    def elbo(self, images):
-        """The evidence lower bound in nats: `log_prob` with one importance sample.
-
-        Shapes: uint8 `[N, H, W, C] -> float32 [N]`.
-
-        Raises:
-            InputError: images of another shape or dtype.
-        """
-        return self.log_prob(images, importance_samples=1)
-
-    @functools.cached_property
-    def _bounds(self):
-        images = tf.TensorSpec([None, *self.image_shape], tf.uint8)
-
-        def graph(k):
-            def bound(x):
-                return self._image_bound(x, k)
-
-            return tf.function(bound, input_signature=[images], autograph=False)
-
-        return _Cache(graph)
-
-    def _numbers(self, k):
-        return self.num_dims * (1 if k > MOST_SAMPLES_AT_ONCE else max(k, SAMPLES_OF_LOG_PROB))
-
-    @property
-    def _numbers_per_image(self):
-        return self._numbers(self.importance_samples)
-
-    def _log_prob(self, images):
-        return self._image_bound(images, self.importance_samples)
-
-    def _image_bound(self, images, k):
-        if k > MOST_SAMPLES_AT_ONCE:
-            return importance_sampling.log_likelihood(self, images, k)
-        shape = (SAMPLES_OF_LOG_PROB if k == 1 else 1, k, self.latent_dim)
-        noise = self._image_noise.normal(images, shape)
+    def _image_bound(self, images, num_samples):
+        if num_samples > MOST_SAMPLES_AT_ONCE:
+            return importance_sampling.log_likelihood(self, images, num_samples)
+        drawn = (ELBO_SAMPLES, 1) if num_samples == 1 else (1, num_samples)
+        noise = self._image_noise.normal(images, (*drawn, self.latent_dim))
         return self._bound_of(self.observe(images), noise, "B")
 
     def observe(self, images, step_noise=None):
@@ -284,7 +231,7 @@ class VAE(GenerativeModel):
 
     def _training_loss(self, images, labels, noise):
         observed = self.observe(images, noise)
-        shape = (self.samples, self.importance_samples, self.latent_dim)
+        shape = (self.num_monte_carlo_samples, self.num_importance_samples, self.latent_dim)
         noise_of_latents = noise.normal(shape)
         after = self.settings["iwae_start_step"]
         if not after:
@@ -311,7 +258,7 @@ class VAE(GenerativeModel):
         if 0 < settings["num_backward_samples"] < noise_of_latents.shape[2]:
             drawn = objectives.resampled(
                 reconstruction - beta * divergence,
-                step_noise.uniform([self.samples]),
+                step_noise.uniform([self.num_monte_carlo_samples]),
                 settings["num_backward_samples"],
             )
             few = tf.gather(noise_of_latents, drawn, axis=2, batch_dims=2)
@@ -341,8 +288,8 @@ class VAE(GenerativeModel):
         observed = tf.cast(images, tf.float32) / 255.0
         return self.prior.to_noise(self.posterior.center(self.encoder_outputs(observed)))
 
-    def _decode(self, noise):
-        outputs = self.decoder_outputs(self.prior.from_noise(noise))
+    def _decode(self, latents):
+        outputs = self.decoder_outputs(self.prior.from_noise(latents))
         images = tf.clip_by_value(self._likelihood.mean(outputs), 0.0, 1.0)
         return tf.cast(tf.round(255.0 * tf.reshape(images, [-1, *self.image_shape])), tf.uint8)
 
@@ -457,14 +404,3 @@ class VAE(GenerativeModel):
         if encodes:
             return networks.residual_encoder(self.image_shape, outputs, **options)
         return networks.residual_decoder(self.latent_dim, picture, **options)
-
-
-class _Cache(dict):
-    """A dict that makes what is missing."""
-
-    def __init__(self, make):
-        super().__init__()
-        self._make = make
-
-    def __missing__(self, key):
-        return self.setdefault(key, self._make(key))

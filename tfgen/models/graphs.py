@@ -1,0 +1,47 @@
+"""The compiled graphs of a model."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+
+class Graphs:
+    """A `tf.function` for each function, set of inputs and options it was called with.
+
+    The first axis of each input of `batch` is free, so that a function is traced only once.
+    """
+
+    def __init__(self) -> None:
+        self._graphs: dict[tuple, Callable] = {}
+
+    def get(
+        self,
+        function: Callable,
+        batch: dict[str, tf.Tensor],
+        others: dict[str, tf.Tensor],
+        options: dict[str, Any],
+    ) -> Callable:
+        """The graph of `function(**batch, **others, **options)`, of a list of tensors.
+
+        Args:
+            function: of tensors, and of hashable options.
+            batch: its inputs with an axis of images or latents.
+            others: its inputs without.
+            options: which are part of the graph.
+        """
+        names = (*batch, *others)
+        key = (function.__name__, names, tuple(options.items()))
+        if key not in self._graphs:
+
+            def graph(values):
+                return function(**dict(zip(names, values, strict=True)), **options)
+
+            specs = [tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in batch.values()]
+            specs += [tf.TensorSpec(x.shape, x.dtype) for x in others.values()]
+            self._graphs[key] = tf.function(graph, input_signature=[specs], autograph=False)
+        return self._graphs[key]
+
+    def forget(self) -> None:
+        """Drop all graphs: those that read what has been computed in advance from weights."""
+        self._graphs.clear()
