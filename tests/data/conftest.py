@@ -1,4 +1,4 @@
-"""A cache of their own for the tests of the data, and nothing from outside."""
+"""The tests of the data find no local files unless they ask for them."""
 
 import os
 from pathlib import Path
@@ -9,9 +9,7 @@ _REAL_DATA = os.environ.get("TFGEN_DATA")
 
 
 @pytest.fixture(autouse=True)
-def _own_places(tmp_path_factory, monkeypatch):
-    """One cache for all of these tests, and no local files unless a test asks for them."""
-    monkeypatch.setenv("TFGEN_HOME", str(tmp_path_factory.getbasetemp() / "tfgen-home"))
+def _no_local_files(monkeypatch):
     monkeypatch.delenv("TFGEN_DATA", raising=False)
 
 
@@ -24,7 +22,7 @@ def fresh_home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def real_data():
-    """The folder with the published data sets."""
+    """The directory with the published data sets."""
     if not _REAL_DATA:
-        pytest.skip("TFGEN_DATA is not set: it names the folder with MNIST and CIFAR-10")
+        pytest.skip("TFGEN_DATA is not set: it names the directory with MNIST and CIFAR-10")
     return Path(_REAL_DATA)

@@ -61,9 +61,3 @@ def test_another_shape_is_not_resized_silently():
     with pytest.raises(InputError, match=r"\(8, 8, 1\), not \(32, 32, 3\)"):
         tfgen.data.load("digits", image_shape=(32, 32, 3))
     assert tfgen.data.load("digits", image_shape=[8, 8, 1]).image_shape == (8, 8, 1)
-
-
-@pytest.mark.parametrize("name", ["digits", "shapes"])
-def test_unknown_options(name):
-    with pytest.raises(InputError, match="unknown option 'colour'"):
-        tfgen.data.load(name, options={"colour": 3})

@@ -1,4 +1,4 @@
-"""`Dataset`: arrays, pipelines and held-out images agree, in memory and streamed."""
+"""`Dataset`: arrays, batches and validation images agree, in memory and from files."""
 
 import json
 
@@ -12,11 +12,12 @@ from tfgen.errors import InputError
 from tfgen.training import strategy
 
 
-@pytest.fixture(params=["in memory", "streamed"])
-def digits(request, monkeypatch):
-    if request.param == "streamed":
-        monkeypatch.setattr(dataset_module, "_IN_MEMORY_BYTES", 1000)
-    return tfgen.data.load("digits")
+@pytest.fixture(scope="module", params=["in memory", "from files"])
+def digits(request):
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "from files":
+            patch.setattr(dataset_module, "_IN_MEMORY_BYTES", 1000)
+        yield tfgen.data.load("digits")
 
 
 def collect(batches):

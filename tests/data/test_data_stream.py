@@ -1,4 +1,7 @@
-"""The batches of a training: every image once an epoch, the same ones again from any step."""
+"""The batches of a training: every image once per epoch, the same batches from any step."""
+
+import functools
+import hashlib
 
 import numpy as np
 import pytest
@@ -9,13 +12,34 @@ from tfgen.data.augmentation import Augmentation
 from tfgen.errors import InputError
 
 BATCH = 100
+AUGMENTATION = Augmentation(shift=2, flip=True)
+
+# Beginning of the SHA-256 of the first 16 batches, by source and whether they are augmented.
+DIGESTS = {
+    ("in memory", False): "70290e8405706adb",
+    ("in memory", True): "3cb442418f55a474",
+    ("from files", False): "563fed7f38d29e51",
+    ("from files", True): "c40a33df878c8e17",
+}
 
 
-@pytest.fixture(params=["in memory", "from files"])
-def digits(request, monkeypatch):
-    if request.param == "from files":
-        monkeypatch.setattr(dataset, "_IN_MEMORY_BYTES", 20_000)  # 312 images at a time
-    return tfgen.data.load("digits")
+@pytest.fixture(scope="module", params=["in memory", "from files"])
+def digits(request):
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "from files":
+            patch.setattr(dataset, "_IN_MEMORY_BYTES", 20_000)  # 312 images at a time
+        yield tfgen.data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def training(digits):
+    """From an augmentation to its stream and the first 43 batches."""
+    return functools.cache(lambda augmentation: _training(digits, augmentation))
+
+
+def _training(digits, augmentation):
+    stream = digits.stream("train", batch_size=BATCH, seed=1, augmentation=augmentation)
+    return stream, taken(stream.from_step(), 43)
 
 
 def taken(batches, count):
@@ -26,17 +50,24 @@ def as_rows(batches):
     return sorted(bytes(image) for batch in batches for image in batch)
 
 
-def test_an_epoch_holds_every_image_once_in_another_order_each_time(digits):
-    stream = digits.stream("train", batch_size=BATCH, seed=1)
+def test_an_epoch_holds_every_image_once_in_another_order_each_time(digits, training):
+    stream, batches = training(None)
     assert stream.steps_per_epoch == 15
-    batches = taken(stream.from_step(), 30)
-    assert [len(batch) for batch in batches] == [*[100] * 14, 37] * 2
-    for epoch in (batches[:15], batches[15:]):
+    assert [len(batch) for batch in batches[:30]] == [*[100] * 14, 37] * 2
+    for epoch in (batches[:15], batches[15:30]):
         assert as_rows(epoch) == as_rows([digits.images("train")])
     assert np.mean(batches[0] == batches[15]) < 0.95
     other = taken(digits.stream("train", batch_size=BATCH, seed=2).from_step(), 1)
     assert (batches[0] != other[0]).any()
     assert (batches[0] != digits.images("train")[:BATCH]).any()
+
+
+@pytest.mark.parametrize("augmentation", [None, AUGMENTATION])
+def test_the_order_is_that_of_every_release(request, training, augmentation):
+    """Resumed trainings depend on it."""
+    source = request.node.callspec.params["digits"]
+    digest = hashlib.sha256(b"".join(map(bytes, training(augmentation)[1][:16]))).hexdigest()
+    assert digest[:16] == DIGESTS[source, bool(augmentation)]
 
 
 def test_without_shuffling_the_order_is_the_fixed_one(digits):
@@ -45,33 +76,30 @@ def test_without_shuffling_the_order_is_the_fixed_one(digits):
     np.testing.assert_array_equal(np.concatenate(batches[4:]), digits.images("test"))
 
 
-@pytest.mark.parametrize("augmentation", [None, Augmentation(shift=2, flip=True)])
+@pytest.mark.parametrize("augmentation", [None, AUGMENTATION])
 @pytest.mark.parametrize("step", [0, 1, 14, 15, 37])
-def test_from_any_step_on_the_batches_are_the_same(digits, step, augmentation):
-    stream = digits.stream("train", batch_size=BATCH, seed=1, augmentation=augmentation)
-    from_start = taken(stream.from_step(), step + 5)
+def test_from_any_step_on_the_batches_are_the_same(digits, training, step, augmentation):
+    _, expected = training(augmentation)
     again = digits.stream("train", batch_size=BATCH, seed=1, augmentation=augmentation)
-    for found, expected in zip(taken(again.from_step(step), 5), from_start[step:], strict=True):
-        np.testing.assert_array_equal(found, expected)
-    np.testing.assert_array_equal(again.global_batch(step), from_start[step])
+    for index, found in enumerate(taken(again.from_step(step), 5), step):
+        np.testing.assert_array_equal(found, expected[index])
+    np.testing.assert_array_equal(again.global_batch(step), expected[step])
 
 
 @pytest.mark.parametrize("workers", [(1,), (2,), (1, 1), (2, 2), (1, 1, 1), (3, 3)])
-def test_replicas_and_workers_divide_each_batch_among_them(digits, workers):
-    augmentation = Augmentation(shift=1, flip=True)
-    stream = digits.stream("train", batch_size=BATCH, seed=1, augmentation=augmentation)
+def test_replicas_and_workers_divide_each_batch_among_them(training, workers):
+    stream, batches = training(AUGMENTATION)
     replicas, first = sum(workers), 0
     steps = range(13, 17)  # across the end of an epoch
-    whole = taken(stream.from_step(13), 4)
     pieces = [[] for _ in steps]
     for local in workers:
         part = stream.from_step(13, replicas=replicas, first_replica=first, local_replicas=local)
         for index, piece in enumerate(taken(part, 4 * local)):
             pieces[index // local].append(piece)
         first += local
-    for batch, parts in zip(whole, pieces, strict=True):
-        np.testing.assert_array_equal(np.concatenate(parts), batch)
-        assert max(map(len, parts)) == -(-len(batch) // replicas)
+    for step, parts in zip(steps, pieces, strict=True):
+        np.testing.assert_array_equal(np.concatenate(parts), batches[step])
+        assert max(map(len, parts)) == -(-len(batches[step]) // replicas)
 
 
 def test_more_replicas_than_images_leave_some_without(digits):
@@ -139,7 +167,7 @@ def test_every_shift_is_as_likely_as_any_other():
     assert np.abs(np.corrcoef(draws.T)[np.triu_indices(3, 1)]).max() < 0.03
 
 
-def test_what_is_not_asked_for_does_not_happen():
+def test_without_shift_or_flip_images_keep_their_place():
     assert not Augmentation()
     assert (Augmentation(shift=1).draw(1000, [0, 0]).numpy()[:, 2] == 0).all()
     assert (Augmentation(flip=True).draw(1000, [0, 0]).numpy()[:, :2] == 0).all()

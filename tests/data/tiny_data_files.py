@@ -58,3 +58,11 @@ def binary_batch(planes, labels):
 def python_batch(planes, labels):
     content = {b"data": planes, b"labels": labels.tolist(), b"batch_label": b"a batch"}
     return pickle.dumps(content, protocol=2)
+
+
+def write_cifar10(directory):
+    """Writes the six batches of the binary version into a directory; gives the batches."""
+    batches = tiny_cifar10()
+    for name, batch in batches.items():
+        (directory / f"{name}.bin").write_bytes(binary_batch(*batch))
+    return batches
