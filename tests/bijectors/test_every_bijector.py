@@ -10,7 +10,8 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfgen import bijectors
-from tfgen.bijectors.shared_trace import weights_of
+from tfgen.bijectors.base import FlowBijector
+from tfgen.bijectors.weights import weights_of
 from tfgen.errors import InputError
 from tfgen.training.strategy import choose
 
@@ -30,6 +31,18 @@ CASES = {
     "additive": lambda dtype: bijectors.AdditiveCoupling(SHAPE, width=6, dtype=dtype),
     "checkerboard": lambda dtype: bijectors.CheckerboardCoupling(
         (4, 4, 3), parity=1, width=6, network="gated", blocks=1, dtype=dtype
+    ),
+    "affine_conditional": lambda dtype: bijectors.AffineCoupling(
+        SHAPE, width=6, context_channels=3, dtype=dtype
+    ),
+    "additive_conditional": lambda dtype: bijectors.AdditiveCoupling(
+        SHAPE, width=6, context_channels=3, dtype=dtype
+    ),
+    "step_conditional": lambda dtype: bijectors.GlowStep(
+        SHAPE, width=6, context_channels=3, dtype=dtype
+    ),
+    "step_conditional_of_vectors": lambda dtype: bijectors.GlowStep(
+        (6,), permutation="reverse", width=6, context_channels=2, dtype=dtype
     ),
     "squeeze": lambda dtype: bijectors.Squeeze(SHAPE, dtype=dtype),
     "split": lambda dtype: bijectors.Split(SHAPE, dtype=dtype),
@@ -65,8 +78,14 @@ CASES = {
 EVERY = pytest.mark.parametrize("case", CASES)
 
 
+def test_every_exported_bijector_is_among_the_cases():
+    exported = {getattr(bijectors, name) for name in bijectors.__all__} - {bijectors.FlowLayer}
+    assert all(issubclass(cls, FlowBijector) for cls in exported)
+    assert {type(make("float32")) for make in CASES.values()} == exported
+
+
 def trained(case, dtype="float64", seed=0):
-    """A bijector with random weights: the initial ones make many things the identity."""
+    """A bijector with random weights: with the initial ones many are the identity."""
     bijector = CASES[case](dtype)
     generator = np.random.default_rng(seed)
     for variable in bijector.trainable_variables:
@@ -79,17 +98,25 @@ def batch(shape, count=3, dtype="float64", seed=1):
     return tf.constant(np.random.default_rng(seed).normal(size=(count, *shape)), dtype)
 
 
+def context_of(bijector, *batch_shape):
+    """The keyword arguments that a conditional bijector needs; none for the others."""
+    if not bijector.context_shape:
+        return {}
+    shape = (*batch_shape, *bijector.context_shape)
+    return {"context": tf.random.stateless_normal(shape, [2, 0], dtype=bijector.dtype)}
+
+
 @EVERY
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-4)])
 def test_round_trips(case, dtype, tolerance):
     bijector = trained(case, dtype)
     x, z = batch(bijector.data_shape, dtype=dtype), batch(bijector.latent_shape, dtype=dtype)
-    np.testing.assert_allclose(
-        bijector.forward_and_log_det(bijector.inverse(x))[0], x, 0, tolerance
-    )
-    np.testing.assert_allclose(
-        bijector.inverse_and_log_det(bijector.forward(z))[0], z, 0, tolerance
-    )
+    context = context_of(bijector, 3)
+    latents, data = bijector.inverse(x, **context), bijector.forward(z, **context)
+    found_x, _ = bijector.forward_and_log_det(latents, **context)
+    found_z, _ = bijector.inverse_and_log_det(data, **context)
+    np.testing.assert_allclose(found_x, x, 0, tolerance)
+    np.testing.assert_allclose(found_z, z, 0, tolerance)
 
 
 @EVERY
@@ -102,7 +129,7 @@ def test_log_determinants_equal_the_autodiff_jacobian(case):
         value = batch(shape)
         with tf.GradientTape() as tape:
             tape.watch(value)
-            out, log_det = function(value)
+            out, log_det = function(value, **context_of(bijector, 3))
             flat = tf.reshape(out, [len(value), -1])
         size = flat.shape[1]
         jacobian = tf.reshape(tape.batch_jacobian(flat, value), [-1, size, size])
@@ -113,15 +140,13 @@ def test_log_determinants_equal_the_autodiff_jacobian(case):
 @EVERY
 def test_tfps_methods_agree_with_the_single_pass(case):
     bijector = trained(case)
-    z = batch(bijector.latent_shape)
-    x, log_det = bijector.forward_and_log_det(z)
-    np.testing.assert_allclose(bijector.forward(z), x, 0, 1e-12)
-    np.testing.assert_allclose(
-        np.broadcast_to(bijector.forward_log_det_jacobian(z), [3]), log_det, 0, 1e-10
-    )
-    np.testing.assert_allclose(
-        np.broadcast_to(bijector.inverse_log_det_jacobian(x), [3]), -log_det, 0, 1e-10
-    )
+    z, context = batch(bijector.latent_shape), context_of(bijector, 3)
+    x, log_det = bijector.forward_and_log_det(z, **context)
+    np.testing.assert_allclose(bijector.forward(z, **context), x, 0, 1e-12)
+    forward_log_det = bijector.forward_log_det_jacobian(z, **context)
+    inverse_log_det = bijector.inverse_log_det_jacobian(x, **context)
+    np.testing.assert_allclose(np.broadcast_to(forward_log_det, [3]), log_det, 0, 1e-10)
+    np.testing.assert_allclose(np.broadcast_to(inverse_log_det, [3]), -log_det, 0, 1e-10)
     assert bijector.forward_event_shape(bijector.latent_shape) == bijector.data_shape
     assert bijector.inverse_event_shape(bijector.data_shape) == bijector.latent_shape
     assert tuple(bijector.forward_event_shape_tensor(bijector.latent_shape)) == bijector.data_shape
@@ -134,7 +159,8 @@ def test_keras_and_tfp_see_the_same_weights_and_all_get_gradients(case):
     of_keras = {id(w.value) for layer in bijector.layers for w in layer.trainable_weights}
     assert of_keras == {id(v) for v in bijector.trainable_variables}
     with tf.GradientTape() as tape:
-        z, log_det = bijector.inverse_and_log_det(batch(bijector.data_shape))
+        x = batch(bijector.data_shape)
+        z, log_det = bijector.inverse_and_log_det(x, **context_of(bijector, 3))
         loss = tf.reduce_sum(z**2) - tf.reduce_sum(log_det)
     for variable, gradient in zip(
         bijector.trainable_variables, tape.gradient(loss, bijector.trainable_variables), strict=True
@@ -149,27 +175,32 @@ def test_keras_and_tfp_see_the_same_weights_and_all_get_gradients(case):
 def test_any_batch_shape(case, batch_shape):
     bijector = trained(case)
     z = tf.random.stateless_normal([*batch_shape, *bijector.latent_shape], [0, 0], dtype="float64")
-    x, log_det = bijector.forward_and_log_det(z)
+    context = context_of(bijector, *batch_shape)
+    x, log_det = bijector.forward_and_log_det(z, **context)
     assert x.shape == (*batch_shape, *bijector.data_shape)
     assert log_det.shape == batch_shape
-    assert bijector.inverse(x).shape == z.shape
+    assert bijector.inverse(x, **context).shape == z.shape
 
 
 @EVERY
 def test_works_in_a_graph_with_a_free_batch_inside_chain_invert_and_a_distribution(case):
     bijector = trained(case)
-    # Another of the same weights: the cache would give z back without computing anything.
+    # Another with the same weights: the cache would return z without computing anything.
     twice = tfb.Chain([tfb.Invert(trained(case)), bijector])
     base = tfd.Sample(tfd.Normal(tf.zeros([], "float64"), 1.0), bijector.latent_shape)
     distribution = tfd.TransformedDistribution(base, bijector)
-    z = batch(bijector.latent_shape)
+    z, context = batch(bijector.latent_shape), context_of(bijector, 3)
+    shapes = {"z": bijector.latent_shape, **dict.fromkeys(context, bijector.context_shape)}
+    signature = {name: tf.TensorSpec([None, *s], "float64") for name, s in shapes.items()}
 
-    @tf.function(input_signature=[tf.TensorSpec([None, *bijector.latent_shape], "float64")])
-    def graph(z):
-        x = bijector.forward(z)
-        return twice.forward(z), distribution.log_prob(x), bijector.inverse_and_log_det(x)[1]
+    @tf.function
+    def graph(z, **context):
+        x = bijector.forward(z, **context)
+        same = twice.forward(z, **{part.name: context for part in twice.bijectors if context})
+        log_prob = distribution.log_prob(x, bijector_kwargs=context)
+        return same, log_prob, bijector.inverse_and_log_det(x, **context)[1]
 
-    same, log_prob, log_det = graph(z)
+    same, log_prob, log_det = graph.get_concrete_function(**signature)(z=z, **context)
     np.testing.assert_allclose(same, z, 0, 1e-9)
     np.testing.assert_allclose(log_prob, base.log_prob(z) + log_det, 0, 1e-9)
 
@@ -179,8 +210,8 @@ def test_checkpoints_restore_the_weights(case, tmp_path):
     bijector, other = trained(case, seed=0), trained(case, seed=5)
     tf.train.Checkpoint(bijector).write(str(tmp_path / "checkpoint"))
     tf.train.Checkpoint(other).read(str(tmp_path / "checkpoint")).expect_partial()
-    x = batch(bijector.data_shape)
-    np.testing.assert_array_equal(other.inverse(x), bijector.inverse(x))
+    x, context = batch(bijector.data_shape), context_of(bijector, 3)
+    np.testing.assert_array_equal(other.inverse(x, **context), bijector.inverse(x, **context))
 
 
 @EVERY
@@ -188,15 +219,22 @@ def test_config_and_weights_build_the_same_bijector(case, tmp_path):
     bijector = trained(case)
     config = json.loads(json.dumps(dict(bijector.parameters)))
     other = type(bijector)(**config)
-    x = batch(bijector.data_shape)
-    ours, theirs = (keras.Sequential([bijectors.FlowLayer(b)]) for b in (bijector, other))
-    ours(x), theirs(x)
+    x, context = batch(bijector.data_shape), context_of(bijector, 3)
+    ours, theirs = (_Holder(bijectors.FlowLayer(b)) for b in (bijector, other))
+    ours(x, **context), theirs(x, **context)
     ours.save_weights(str(tmp_path / "flow.weights.h5"))
     theirs.load_weights(str(tmp_path / "flow.weights.h5"))
-    for found, expected in zip(
-        other.inverse_and_log_det(x), bijector.inverse_and_log_det(x), strict=True
-    ):
+    for found, expected in zip(theirs(x, **context), ours(x, **context), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+class _Holder(keras.Model):
+    def __init__(self, flow):
+        super().__init__(dtype="float64")
+        self.flow = flow
+
+    def call(self, x, context=None):
+        return self.flow(x, context=context)
 
 
 @EVERY
@@ -204,32 +242,34 @@ def test_two_replicas_compute_what_one_device_does(case):
     strategy = choose("mirrored", "cpu:2")
     with strategy.scope():
         bijector = trained(case)
-    x = batch(bijector.data_shape, count=4)
+    x, context = batch(bijector.data_shape, count=4), context_of(bijector, 4)
 
     @tf.function
     def replicas():
         def replica():
             # In replica order: the first half of the batch and the second.
             number = tf.distribute.get_replica_context().replica_id_in_sync_group
+            half = slice(2 * number, 2 * number + 2)
+            own = {name: value[half] for name, value in context.items()}
             with tf.GradientTape() as tape:
-                z, log_det = bijector.inverse_and_log_det(x[2 * number : 2 * number + 2])
+                z, log_det = bijector.inverse_and_log_det(x[half], **own)
                 loss = tf.reduce_sum(z**2) - tf.reduce_sum(log_det)
-            of_weights = tape.gradient(loss, bijector.trainable_variables)
-            return bijector.forward_and_log_det(z)[0], z, of_weights
+            gradients = tape.gradient(loss, bijector.trainable_variables)
+            return bijector.forward_and_log_det(z, **own)[0], z, gradients
 
         return strategy.run(replica)
 
-    found, z, of_weights = replicas()
+    found, z, gradients = replicas()
     np.testing.assert_allclose(tf.concat(found.values, 0), x, atol=1e-9)
     one = trained(case)
-    for weight, value in zip(weights_of(one), weights_of(bijector), strict=True):
+    for weight, value in zip(weights_of(one.layers), weights_of(bijector.layers), strict=True):
         weight.assign(value.value.values[0])
     with tf.GradientTape() as tape:
-        expected, log_det = one.inverse_and_log_det(x)
+        expected, log_det = one.inverse_and_log_det(x, **context)
         loss = tf.reduce_sum(expected**2) - tf.reduce_sum(log_det)
     np.testing.assert_allclose(tf.concat(z.values, 0), expected, atol=1e-9)
     for parts, gradient in zip(
-        of_weights, tape.gradient(loss, one.trainable_variables), strict=True
+        gradients, tape.gradient(loss, one.trainable_variables), strict=True
     ):
         np.testing.assert_allclose(tf.add_n(parts.values), gradient, rtol=1e-6, atol=1e-9)
 
@@ -241,3 +281,9 @@ def test_wrong_shapes_and_dtypes_are_refused(case):
         bijector.inverse_and_log_det(tf.zeros([2, 3, 3, 4], "float64"))
     with pytest.raises(InputError, match="expected float64, got float32"):
         bijector.inverse_and_log_det(tf.zeros([2, *bijector.data_shape], "float32"))
+    x = tf.zeros([2, *bijector.data_shape], "float64")
+    context, message = {"context": x}, "takes no context"
+    if bijector.context_shape:
+        context, message = {}, "needs a context of shape"
+    with pytest.raises(InputError, match=message):
+        bijector.inverse_and_log_det(x, **context)

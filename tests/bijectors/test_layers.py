@@ -115,7 +115,7 @@ def test_couplings_accept_any_keras_network():
 
 
 @pytest.mark.parametrize("parity", [0, 1])
-def test_checkerboard_couplings_change_the_pixels_of_one_colour_by_those_of_the_other(parity):
+def test_checkerboard_couplings_change_the_pixels_of_one_color_by_those_of_the_other(parity):
     coupling = bijectors.CheckerboardCoupling((6, 4, 1), parity=parity, width=8)
     for variable in coupling.trainable_variables:
         variable.assign_add(tf.random.stateless_normal(variable.shape, [0, 1], stddev=0.3))
@@ -130,7 +130,7 @@ def test_checkerboard_couplings_change_the_pixels_of_one_colour_by_those_of_the_
     np.testing.assert_array_equal(jacobian[~changes][:, changes], 0.0)
     np.testing.assert_array_equal(of_changed, np.diag(np.diag(of_changed)))
     assert np.any(jacobian[changes][:, ~changes])
-    with pytest.raises(InputError, match="parity must be 0 or 1, got 2"):
+    with pytest.raises(InputError, match="parity must be an integer from 0 to 1, got 2"):
         bijectors.CheckerboardCoupling((6, 4, 1), parity=2)
 
 
@@ -310,14 +310,20 @@ def test_networks_in_bfloat16_leave_the_flow_in_float32():
         (lambda: bijectors.AffineCoupling((4, 4, 4), scale="exp"), "tanh, sigmoid, got 'exp'"),
         (lambda: bijectors.Squeeze((5, 4, 3)), "got 5x4; 4x4 would work"),
         (lambda: bijectors.Squeeze((4, 4, 3), factor=1), "at least 2, got 1"),
-        (lambda: bijectors.Split((4, 4, 4), fraction=1.5), "between 0 and 1, got 1.5"),
+        (
+            lambda: bijectors.Split((4, 4, 4), fraction=1.5),
+            r"fraction must be a number in \(0, 1\), got 1.5",
+        ),
         (lambda: bijectors.Split((4, 4, 4), fraction=0.01), "fractions from 0.25 to 0.75 work"),
-        (lambda: bijectors.Permutation((4, 4, 4), kind="swap"), "'shuffle' or 'reverse'"),
+        (
+            lambda: bijectors.Permutation((4, 4, 4), kind="swap"),
+            "one of shuffle, reverse, got 'swap'",
+        ),
         (lambda: bijectors.GlowStep((4, 4, 4), coupling="cubic"), "affine, additive, got 'cubic'"),
         (lambda: bijectors.GlowStep((4, 4, 4), permutation="x"), "invertible_conv, shuffle"),
         (lambda: bijectors.ActNorm((4, 4)), r"\(H, W, C\) for images or \(C,\) for vectors"),
         (lambda: bijectors.AffineCoupling((3,)), "must be even"),
-        (lambda: bijectors.Split((4,)), r"three positive integers \(H, W, C\)"),
+        (lambda: bijectors.Split((4,)), r"\(H, W, C\), three positive integers"),
         (lambda: bijectors.Glow((28, 28, 1), levels=3), "levels up to 2 work for 28x28"),
         (lambda: bijectors.Glow((30, 30, 1), levels=3), "resize the images to 32x32"),
         (lambda: bijectors.Glow((8, 8, 1), levels=0), "levels must be a positive integer, got 0"),

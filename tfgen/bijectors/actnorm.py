@@ -1,16 +1,21 @@
 """Activation normalization with data-dependent initialization."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
-from tfgen.bijectors.base import FlowBijector, Weights, image_or_vector_shape
+from tfgen.bijectors.base import FlowBijector, image_or_vector_shape
+from tfgen.bijectors.weights import Weights
 
 SMALLEST_STANDARD_DEVIATION = 1e-6
 
 
 class ActNorm(FlowBijector):
-    """One scale and one shift a channel, set on the first batch to give mean 0 and variance 1.
+    """One scale and one shift per channel, set on a first batch to give mean 0 and variance 1.
 
     Equations, with s = exp(log_scale) and s, b of shape [C]:
 
@@ -21,7 +26,7 @@ class ActNorm(FlowBijector):
     Shapes: `[..., H, W, C] -> [..., H, W, C]`, or `[..., C] -> [..., C]` with H W = 1;
     log-determinants `[...]` in nats.
 
-    Until `initialize(x)` has been called the bijector is the identity. A channel whose standard
+    Before `initialize(x)` is called the bijector is the identity. A channel whose standard
     deviation is below 1e-6 keeps scale 1. `initialized` is saved with the weights.
 
     Args:
@@ -44,9 +49,15 @@ class ActNorm(FlowBijector):
     (True, 1.0)
     """
 
-    def __init__(self, event_shape, *, dtype="float32", name="actnorm"):
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        dtype: str | tf.DType = "float32",
+        name: str = "actnorm",
+    ) -> None:
         parameters = dict(locals())
-        *sides, channels = image_or_vector_shape(event_shape, name)
+        *sides, channels = image_or_vector_shape(f"{name}: event_shape", event_shape)
         weights = Weights(dtype=dtype, name=name)
         self._log_scale = weights.add("log_scale", tf.zeros([channels]))
         self._shift = weights.add("shift", tf.zeros([channels]))
@@ -57,11 +68,13 @@ class ActNorm(FlowBijector):
         )
 
     @property
-    def initialized(self):
+    def initialized(self) -> bool:
         """Whether the weights have been set from data."""
         return bool(self._initialized.numpy())
 
-    def initialize(self, x, context=None):
+    def initialize(
+        self, x: tf.Tensor | ArrayLike, context: tf.Tensor | ArrayLike | None = None
+    ) -> tf.Tensor:
         x = self._checked(x, self.data_shape)
         if not self.initialized:
             mean, variance = tf.nn.moments(x, axes=list(range(x.shape.rank - 1)))
@@ -74,11 +87,11 @@ class ActNorm(FlowBijector):
             self._initialized.assign(True)
         return self._inverse_with_log_det(x)[0]
 
-    def scale_and_shift(self):
+    def scale_and_shift(self) -> tuple[tf.Tensor, tf.Tensor]:
         """s and b, both `[C]`."""
         return tf.exp(self._log_scale.value), self._shift.value
 
-    def log_det(self):
+    def log_det(self) -> tf.Tensor:
         """log |det dz/dx|, the same for every input: a scalar in nats."""
         return self._pixels * tf.reduce_sum(self._log_scale.value)
 

@@ -1,44 +1,52 @@
-"""What every bijector here shares: one pass for value and log-determinant, weights in Keras."""
+"""The base of the bijectors: value and log-determinant in one pass, weights in Keras layers."""
+
+from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
+from numpy.typing import ArrayLike
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.internal import cache_util
 
+from tfgen import checks
+from tfgen.bijectors.weights import trainable_values_of
 from tfgen.errors import InputError
 
 
 class FlowBijector(tfb.Bijector):
-    """A TFP bijector whose weights live in Keras layers.
+    """A TFP bijector whose weights are in Keras layers.
 
-    The direction is TFP's: `forward` makes data x from latents z, `inverse` makes z from x.
+    The direction is TFP's: `forward` maps latents z to data x, `inverse` maps x to z.
 
-    A subclass gives two methods, each of which returns value and log-determinant in one pass over
-    a flat batch `[N, *event]`:
+    A subclass defines two methods, each of which computes value and log-determinant in one pass
+    over a batch `[N, *event_shape]`:
 
     - `_forward_with_log_det(z) -> x, log |det dx/dz|`
     - `_inverse_with_log_det(x) -> z, log |det dz/dx|`
 
-    (with `context_shape`, both get the context as a second argument) and everything else of TFP's
-    interface follows: any batch shape, `forward`, `inverse`, both log-determinants, and a cache
-    that never computes a network twice for one pair (x, z). The cache knows tensors, not weights:
-    outside of a graph, after the weights have changed, `forward` and `inverse` of the very same
-    tensor give what they gave before; the methods `*_and_log_det` do not use it.
+    (with a `context_shape`, both take the context as a second argument). The rest of TFP's
+    interface follows from them: batches of any shape, `forward`, `inverse`, both log-determinants,
+    and a cache by which no network is computed twice for a pair (x, z). The cache compares
+    tensors, not weights: outside of graphs, `forward` and `inverse` return their earlier result for
+    the same tensor, even after a change of the weights. The methods `*_and_log_det` do not use it.
 
-    Keras 3 and TFP do not see each other's variables. Here each weight is a Keras variable in one
-    of `layers`, which a `keras.Model` tracks, and the `tf.Variable` inside it is listed where
-    `tf.Module` finds it, so that both count the same weights.
+    Keras 3 does not find TFP's variables, nor TFP those of Keras. Here each weight is a Keras
+    variable in one of `layers`, which a `keras.Model` tracks, and its `tf.Variable` is also an
+    attribute, which `tf.Module` finds: both have the same weights.
 
     Args:
         data_shape: event shape of x.
-        latent_shape: event shape of z; that of x if not given.
-        context_shape: event shape of the context h that a conditional bijector needs: then
-            `forward(z, context=h)`, `inverse_and_log_det(x, context=h)` and so on.
+        latent_shape: event shape of z; by default that of x.
+        context_shape: event shape of the context h of a conditional bijector, whose methods are
+            called as `forward(z, context=h)`, `inverse_and_log_det(x, context=h)` and so on.
         layers: the Keras layers and models that hold the weights.
         dtype: of x, z and the weights.
         name: of the bijector.
+        parameters: the arguments of the subclass's constructor.
     """
 
     _cache = cache_util.BijectorCacheWithGreedyAttrs(
@@ -47,20 +55,20 @@ class FlowBijector(tfb.Bijector):
 
     def __init__(
         self,
-        data_shape,
+        data_shape: Sequence[int],
         *,
-        latent_shape=None,
-        context_shape=None,
-        layers=(),
-        dtype="float32",
-        name,
-        parameters,
-    ):
+        latent_shape: Sequence[int] | None = None,
+        context_shape: Sequence[int] | None = None,
+        layers: Iterable[keras.Layer] = (),
+        dtype: str | tf.DType = "float32",
+        name: str,
+        parameters: Mapping[str, Any],
+    ) -> None:
         self.data_shape = tuple(data_shape)
         self.latent_shape = tuple(latent_shape or data_shape)
-        self.context_shape = tuple(context_shape) if context_shape else None
+        self.context_shape = tuple(context_shape or ())
         self._own_layers = list(layers)
-        self._keras_variables = [v.value for layer in layers for v in layer.variables]
+        self._keras_variables = [v.value for layer in self._own_layers for v in layer.variables]
         super().__init__(
             dtype=tf.as_dtype(dtype),
             forward_min_event_ndims=len(self.latent_shape),
@@ -70,17 +78,19 @@ class FlowBijector(tfb.Bijector):
         )
 
     @property
-    def layers(self):
-        """The Keras layers that hold the weights, those of inner bijectors included."""
+    def layers(self) -> list[keras.Layer]:
+        """The Keras layers that hold the weights, including those of inner bijectors."""
         inner = [layer for b in self.inner_bijectors for layer in b.layers]
         return [*self._own_layers, *inner]
 
     @property
-    def inner_bijectors(self):
-        """The bijectors that this one is made of."""
+    def inner_bijectors(self) -> Sequence[FlowBijector]:
+        """The bijectors that this one is composed of."""
         return []
 
-    def forward_and_log_det(self, z, context=None):
+    def forward_and_log_det(
+        self, z: tf.Tensor | ArrayLike, context: tf.Tensor | ArrayLike | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """x = f(z) and log |det df/dz| in one pass.
 
         Shapes: `[..., *latent_shape] -> [..., *data_shape], [...]`.
@@ -88,7 +98,9 @@ class FlowBijector(tfb.Bijector):
         x, log_det = self._any_batch(self._forward_with_log_det, z, self.latent_shape, context)
         return x, tf.broadcast_to(log_det, tf.shape(x)[: -len(self.data_shape)])
 
-    def inverse_and_log_det(self, x, context=None):
+    def inverse_and_log_det(
+        self, x: tf.Tensor | ArrayLike, context: tf.Tensor | ArrayLike | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """z = f^-1(x) and log |det df^-1/dx| in one pass.
 
         Shapes: `[..., *data_shape] -> [..., *latent_shape], [...]`.
@@ -96,42 +108,53 @@ class FlowBijector(tfb.Bijector):
         z, log_det = self._any_batch(self._inverse_with_log_det, x, self.data_shape, context)
         return z, tf.broadcast_to(log_det, tf.shape(z)[: -len(self.latent_shape)])
 
-    def initialize(self, x, context=None):
-        """Set data-dependent weights from a batch of data; return the batch's latents.
+    def initialize(
+        self, x: tf.Tensor | ArrayLike, context: tf.Tensor | ArrayLike | None = None
+    ) -> tf.Tensor:
+        """Set the data-dependent weights from a batch of data, and return the latents.
 
-        Only actnorm has such weights; the others pass the batch on. To be called once, outside of
-        replicas, on the whole of the first global batch.
+        Only actnorm has such weights. Call it once, outside of replicas, on the whole first global
+        batch.
 
         Shapes: `[N, *data_shape] -> [N, *latent_shape]`.
         """
         return self._any_batch(self._inverse_with_log_det, x, self.data_shape, context)[0]
 
-    is_precomputed = False
+    @property
+    def is_precomputed(self) -> bool:
+        """Whether a scope of `precomputed` is open."""
+        return False
 
-    def precomputed(self):
-        """A scope in which what depends on weights alone is computed only once: `precomputed`."""
+    def precomputed(self) -> contextlib.AbstractContextManager[list[tf.Variable]]:
+        """A scope in which what depends on the weights alone is computed only once.
+
+        It is for exported graphs, whose weights do not change any more.
+
+        Returns:
+            A context manager; its value are the `tf.Variable`s that hold the results.
+        """
         return precomputed(self.inner_bijectors)
 
-    def _inverse_gradient(self, z, of_z, of_log_det):
-        """The backward pass of `_inverse_with_log_det` from its result alone.
+    def _inverse_vjp(self, z, grad_z, grad_log_det):
+        """The vector-Jacobian product of `_inverse_with_log_det`, from its result z alone.
 
         Args:
-            z: what `_inverse_with_log_det` gave.
-            of_z, of_log_det: the gradients of its two results, `[N, *latent_shape]` and `[N]`.
+            z: the result, `[N, *latent_shape]`.
+            grad_z, grad_log_det: the gradients of both results, `[N, *latent_shape]` and `[N]`.
 
         Returns:
             x; its gradient; a list of the gradients of the trainable weights of `layers`.
         """
         x = tf.stop_gradient(self._forward_with_log_det(z)[0])
-        weights = trainable_values(self.layers)
+        weights = trainable_values_of(self.layers)
         with tf.GradientTape() as tape:
             tape.watch([x, *weights])
             z, log_det = self._inverse_with_log_det(x)
-            log_det = tf.broadcast_to(log_det, tf.shape(of_log_det))
-        of_x, *of_weights = tape.gradient(
-            [z, log_det], [x, *weights], output_gradients=[of_z, of_log_det]
+            log_det = tf.broadcast_to(log_det, tf.shape(grad_log_det))
+        grad_x, *grad_weights = tape.gradient(
+            [z, log_det], [x, *weights], output_gradients=[grad_z, grad_log_det]
         )
-        return x, of_x, of_weights
+        return x, grad_x, grad_weights
 
     def _forward_and_attributes(self, z, context=None):
         x, log_det = self._any_batch(self._forward_with_log_det, z, self.latent_shape, context)
@@ -163,7 +186,7 @@ class FlowBijector(tfb.Bijector):
         if value.dtype != self.dtype:
             raise InputError(
                 f"{self.name}: expected {self.dtype.name}, got {value.dtype.name}; cast the input "
-                f"or build the bijector with dtype={value.dtype.name!r}"
+                f"or create the bijector with dtype={value.dtype.name!r}"
             )
         rank = len(event_shape)
         if not value.shape[-rank:].is_compatible_with(event_shape) or value.shape.rank < rank:
@@ -174,11 +197,13 @@ class FlowBijector(tfb.Bijector):
         return value
 
     def _context(self, context, batch_shape):
-        if (context is None) != (self.context_shape is None):
-            needed = "takes no" if context is not None else "needs a"
-            raise InputError(f"{self.name}: it {needed} context")
+        """A list of the context, which is empty for a bijector without one."""
+        if context is None and self.context_shape:
+            raise InputError(f"{self.name} needs a context of shape {self.context_shape}")
         if context is None:
             return []
+        if not self.context_shape:
+            raise InputError(f"{self.name} takes no context")
         context = self._checked(context, self.context_shape)
         found = context.shape[: context.shape.rank - len(self.context_shape)]
         if not found.is_compatible_with(batch_shape):
@@ -206,67 +231,30 @@ class FlowBijector(tfb.Bijector):
 
 
 @contextlib.contextmanager
-def precomputed(bijectors):
-    """In this scope what depends on the bijectors' weights alone is computed only once.
-
-    For a graph that is written and whose weights no longer change.
-
-    Yields:
-        The `tf.Variable`s that hold it.
-    """
+def precomputed(bijectors: Iterable[FlowBijector]) -> Iterator[list[tf.Variable]]:
+    """`FlowBijector.precomputed` of several bijectors."""
     with contextlib.ExitStack() as scopes:
         held = [scopes.enter_context(bijector.precomputed()) for bijector in bijectors]
         yield [variable for variables in held for variable in variables]
 
 
-def trainable_values(layers):
-    """The trainable weights of Keras layers, as tensors."""
-    return [tf.convert_to_tensor(w.value) for layer in layers for w in layer.trainable_weights]
+def image_or_vector_shape(name: str, value: Any) -> tuple[int, ...]:
+    """`value` as (H, W, C) or (C,), if it is one or three positive integers.
 
+    Args:
+        name: of the argument.
+        value: of the argument.
 
-class Weights(keras.layers.Layer):
-    """A Keras layer that only holds weights.
-
-    Each weight is given its initial value, so that saved files, optimizers and summaries treat the
-    weights of a bijector like those of any layer.
+    Raises:
+        InputError: it is not.
     """
-
-    def __init__(self, *, dtype, name):
-        super().__init__(dtype=dtype, name=name)
-        self.built = True
-
-    def add(self, name, value, *, trainable=True, dtype=None):
-        """A new weight of this name and initial value."""
-        value = tf.cast(value, dtype or self.variable_dtype)
-        return self.add_weight(
-            shape=value.shape,
-            initializer=lambda shape, dtype=None: value,
-            dtype=value.dtype.name,
-            trainable=trainable,
-            name=name,
-        )
-
-
-def image_shape(event_shape, owner):
-    """(H, W, C) as ints, or an error in the owner's name."""
-    shape = tuple(event_shape)
-    if len(shape) != 3 or not _all_positive(shape):
+    try:
+        shape = tuple(checks.integer(name, size, 1) for size in value)
+    except (TypeError, InputError):
+        shape = ()
+    if len(shape) not in (1, 3):
         raise InputError(
-            f"{owner}: the event shape must be three positive integers (H, W, C), got {event_shape}"
+            f"{name} must be (H, W, C) for images or (C,) for vectors, positive integers, "
+            f"got {value!r}"
         )
     return shape
-
-
-def image_or_vector_shape(event_shape, owner):
-    """(H, W, C) or (C,) as ints, or an error in the owner's name."""
-    shape = tuple(event_shape)
-    if len(shape) not in (1, 3) or not _all_positive(shape):
-        raise InputError(
-            f"{owner}: the event shape must be positive integers, (H, W, C) for images or (C,) for "
-            f"vectors, got {event_shape}"
-        )
-    return shape
-
-
-def _all_positive(shape):
-    return all(isinstance(n, int) and n > 0 for n in shape)

@@ -1,9 +1,16 @@
-"""Coupling layers: half of the channels transformed by what the other half says."""
+"""Coupling layers: half of the channels transformed by a network of the other half."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
 import tensorflow as tf
 
-from tfgen import networks
-from tfgen.bijectors.base import FlowBijector, image_or_vector_shape, trainable_values
+from tfgen import checks, networks
+from tfgen.bijectors.base import FlowBijector, image_or_vector_shape
+from tfgen.bijectors.weights import trainable_values_of
 from tfgen.errors import InputError
 from tfgen.networks.shapes import check_shapes
 from tfgen.numerics import log_sigmoid
@@ -26,7 +33,7 @@ class AdditiveCoupling(FlowBijector):
     - forward: x_a = z_a - t, x_b = z_b
     - both log-determinants are 0
 
-    With `context_channels` K the network sees x_b and a context h, in place of x_b alone.
+    With `context_channels` K > 0 the inputs of the network are x_b and a context h.
 
     Shapes: `[..., H, W, C] -> [..., H, W, C]` with a context `[..., H, W, K]`, or
     `[..., C] -> [..., C]` with a context `[..., K]`; log-determinants `[...]` in nats.
@@ -39,8 +46,8 @@ class AdditiveCoupling(FlowBijector):
             `tfgen.networks.coupling_mlp` for vectors); "gated", `tfgen.networks.gated_residual`,
             for images; or a Keras model `[N, ..., C/2 + K] -> [N, ..., C/2]`.
         blocks: residual blocks of a gated network.
-        network_dtype: in which a network given by name computes, such as "bfloat16"; that of the
-            data by default. The flow's own arithmetic stays in `dtype`.
+        network_dtype: of the computation of a network given by name, such as "bfloat16"; by default
+            `dtype`, which all other computations have.
         dtype: of data and weights.
         name: of the bijector.
 
@@ -64,23 +71,24 @@ class AdditiveCoupling(FlowBijector):
 
     def __init__(
         self,
-        event_shape,
+        event_shape: Sequence[int],
         *,
-        width=512,
-        context_channels=0,
-        network="convolutional",
-        blocks=2,
-        network_dtype=None,
-        dtype="float32",
-        name="additive_coupling",
-        parameters=None,
-    ):
+        width: int = 512,
+        context_channels: int = 0,
+        network: str | keras.Layer = "convolutional",
+        blocks: int = 2,
+        network_dtype: str | None = None,
+        dtype: str | tf.DType = "float32",
+        name: str = "additive_coupling",
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
         parameters = parameters or dict(locals())
-        *sides, channels = image_or_vector_shape(event_shape, name)
+        *sides, channels = image_or_vector_shape(f"{name}: event_shape", event_shape)
+        context_channels = checks.integer(f"{name}: context_channels", context_channels, 0)
         if channels % 2:
             raise InputError(
-                f"{name}: the channels must be even in number to be halved, got {channels}; "
-                "a Squeeze before the coupling makes them so"
+                f"{name}: the number of channels must be even, got {channels}; "
+                "a Squeeze before the coupling makes it so"
             )
         inputs = (*sides, channels // 2 + context_channels)
         outputs = (*sides, self.outputs_per_channel * channels // 2)
@@ -105,10 +113,13 @@ class AdditiveCoupling(FlowBijector):
         return tf.cast(self._network(conditioner), self.dtype)
 
     def _inverse_with_log_det(self, x, context=None):
-        return self.inverse_of_halves(*tf.split(x, 2, axis=-1), context)
+        changed, conditioner = tf.split(x, 2, axis=-1)
+        return self.inverse_of_halves(changed, conditioner, context)
 
-    def inverse_of_halves(self, changed, conditioner, context=None):
-        """`_inverse_with_log_det` of x_a and x_b, for callers that have them apart."""
+    def inverse_of_halves(
+        self, changed: tf.Tensor, conditioner: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """z and log |det dz/dx|, given x_a and x_b."""
         z = tf.concat([changed + self._network_of(conditioner, context), conditioner], axis=-1)
         return z, tf.zeros([], z.dtype)
 
@@ -117,24 +128,26 @@ class AdditiveCoupling(FlowBijector):
         x = tf.concat([changed - self._network_of(conditioner, context), conditioner], axis=-1)
         return x, tf.zeros([], z.dtype)
 
-    def _inverse_gradient(self, z, of_z, of_log_det):
+    def _inverse_vjp(self, z, grad_z, grad_log_det):
         # The network runs once, for x and for the gradients.
         changed, conditioner = tf.split(z, 2, axis=-1)
-        weights = trainable_values(self.layers)
+        weights = trainable_values_of(self.layers)
         with tf.GradientTape() as tape:
             tape.watch([conditioner, *weights])
             outputs = self._network_of(conditioner, None)
-        of_changed, of_conditioner = tf.split(of_z, 2, axis=-1)
-        changed, of_changed, of_outputs = self._undone(changed, outputs, of_changed, of_log_det)
-        of_input, *of_weights = tape.gradient(
-            outputs, [conditioner, *weights], output_gradients=of_outputs
+        grad_changed, grad_conditioner = tf.split(grad_z, 2, axis=-1)
+        changed, grad_changed, grad_outputs = self._changed_vjp(
+            changed, outputs, grad_changed, grad_log_det
+        )
+        grad_input, *grad_weights = tape.gradient(
+            outputs, [conditioner, *weights], output_gradients=grad_outputs
         )
         x = tf.concat([changed, conditioner], axis=-1)
-        return x, tf.concat([of_changed, of_conditioner + of_input], axis=-1), of_weights
+        return x, tf.concat([grad_changed, grad_conditioner + grad_input], axis=-1), grad_weights
 
-    def _undone(self, changed, outputs, of_changed, of_log_det):
-        """x_a from z_a, the gradient of x_a, the gradient of the network's outputs."""
-        return changed - outputs, of_changed, of_changed
+    def _changed_vjp(self, changed, outputs, grad_changed, grad_log_det):
+        """x_a from z_a, the gradient of x_a, and the gradient of the network's outputs."""
+        return changed - outputs, grad_changed, grad_changed
 
 
 class AffineCoupling(AdditiveCoupling):
@@ -146,10 +159,10 @@ class AffineCoupling(AdditiveCoupling):
     - forward: x_a = (z_a - t) / s, x_b = z_b
     - log |det dz/dx| = sum(log s) over pixels and changed channels
     - scale="tanh": log s = 2 tanh(r / 2), bounded on both sides and the identity at r = 0
-    - scale="sigmoid": log s = log sigmoid(r + 2), which is what the authors' code computes; it only
-      shrinks towards z, and starts at s = 0.88
+    - scale="sigmoid": log s = log sigmoid(r + 2), as in the authors' code; s is below 1, and 0.88
+      at r = 0
 
-    With `context_channels` K the network sees x_b and a context h, in place of x_b alone.
+    With `context_channels` K > 0 the inputs of the network are x_b and a context h.
 
     Shapes: `[..., H, W, C] -> [..., H, W, C]` with a context `[..., H, W, K]`, or
     `[..., C] -> [..., C]` with a context `[..., K]`; log-determinants `[...]` in nats.
@@ -159,11 +172,11 @@ class AffineCoupling(AdditiveCoupling):
         width: hidden channels of the network.
         context_channels: K, for a conditional coupling.
         scale: "tanh" or "sigmoid".
-        network: as for `AdditiveCoupling`; a Keras model `[N, ..., C/2 + K] -> [N, ..., C]` gives t
-            in its first C/2 outputs and r in the others.
+        network: as for `AdditiveCoupling`; a Keras model maps `[N, ..., C/2 + K]` to
+            `[N, ..., C]`, t in the first C/2 channels and r in the others.
         blocks: residual blocks of a gated network.
-        network_dtype: in which a network given by name computes, such as "bfloat16"; that of the
-            data by default. The flow's own arithmetic stays in `dtype`.
+        network_dtype: of the computation of a network given by name, such as "bfloat16"; by default
+            `dtype`, which all other computations have.
         dtype: of data and weights.
         name: of the bijector.
 
@@ -187,21 +200,19 @@ class AffineCoupling(AdditiveCoupling):
 
     def __init__(
         self,
-        event_shape,
+        event_shape: Sequence[int],
         *,
-        width=512,
-        context_channels=0,
-        scale="tanh",
-        network="convolutional",
-        blocks=2,
-        network_dtype=None,
-        dtype="float32",
-        name="affine_coupling",
-    ):
+        width: int = 512,
+        context_channels: int = 0,
+        scale: str = "tanh",
+        network: str | keras.Layer = "convolutional",
+        blocks: int = 2,
+        network_dtype: str | None = None,
+        dtype: str | tf.DType = "float32",
+        name: str = "affine_coupling",
+    ) -> None:
         parameters = dict(locals())
-        if scale not in LOG_SCALES:
-            raise InputError(f"{name}: scale must be one of {', '.join(LOG_SCALES)}, got {scale!r}")
-        self._scale = scale
+        self._scale = checks.choice(f"{name}: scale", scale, LOG_SCALES)
         super().__init__(
             event_shape,
             width=width,
@@ -214,8 +225,9 @@ class AffineCoupling(AdditiveCoupling):
             parameters=parameters,
         )
 
-    def inverse_of_halves(self, changed, conditioner, context=None):
-        """`_inverse_with_log_det` of x_a and x_b, for callers that have them apart."""
+    def inverse_of_halves(
+        self, changed: tf.Tensor, conditioner: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         outputs = self._network_of(conditioner, context)
         changed, log_det = _scaled_and_shifted(changed, outputs, self._scale)
         return tf.concat([changed, conditioner], axis=-1), log_det
@@ -227,12 +239,12 @@ class AffineCoupling(AdditiveCoupling):
         x = tf.concat([(changed - shift) * tf.exp(-log_scale), conditioner], axis=-1)
         return x, -tf.reduce_sum(log_scale, axis=_event_axes(log_scale))
 
-    def _undone(self, changed, outputs, of_changed, of_log_det):
+    def _changed_vjp(self, changed, outputs, grad_changed, grad_log_det):
         shift, r = tf.split(outputs, 2, axis=-1)
         log_s = LOG_SCALES[self._scale][0](r)
         s = tf.exp(log_s)
         x = (changed - shift) / s
-        return x, *_affine_gradient(x, log_s, s, self._scale, of_changed, of_log_det)
+        return x, *_affine_vjp(x, log_s, s, self._scale, grad_changed, grad_log_det)
 
 
 def _network_named(kind, inputs, outputs, blocks, options, name):
@@ -243,7 +255,7 @@ def _network_named(kind, inputs, outputs, blocks, options, name):
     if kind == "gated":
         if len(inputs) == 1:
             raise InputError(
-                f"{name}: a gated network is for images, the event shape is a vector's"
+                f"{name}: a gated network is for images, but the event shape is that of a vector"
             )
         return networks.gated_residual(inputs, outputs, blocks=blocks, **options)
     paper = networks.convolutional if len(inputs) > 1 else networks.coupling_mlp
@@ -253,7 +265,7 @@ def _network_named(kind, inputs, outputs, blocks, options, name):
 def _scaled_and_shifted(x, outputs, scale):
     """s * x + t and sum(log s), of outputs (t, r).
 
-    Differentiated operation by operation, the gradient would take twice the time.
+    Automatic differentiation of each operation would take twice the time.
     """
 
     @tf.custom_gradient
@@ -263,22 +275,22 @@ def _scaled_and_shifted(x, outputs, scale):
         s = tf.exp(log_s)
 
         def gradient(u, v):
-            return _affine_gradient(x, log_s, s, scale, u, v)
+            return _affine_vjp(x, log_s, s, scale, u, v)
 
         return (x * s + shift, tf.reduce_sum(log_s, axis=_event_axes(log_s))), gradient
 
     return compute(x, outputs)
 
 
-def _affine_gradient(x, log_s, s, scale, u, v):
-    """The gradients of x and of (t, r), given u of s * x + t and v of sum(log s).
+def _affine_vjp(x, log_s, s, scale, u, v):
+    """The gradients of x and of (t, r), given those of s * x + t, u, and of sum(log s), v.
 
-    Equations: s u of x, u of t, (s u x + v) dlog s/dr of r.
+    Equations: s u for x, u for t, (s u x + v) dlog s/dr for r.
     """
-    of_x = u * s
+    grad_x = u * s
     v = tf.reshape(v, [-1] + [1] * (x.shape.rank - 1))
-    of_r = (of_x * x + v) * LOG_SCALES[scale][1](log_s, s)
-    return of_x, tf.concat([u, of_r], axis=-1)
+    grad_r = (grad_x * x + v) * LOG_SCALES[scale][1](log_s, s)
+    return grad_x, tf.concat([u, grad_r], axis=-1)
 
 
 def _event_axes(value):

@@ -1,18 +1,24 @@
 """A bijector as a Keras layer."""
 
+from __future__ import annotations
+
 import keras
+import tensorflow as tf
+from numpy.typing import ArrayLike
+
+from tfgen.bijectors.base import FlowBijector
 
 
 class FlowLayer(keras.layers.Layer):
-    """A bijector that a Keras model can hold like any layer, with its weights.
+    """A layer around a bijector, so that a Keras model trains, counts and saves its weights.
 
-    Keras finds weights in layers, and a TFP bijector is none: a model that holds one as a plain
-    attribute trains nothing of it. Held through this layer its weights are trained, counted and
-    saved.
+    Keras finds weights in layers only. A TFP bijector is not a layer: as a plain attribute of a
+    model it is not trained.
 
     Equations: call(x) = (z, log |det dz/dx|), the bijector's `inverse_and_log_det`.
 
-    Shapes: `[N, *data_shape] -> [N, *latent_shape], [N]`.
+    Shapes: `[N, *data_shape] -> [N, *latent_shape], [N]`, with a context `[N, *context_shape]` for
+    a conditional bijector.
 
     Args:
         bijector: one of `tfgen.bijectors`.
@@ -28,11 +34,13 @@ class FlowLayer(keras.layers.Layer):
     (TensorShape([3, 4, 4, 2]), TensorShape([3]), True)
     """
 
-    def __init__(self, bijector, name=None):
+    def __init__(self, bijector: FlowBijector, name: str | None = None) -> None:
         super().__init__(name=name or bijector.name, dtype=bijector.dtype.name)
         self.bijector = bijector
         self._bijector_layers = bijector.layers
         self.built = True
 
-    def call(self, x):
-        return self.bijector.inverse_and_log_det(x)
+    def call(
+        self, x: tf.Tensor | ArrayLike, context: tf.Tensor | ArrayLike | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        return self.bijector.inverse_and_log_det(x, context)

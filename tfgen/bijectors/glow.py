@@ -1,11 +1,18 @@
 """The multi-scale flow."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
+from tfgen import checks
 from tfgen.bijectors.actnorm import ActNorm
-from tfgen.bijectors.base import FlowBijector, image_shape
+from tfgen.bijectors.base import FlowBijector
 from tfgen.bijectors.checkerboard import CheckerboardCoupling
 from tfgen.bijectors.glow_step import GlowStep
 from tfgen.bijectors.split import Split
@@ -15,13 +22,13 @@ from tfgen.errors import InputError
 
 
 class Glow(FlowBijector):
-    """Glow: flat latents to images.
+    """Glow, from flat latents to images.
 
-    Equations: towards the latents, each of the `levels` is one `Squeeze`, `depth` times `GlowStep`,
+    Equations: towards the latents, each of the `levels` is a `Squeeze`, `depth` steps `GlowStep`,
     and (except for the last level) a `Split`, after which half of the channels leave as latents.
-    Log-determinants add up. All latents together are z, those of the last level first. With
-    `checkerboard` n > 0 the first level begins with an actnorm and n couplings of alternating
-    colours at full resolution, before its squeeze.
+    The log-determinants add up. z concatenates the latents of all levels, the last level first.
+    With `checkerboard` n > 0 the first level begins with an actnorm and n couplings of alternating
+    colors at full resolution, before its squeeze.
 
     Shapes: forward `[..., H*W*C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
 
@@ -35,18 +42,17 @@ class Glow(FlowBijector):
         scale: of affine couplings, see `AffineCoupling`.
         network, blocks: of the couplings, see `AdditiveCoupling`.
         checkerboard: number of `CheckerboardCoupling`s at full resolution; the paper has none.
-        network_dtype: in which the networks compute, such as "bfloat16".
+        network_dtype: of the networks' computation, such as "bfloat16".
         memory: what the backward pass keeps of the activations: "plain", "checkpoint" or
             "reversible", see `tfgen.bijectors.step_sequence.StepSequence`.
-        learned_prior: whether the latents of the last level are scaled and shifted by a learned
-            factor and term for each channel: then x has, in place of N(0, 1), a prior with a
-            learned mean and scale.
+        learned_prior: whether the latents of the last level are scaled and shifted by channel, so
+            that their prior has a learned mean and scale in place of N(0, 1).
         dtype: of data and weights.
         name: of the bijector.
 
     Raises:
-        InputError: sides that are no multiples of 2^levels, and whatever the inner bijectors
-            refuse.
+        InputError: sides that are not multiples of 2^levels, an argument out of range, and as the
+            inner bijectors.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3, figure 2.
 
@@ -63,37 +69,32 @@ class Glow(FlowBijector):
 
     def __init__(
         self,
-        event_shape,
+        event_shape: Sequence[int],
         *,
-        levels=3,
-        depth=32,
-        width=512,
-        coupling="affine",
-        permutation="invertible_conv",
-        scale="tanh",
-        network="convolutional",
-        blocks=2,
-        checkerboard=0,
-        network_dtype=None,
-        memory="plain",
-        learned_prior=False,
-        dtype="float32",
-        name="glow",
-    ):
+        levels: int = 3,
+        depth: int = 32,
+        width: int = 512,
+        coupling: str = "affine",
+        permutation: str = "invertible_conv",
+        scale: str = "tanh",
+        network: str | keras.Layer = "convolutional",
+        blocks: int = 2,
+        checkerboard: int = 0,
+        network_dtype: str | None = None,
+        memory: str = "plain",
+        learned_prior: bool = False,
+        dtype: str | tf.DType = "float32",
+        name: str = "glow",
+    ) -> None:
         parameters = dict(locals())
-        if memory not in MEMORY:
-            raise InputError(f"{name}: memory must be one of {', '.join(MEMORY)}, got {memory!r}")
-        shape = image_shape(event_shape, name)
-        for argument, value in (("levels", levels), ("depth", depth), ("width", width)):
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name}: {argument} must be a positive integer, got {value!r}")
-        if not isinstance(checkerboard, int) or checkerboard < 0:
-            raise InputError(
-                f"{name}: checkerboard must be a number of couplings, 0 or more, "
-                f"got {checkerboard!r}"
-            )
+        shape = checks.image_shape(f"{name}: event_shape", event_shape)
+        levels = checks.integer(f"{name}: levels", levels, 1)
+        depth = checks.integer(f"{name}: depth", depth, 1)
+        width = checks.integer(f"{name}: width", width, 1)
+        checkerboard = checks.integer(f"{name}: checkerboard", checkerboard, 0)
+        checks.choice(f"{name}: memory", memory, MEMORY)
         _check_sides(shape, levels, name)
-        of_couplings = {
+        coupling_options: dict[str, Any] = {
             "width": width,
             "scale": scale,
             "network": network,
@@ -101,25 +102,25 @@ class Glow(FlowBijector):
             "network_dtype": network_dtype,
             "dtype": dtype,
         }
-        before = [
+        first: list[FlowBijector] = [
             CheckerboardCoupling(
-                shape, parity=number % 2, name=f"{name}_checkerboard{number}", **of_couplings
+                shape, parity=number % 2, name=f"{name}_checkerboard{number}", **coupling_options
             )
             for number in range(checkerboard)
         ]
-        if before:
-            before = [ActNorm(shape, dtype=dtype, name=f"{name}_checkerboard_actnorm"), *before]
+        if first:
+            first = [ActNorm(shape, dtype=dtype, name=f"{name}_checkerboard_actnorm"), *first]
         self._levels = []
         for level in range(levels):
             squeeze = Squeeze(shape, dtype=dtype, name=f"{name}_level{level}_squeeze")
             shape = squeeze.latent_shape
-            steps = [
+            steps: list[FlowBijector] = [
                 GlowStep(
                     shape,
                     coupling=coupling,
                     permutation=permutation,
                     name=f"{name}_level{level}_step{number}",
-                    **of_couplings,
+                    **coupling_options,
                 )
                 for number in range(depth)
             ]
@@ -129,8 +130,8 @@ class Glow(FlowBijector):
             if level < levels - 1:
                 split = Split(shape, dtype=dtype, name=f"{name}_level{level}_split")
                 shape = (*shape[:2], split.staying)
-            self._levels.append(_Level([*before, squeeze, *steps], split, memory))
-            before = []
+            self._levels.append(_Level([*first, squeeze, *steps], split, memory))
+            first = []
         self.top_shape = shape
         super().__init__(
             event_shape,
@@ -141,56 +142,56 @@ class Glow(FlowBijector):
         )
 
     @property
-    def inner_bijectors(self):
+    def inner_bijectors(self) -> Sequence[FlowBijector]:
         return [bijector for level in self._levels for bijector in level.bijectors]
 
-    def initialize(self, x, context=None):
+    def initialize(
+        self, x: tf.Tensor | ArrayLike, context: tf.Tensor | ArrayLike | None = None
+    ) -> tf.Tensor:
         x = self._checked(x, self.data_shape)
-        flat = []
+        latents: list[tf.Tensor] = []
         for level in self._levels:
             for bijector in level.bijectors:
                 x = bijector.initialize(x)
-            x, leaving = level.part(x)
-            flat = [*leaving, *flat]
-        return tf.concat([_flatten(x), *flat], axis=-1)
+            x, leaving = level.split_off(x)
+            latents = [*leaving, *latents]
+        return tf.concat([_flatten(x), *latents], axis=-1)
 
     def _inverse_with_log_det(self, x):
-        flat, total = [], tf.zeros(tf.shape(x)[:1], x.dtype)
+        latents: list[tf.Tensor] = []
+        total = tf.zeros(tf.shape(x)[:1], x.dtype)
         for level in self._levels:
-            x, log_det = level.chain.inverse(x)
+            x, log_det = level.sequence.inverse(x)
             total += log_det
-            x, leaving = level.part(x)
-            flat = [*leaving, *flat]
-        return tf.concat([_flatten(x), *flat], axis=-1), total
+            x, leaving = level.split_off(x)
+            latents = [*leaving, *latents]
+        return tf.concat([_flatten(x), *latents], axis=-1), total
 
     def _forward_with_log_det(self, z):
-        shapes = [level.leaving_shape for level in reversed(self._levels) if level.split]
+        shapes = [level.leaving_shape for level in reversed(self._levels) if level.leaving_shape]
         sizes = [math.prod(shape) for shape in [self.top_shape, *shapes]]
         top, *leaving = tf.split(z, sizes, axis=-1)
         x, total = tf.reshape(top, [-1, *self.top_shape]), tf.zeros(tf.shape(z)[:1], z.dtype)
         for level in reversed(self._levels):
-            if level.split:
+            if level.leaving_shape:
                 x = tf.concat([x, tf.reshape(leaving.pop(0), [-1, *level.leaving_shape])], axis=-1)
-            x, log_det = level.chain.forward(x)
+            x, log_det = level.sequence.forward(x)
             total += log_det
         return x, total
 
 
 class _Level(tf.Module):
-    """The bijectors of one resolution, in the order towards the latents."""
+    """The bijectors of one resolution, in the order from the data to the latents."""
 
-    def __init__(self, bijectors, split, memory):
+    def __init__(self, bijectors: Sequence[FlowBijector], split: Split | None, memory: str) -> None:
         super().__init__()
         self.split = split
+        self.leaving_shape = (*split.data_shape[:2], split.leaving) if split else ()
         self.bijectors = [*bijectors, *([split] if split else [])]
-        self.chain = StepSequence(self.bijectors, memory)
+        self.sequence = StepSequence(self.bijectors, memory)
 
-    @property
-    def leaving_shape(self):
-        return (*self.split.data_shape[:2], self.split.leaving)
-
-    def part(self, x):
-        """What stays, and the list of what leaves, flattened."""
+    def split_off(self, x):
+        """The channels that stay, and a list of those that leave, flattened."""
         if not self.split:
             return x, []
         staying, leaving = tf.split(x, [self.split.staying, self.split.leaving], axis=-1)

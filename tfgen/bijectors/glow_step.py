@@ -1,25 +1,33 @@
 """One step of flow."""
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Sequence
+from typing import Any
 
+import keras
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
+from tfgen import checks
 from tfgen.bijectors.actnorm import ActNorm
-from tfgen.bijectors.base import FlowBijector, trainable_values
+from tfgen.bijectors.base import FlowBijector
+from tfgen.bijectors.channel_mixing import AffineMixing, PermutationMixing
 from tfgen.bijectors.coupling import AdditiveCoupling, AffineCoupling
-from tfgen.bijectors.invertible_conv import InvertibleConv1x1, mix_channels
-from tfgen.bijectors.permutation import Permutation
-from tfgen.errors import InputError
+from tfgen.bijectors.invertible_conv import InvertibleConv1x1
+from tfgen.bijectors.permutation import KINDS, Permutation
+from tfgen.bijectors.weights import trainable_values_of
 
-COUPLINGS = {"affine": AffineCoupling, "additive": AdditiveCoupling}
-PERMUTATIONS = ("invertible_conv", "shuffle", "reverse")
+COUPLINGS = ("affine", "additive")
+PERMUTATIONS = ("invertible_conv", *KINDS)
 
 
 class GlowStep(FlowBijector):
-    """Towards the latents: actnorm, a mixing of the channels, a coupling.
+    """Actnorm, a mixing of the channels and a coupling, in this order towards the latents.
 
-    Equations: inverse = coupling^-1 . mixing^-1 . actnorm^-1, log-determinants add up. Actnorm and
-    the 1x1 convolution are computed as one matrix product, z = (W diag(s)) x + W b.
+    Equations: inverse = coupling^-1 . mixing^-1 . actnorm^-1, and the log-determinants add up.
+    Actnorm and the 1x1 convolution are computed as one matrix product, z = (W diag(s)) x + W b.
 
     Shapes: `[..., H, W, C] -> [..., H, W, C]`, or `[..., C] -> [..., C]`; log-determinants `[...]`
     in nats.
@@ -29,10 +37,10 @@ class GlowStep(FlowBijector):
         coupling: "affine" or "additive".
         permutation: "invertible_conv", "shuffle" or "reverse".
         width: hidden channels of the coupling's network.
-        context_channels: K, of the context that the coupling's network sees too, if any.
+        context_channels: K, of a context that is also an input of the coupling's network.
         scale: of an affine coupling, see `AffineCoupling`.
         network, blocks: of the coupling, see `AdditiveCoupling`.
-        network_dtype: in which the network computes, such as "bfloat16".
+        network_dtype: of the network's computation, such as "bfloat16".
         dtype: of data and weights.
         name: of the bijector.
 
@@ -54,48 +62,47 @@ class GlowStep(FlowBijector):
 
     def __init__(
         self,
-        event_shape,
+        event_shape: Sequence[int],
         *,
-        coupling="affine",
-        permutation="invertible_conv",
-        width=512,
-        context_channels=0,
-        scale="tanh",
-        network="convolutional",
-        blocks=2,
-        network_dtype=None,
-        dtype="float32",
-        name="glow_step",
-    ):
+        coupling: str = "affine",
+        permutation: str = "invertible_conv",
+        width: int = 512,
+        context_channels: int = 0,
+        scale: str = "tanh",
+        network: str | keras.Layer = "convolutional",
+        blocks: int = 2,
+        network_dtype: str | None = None,
+        dtype: str | tf.DType = "float32",
+        name: str = "glow_step",
+    ) -> None:
         parameters = dict(locals())
-        if coupling not in COUPLINGS:
-            raise InputError(
-                f"{name}: coupling must be one of {', '.join(COUPLINGS)}, got {coupling!r}"
-            )
-        if permutation not in PERMUTATIONS:
-            raise InputError(
-                f"{name}: permutation must be one of {', '.join(PERMUTATIONS)}, got {permutation!r}"
-            )
+        checks.choice(f"{name}: coupling", coupling, COUPLINGS)
+        checks.choice(f"{name}: permutation", permutation, PERMUTATIONS)
         self.actnorm = ActNorm(event_shape, dtype=dtype, name=f"{name}_actnorm")
+        self.mixing: InvertibleConv1x1 | Permutation
+        self._normalized_mixing: AffineMixing | PermutationMixing
         if permutation == "invertible_conv":
             self.mixing = InvertibleConv1x1(event_shape, dtype=dtype, name=f"{name}_mixing")
+            self._normalized_mixing = AffineMixing(self.actnorm, self.mixing)
         else:
             self.mixing = Permutation(
                 event_shape, kind=permutation, dtype=dtype, name=f"{name}_mixing"
             )
-        options = {"scale": scale} if coupling == "affine" else {}
-        self.coupling = COUPLINGS[coupling](
-            event_shape,
-            width=width,
-            context_channels=context_channels,
-            network=network,
-            blocks=blocks,
-            network_dtype=network_dtype,
-            dtype=dtype,
-            name=f"{name}_coupling",
-            **options,
+            self._normalized_mixing = PermutationMixing(self.actnorm, self.mixing)
+        options: dict[str, Any] = {
+            "width": width,
+            "context_channels": context_channels,
+            "network": network,
+            "blocks": blocks,
+            "network_dtype": network_dtype,
+            "dtype": dtype,
+            "name": f"{name}_coupling",
+        }
+        self.coupling = (
+            AffineCoupling(event_shape, scale=scale, **options)
+            if coupling == "affine"
+            else AdditiveCoupling(event_shape, **options)
         )
-        self._precomputed = None
         super().__init__(
             event_shape,
             context_shape=self.coupling.context_shape,
@@ -105,84 +112,42 @@ class GlowStep(FlowBijector):
         )
 
     @property
-    def inner_bijectors(self):
+    def inner_bijectors(self) -> Sequence[FlowBijector]:
         return [self.actnorm, self.mixing, self.coupling]
 
-    def initialize(self, x, context=None):
+    @property
+    def is_precomputed(self) -> bool:
+        return self._normalized_mixing.is_precomputed
+
+    def precomputed(self) -> contextlib.AbstractContextManager[list[tf.Variable]]:
+        return self._normalized_mixing.precomputed()
+
+    def initialize(
+        self, x: tf.Tensor | ArrayLike, context: tf.Tensor | ArrayLike | None = None
+    ) -> tf.Tensor:
         x = self.mixing.initialize(self.actnorm.initialize(x))
         return self.coupling.initialize(x, context)
 
     def _inverse_with_log_det(self, x, context=None):
-        halves, log_det = self._mixed_halves(x)
-        z, coupling_log_det = self.coupling.inverse_of_halves(*halves, context)
+        (changed, conditioner), log_det = self._normalized_mixing.inverse(x)
+        z, coupling_log_det = self.coupling.inverse_of_halves(changed, conditioner, context)
         return z, log_det + coupling_log_det
 
     def _forward_with_log_det(self, z, context=None):
         mixed, coupling_log_det = self.coupling._forward_with_log_det(z, context)
-        x, log_det = self._unmixed(mixed)
+        x, log_det = self._normalized_mixing.forward(mixed)
         return x, log_det + coupling_log_det
 
-    def _inverse_gradient(self, z, of_z, of_log_det):
-        mixed, of_mixed, of_coupling = self.coupling._inverse_gradient(z, of_z, of_log_det)
-        x = tf.stop_gradient(self._unmixed(mixed)[0])
-        weights = trainable_values([*self.actnorm.layers, *self.mixing.layers])
+    def _inverse_vjp(self, z, grad_z, grad_log_det):
+        mixed, grad_mixed, grad_coupling = self.coupling._inverse_vjp(z, grad_z, grad_log_det)
+        x = tf.stop_gradient(self._normalized_mixing.forward(mixed)[0])
+        weights = trainable_values_of([*self.actnorm.layers, *self.mixing.layers])
         with tf.GradientTape() as tape:
             tape.watch([x, *weights])
-            halves, log_det = self._mixed_halves(x)
-        of_x, *of_weights = tape.gradient(
+            halves, log_det = self._normalized_mixing.inverse(x)
+        grad_x, *grad_weights = tape.gradient(
             [*halves, log_det],
             [x, *weights],
-            output_gradients=[*tf.split(of_mixed, 2, axis=-1), tf.reduce_sum(of_log_det)],
+            output_gradients=[*tf.split(grad_mixed, 2, axis=-1), tf.reduce_sum(grad_log_det)],
         )
-        return x, of_x, [*of_weights, *of_coupling]
-
-    @contextlib.contextmanager
-    def precomputed(self):
-        if not isinstance(self.mixing, InvertibleConv1x1):
-            yield []
-            return
-        values = (*self._affine_map(), *self._affine_map_back(), self._log_det())
-        self._precomputed = [tf.Variable(value, trainable=False) for value in values]
-        try:
-            yield list(self._precomputed)
-        finally:
-            self._precomputed = None
-
-    def _mixed_halves(self, x):
-        """The two halves of the channels after actnorm and mixing; their log-determinant."""
-        if not isinstance(self.mixing, InvertibleConv1x1):
-            normalized, log_det = self.actnorm._inverse_with_log_det(x)
-            mixed, _ = self.mixing._inverse_with_log_det(normalized)
-            return tf.split(mixed, 2, axis=-1), log_det
-        halves = zip(*(tf.split(part, 2) for part in self._affine_map()), strict=True)
-        return [mix_channels(x, *half) for half in halves], self._log_det()
-
-    def _unmixed(self, mixed):
-        """What `_mixed_halves` mixed, and the log-determinant of the way back."""
-        if not isinstance(self.mixing, InvertibleConv1x1):
-            normalized, _ = self.mixing._forward_with_log_det(mixed)
-            return self.actnorm._forward_with_log_det(normalized)
-        return mix_channels(mixed, *self._affine_map_back()), -self._log_det()
-
-    @property
-    def is_precomputed(self):
-        return self._precomputed is not None
-
-    def _affine_map(self):
-        """Actnorm and mixing as one matrix `[C, C]` and shift `[C]`."""
-        if self.is_precomputed:
-            return self._precomputed[:2]
-        scale, shift = self.actnorm.scale_and_shift()
-        matrix = self.mixing.matrix()
-        return matrix * scale, tf.linalg.matvec(matrix, shift)
-
-    def _affine_map_back(self):
-        if self.is_precomputed:
-            return self._precomputed[2:4]
-        scale, shift = self.actnorm.scale_and_shift()
-        return self.mixing.inverse_matrix() / scale[:, None], -shift / scale
-
-    def _log_det(self):
-        if self.is_precomputed:
-            return self._precomputed[4]
-        return self.actnorm.log_det() + self.mixing.log_det()
+        return x, grad_x, [*grad_weights, *grad_coupling]

@@ -1,34 +1,38 @@
 """Invertible 1x1 convolution."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgen.bijectors.base import FlowBijector, Weights, image_or_vector_shape
+from tfgen.bijectors.base import FlowBijector, image_or_vector_shape
 from tfgen.bijectors.permutation import reordered
+from tfgen.bijectors.weights import Weights
 
 
 class InvertibleConv1x1(FlowBijector):
     """A learned linear mixing of the channels, the same at every pixel.
 
-    Equations, with W of shape [C, C], initialised to a random rotation:
+    Equations, with W of shape [C, C], initialized to a random rotation:
 
     - inverse: z_ij = W x_ij
     - forward: x_ij = W^-1 z_ij
     - log |det dz/dx| = H * W * log |det W|
 
     With `lu=True`, W = P L (U + diag(s)): P a fixed permutation, L lower triangular with unit
-    diagonal, U strictly upper triangular, s kept as a fixed sign and log |s|, so that
-    log |det W| = sum(log |s|) costs nothing and W stays invertible.
+    diagonal, U strictly upper triangular, s stored as a fixed sign and log |s|, so that
+    log |det W| = sum(log |s|) is cheap and W stays invertible.
 
     Shapes: `[..., H, W, C] -> [..., H, W, C]`, or `[..., C] -> [..., C]` with H W = 1;
     log-determinants `[...]` in nats.
 
     Args:
         event_shape: (H, W, C) of the data, or (C,) of vectors.
-        lu: whether W is kept in its LU form.
+        lu: whether W is stored in its LU form.
         seed: of the initial rotation; by default Keras' global seed.
         dtype: of data and weights.
         name: of the bijector.
@@ -48,9 +52,17 @@ class InvertibleConv1x1(FlowBijector):
     (True, TensorShape([2]))
     """
 
-    def __init__(self, event_shape, *, lu=True, seed=None, dtype="float32", name="invertible_conv"):
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        lu: bool = True,
+        seed: int | None = None,
+        dtype: str | tf.DType = "float32",
+        name: str = "invertible_conv",
+    ) -> None:
         parameters = dict(locals())
-        *sides, channels = image_or_vector_shape(event_shape, name)
+        *sides, channels = image_or_vector_shape(f"{name}: event_shape", event_shape)
         self._pixels = math.prod(sides)
         self._lu = lu
         rotation = keras.initializers.Orthogonal(seed=seed)((channels, channels), "float32")
@@ -77,14 +89,14 @@ class InvertibleConv1x1(FlowBijector):
             event_shape, layers=[weights], dtype=dtype, name=name, parameters=parameters
         )
 
-    def matrix(self):
+    def matrix(self) -> tf.Tensor:
         """W, `[C, C]`."""
         if not self._lu:
             return self._matrix.value
         lower, upper = self._triangles()
         return reordered(tf.matmul(lower, upper), self._permutation.value, axis=0)
 
-    def inverse_matrix(self):
+    def inverse_matrix(self) -> tf.Tensor:
         """W^-1, `[C, C]`."""
         if not self._lu:
             return tf.linalg.inv(self._matrix.value)
@@ -93,7 +105,7 @@ class InvertibleConv1x1(FlowBijector):
         half_solved = tf.linalg.triangular_solve(lower, permuted, lower=True)
         return tf.linalg.triangular_solve(upper, half_solved, lower=False)
 
-    def log_det(self):
+    def log_det(self) -> tf.Tensor:
         """log |det dz/dx|, the same for every input: a scalar in nats."""
         if self._lu:
             return self._pixels * tf.reduce_sum(self._log_diagonal.value)
@@ -112,10 +124,10 @@ class InvertibleConv1x1(FlowBijector):
         return mix_channels(z, self.inverse_matrix()), -self.log_det()
 
 
-def mix_channels(images, matrix, shift=None):
-    """The matrix, `[K, C]`, applied to the channel vector of every pixel, plus a shift, `[K]`.
+def mix_channels(images: tf.Tensor, matrix: tf.Tensor, shift: tf.Tensor | None = None) -> tf.Tensor:
+    """A matrix `[K, C]` applied to the channel vector of every pixel, plus a shift `[K]`.
 
-    One matrix product over all pixels: faster than a 1x1 convolution on a CPU.
+    It is one matrix product over all pixels, which on a CPU is faster than a 1x1 convolution.
 
     Shapes: `[N, ..., C] -> [N, ..., K]`.
     """

@@ -1,14 +1,21 @@
 """Fixed permutation of the channels."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
-from tfgen.bijectors.base import FlowBijector, Weights, image_or_vector_shape
-from tfgen.errors import InputError
+from tfgen import checks
+from tfgen.bijectors.base import FlowBijector, image_or_vector_shape
+from tfgen.bijectors.weights import Weights
+
+KINDS = ("shuffle", "reverse")
 
 
 class Permutation(FlowBijector):
-    """A fixed reordering of the channels: the alternative to the 1x1 convolution.
+    """A fixed reordering of the channels, the alternative to a 1x1 convolution.
 
     Equations, with p a permutation of 0..C-1:
 
@@ -21,9 +28,9 @@ class Permutation(FlowBijector):
 
     Args:
         event_shape: (H, W, C) of the data, or (C,) of vectors.
-        kind: "shuffle", drawn at random once and saved with the weights, or "reverse".
-        seed: of the shuffle; by default NumPy's global one, which `keras.utils.set_random_seed`
-            sets.
+        kind: "shuffle", a random order that is saved with the weights, or "reverse".
+        seed: of the shuffle; by default NumPy's global generator, which
+            `keras.utils.set_random_seed` seeds.
         dtype: of the data.
         name: of the bijector.
 
@@ -41,17 +48,22 @@ class Permutation(FlowBijector):
     """
 
     def __init__(
-        self, event_shape, *, kind="shuffle", seed=None, dtype="float32", name="permutation"
-    ):
+        self,
+        event_shape: Sequence[int],
+        *,
+        kind: str = "shuffle",
+        seed: int | None = None,
+        dtype: str | tf.DType = "float32",
+        name: str = "permutation",
+    ) -> None:
         parameters = dict(locals())
-        channels = image_or_vector_shape(event_shape, name)[-1]
-        if kind == "shuffle":
-            generator = np.random if seed is None else np.random.default_rng(seed)
-            order = generator.permutation(channels)
-        elif kind == "reverse":
-            order = np.arange(channels)[::-1]
-        else:
-            raise InputError(f"{name}: kind must be 'shuffle' or 'reverse', got {kind!r}")
+        channels = image_or_vector_shape(f"{name}: event_shape", event_shape)[-1]
+        order = np.arange(channels)[::-1]
+        if checks.choice(f"{name}: kind", kind, KINDS) == "shuffle":
+            permutation = (
+                np.random.permutation if seed is None else np.random.default_rng(seed).permutation
+            )
+            order = permutation(channels)
         weights = Weights(dtype=dtype, name=name)
         self._order = weights.add("order", order.astype("int32"), trainable=False, dtype="int32")
         super().__init__(
@@ -66,11 +78,11 @@ class Permutation(FlowBijector):
         return reordered(z, order, axis=-1), tf.zeros([], z.dtype)
 
 
-def reordered(values, order, axis):
+def reordered(values: tf.Tensor, order: tf.Tensor | tf.Variable, axis: int) -> tf.Tensor:
     """The values in another order along an axis.
 
-    Its gradient is the values' gradient in the inverse order: faster than that of `tf.gather`,
-    which must expect an index twice.
+    The gradient is gathered in the inverse order, which is faster than the gradient of `tf.gather`,
+    where an index may occur twice.
     """
     order = tf.convert_to_tensor(order)  # The gradient of a `tf.cond` cannot read a variable.
 

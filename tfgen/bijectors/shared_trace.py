@@ -1,99 +1,131 @@
 """One trace for bijectors that differ only in the values of their weights.
 
-A deep flow repeats one step many times. Traced step by step, its graph takes Python minutes to
-build; here a step is traced once for each shape and called with the weights of each repetition.
-TensorFlow may put the step in place of every call, so that the graph that runs is the same, or
-run the calls: a little slower, but a graph as long as the flow is deep needs a lot of memory.
+Tracing the steps of a deep flow one by one takes minutes in Python. Here a step is traced once per
+input shape, and the trace is called with the weights of each step. TensorFlow may inline the calls,
+which makes the graph as large as without shared traces, or execute them as calls, which is slightly
+slower but needs far less memory for a deep flow.
 """
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Iterable, Sequence
 
 import keras
 import tensorflow as tf
 
+from tfgen.bijectors.base import FlowBijector
+from tfgen.bijectors.weights import values_of, weights_of
+
 
 class SharedTrace:
-    """The functions of a bijector with the weights as arguments.
+    """The functions of a bijector, traced with the values of its weights as arguments.
 
     Args:
-        template: the bijector that is traced. Others may be called through it if they have the
-            same class and arguments, except for the name.
-        inlined: whether TensorFlow may put the functions in place of their calls.
+        template: the bijector to trace. Bijectors of the same class and arguments, except for the
+            name, can be called through its traces.
+        inlined: whether TensorFlow may inline the functions.
     """
 
-    def __init__(self, template, inlined=True):
+    def __init__(self, template: FlowBijector, inlined: bool = True) -> None:
         self._template = template
-        self._weights = weights_of(template)
+        self._weights = weights_of(template.layers)
         self._trainable = [i for i, weight in enumerate(self._weights) if weight.trainable]
         attributes = {} if inlined else {"_noinline": True}
-        traced = functools.partial(tf.function, autograph=False, experimental_attributes=attributes)
-        self.inverse = traced(self._inverse)
-        self.forward = traced(self._forward)
-        self.gradient_from_input = traced(self._gradient_from_input)
-        self.gradient_from_output = traced(self._gradient_from_output)
+        trace = functools.partial(tf.function, autograph=False, experimental_attributes=attributes)
+        self.inverse = trace(self._inverse)
+        self.forward = trace(self._forward)
+        self.inverse_vjp_from_input = trace(self._inverse_vjp_from_input)
+        self.inverse_vjp_from_output = trace(self._inverse_vjp_from_output)
 
     def _inverse(self, x, values):
-        with self._with(values):
-            return self._for_each_image(self._template._inverse_with_log_det(x))
+        with self._scope(values):
+            return self._per_image(self._template._inverse_with_log_det(x))
 
     def _forward(self, z, values):
-        with self._with(values):
-            return self._for_each_image(self._template._forward_with_log_det(z))
+        with self._scope(values):
+            return self._per_image(self._template._forward_with_log_det(z))
 
-    def _gradient_from_input(self, x, values, of_z, of_log_det):
+    def _inverse_vjp_from_input(self, x, values, grad_z, grad_log_det):
         """The gradients of x and of the values, given those of z and of the log-determinant."""
         trainable = [values[i] for i in self._trainable]
         with tf.GradientTape() as tape:
             tape.watch([x, *trainable])
             results = self._inverse(x, values)
-        of_x, *of_trainable = tape.gradient(
-            results, [x, *trainable], output_gradients=[of_z, of_log_det]
+        grad_x, *grad_trainable = tape.gradient(
+            results, [x, *trainable], output_gradients=[grad_z, grad_log_det]
         )
-        return of_x, self._for_each_value(of_trainable)
+        return grad_x, self._per_value(grad_trainable)
 
-    def _gradient_from_output(self, z, values, of_z, of_log_det):
-        """x computed from z, then as `gradient_from_input`: x, its gradient, the values'."""
-        # Without this order all inputs would be computed first and kept until needed.
-        with tf.control_dependencies([of_z]):
+    def _inverse_vjp_from_output(self, z, values, grad_z, grad_log_det):
+        """x, computed from z, and the same gradients as `inverse_vjp_from_input`."""
+        # Without this order TensorFlow would recompute all inputs first, and keep them.
+        with tf.control_dependencies([grad_z]):
             z = tf.identity(z)
-        with self._with(values):
-            x, of_x, of_trainable = self._template._inverse_gradient(z, of_z, of_log_det)
-        return x, of_x, self._for_each_value(of_trainable)
+        with self._scope(values):
+            x, grad_x, grad_trainable = self._template._inverse_vjp(z, grad_z, grad_log_det)
+        return x, grad_x, self._per_value(grad_trainable)
 
-    def _for_each_value(self, of_trainable):
-        of_values = [None] * len(self._weights)
-        for i, gradient in zip(self._trainable, of_trainable, strict=True):
-            of_values[i] = gradient
-        return of_values
+    def _per_value(self, grad_trainable):
+        grad_values = [None] * len(self._weights)
+        for i, gradient in zip(self._trainable, grad_trainable, strict=True):
+            grad_values[i] = gradient
+        return grad_values
 
-    def _with(self, values):
+    def _scope(self, values):
+        """In this scope the layers of the template read `values` in place of their weights."""
         return keras.StatelessScope(
             state_mapping=list(zip(self._weights, values, strict=True)),
             initialize_variables=False,
         )
 
     @staticmethod
-    def _for_each_image(results):
+    def _per_image(results):
         value, log_det = results
         return value, tf.broadcast_to(log_det, tf.shape(value)[:1])
 
 
-def weights_of(bijector):
-    """The Keras variables of a bijector, in an order that its structure alone decides."""
-    return [weight for layer in bijector.layers for weight in layer.weights]
+class TracedBijector:
+    """A bijector that is called through a `SharedTrace` where a graph is built.
+
+    Shapes: `inverse` `[N, *data_shape] -> [N, *latent_shape], [N]`, `forward` the other way.
+    """
+
+    def __init__(self, bijector: FlowBijector, trace: SharedTrace) -> None:
+        self.bijector = bijector
+        self.trace = trace
+
+    def inverse(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """z and log |det dz/dx|."""
+        if self._is_traced():
+            return self.trace.inverse(x, self.values())
+        return self.bijector._inverse_with_log_det(x)
+
+    def forward(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """x and log |det dx/dz|."""
+        if self._is_traced():
+            return self.trace.forward(z, self.values())
+        return self.bijector._forward_with_log_det(z)
+
+    def values(self) -> list[tf.Tensor]:
+        """The values of the bijector's weights, as the trace takes them."""
+        return values_of(self.bijector.layers)
+
+    def _is_traced(self):
+        # The arguments of a trace are the weights, not what has been precomputed from them.
+        return not (tf.executing_eagerly() or self.bijector.is_precomputed)
 
 
-def values_of(bijector):
-    """The values of `weights_of`, read in the present replica."""
-    return [tf.convert_to_tensor(weight.value) for weight in weights_of(bijector)]
-
-
-def shared_traces(bijectors, inlined=True):
-    """A `SharedTrace` for each bijector, one for all of the same class and arguments."""
-    traces = {}
+def traced(bijectors: Iterable[FlowBijector], inlined: bool = True) -> Sequence[TracedBijector]:
+    """The bijectors, with one trace for all of the same class and arguments."""
+    traces: dict[tuple[type, str], SharedTrace] = {}
+    found = []
     for bijector in bijectors:
-        traces.setdefault(_structure(bijector), SharedTrace(bijector, inlined))
-    return [traces[_structure(bijector)] for bijector in bijectors]
+        structure = _structure(bijector)
+        if structure not in traces:
+            traces[structure] = SharedTrace(bijector, inlined)
+        found.append(TracedBijector(bijector, traces[structure]))
+    return found
 
 
 def _structure(bijector):

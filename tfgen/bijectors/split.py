@@ -1,18 +1,23 @@
-"""Channels that leave the flow early, standardized by those that stay."""
+"""The prior of the channels that leave the flow at the end of a level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 
-from tfgen.bijectors.base import FlowBijector, image_shape
+from tfgen import checks
+from tfgen.bijectors.base import FlowBijector
 from tfgen.errors import InputError
 
 
 class Split(FlowBijector):
-    """The prior of the leaving channels, as a bijector that keeps the shape.
+    """Standardizes the channels that leave a level given those that stay.
 
-    Glow gives the channels that leave at the end of a level the prior N(m, s) with m and log s
-    computed by a convolution of the channels that stay. Standardizing them by it says the same with
-    the prior N(0, 1), so that one temperature scales every latent.
+    In Glow the channels that leave have the prior N(m, s), with m and log s computed by a
+    convolution of the channels that stay. Here they are standardized by m and s and have the prior
+    N(0, 1), which is equivalent, so that one temperature scales every latent.
 
     Equations, with x = (x_stay, x_leave) and (m, log s) = convolution(x_stay):
 
@@ -20,19 +25,20 @@ class Split(FlowBijector):
     - forward: x_leave = m + s * z_leave, x_stay = z_stay
     - log |det dz/dx| = -sum(log s)
 
-    The 3x3 convolution starts at zero, so that the bijector starts as the identity.
+    The 3x3 convolution starts at zero, and the bijector as the identity.
 
     Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
 
     Args:
         event_shape: (H, W, C) of the data.
-        fraction: of the channels that leave, rounded to a whole number of channels, the last ones.
+        fraction: of the channels that leave, which are the last ones; rounded to an integer
+            number of channels.
         dtype: of data and weights.
         name: of the bijector.
 
     Raises:
-        InputError: a fraction outside (0, 1) or one that leaves no channel on one side, an event
-            shape that is not (H, W, C), or data of another shape or dtype.
+        InputError: a fraction outside (0, 1), or with which no channel leaves or none stays, an
+            event shape that is not (H, W, C), or data of another shape or dtype.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.4 and figure 2.
 
@@ -44,16 +50,22 @@ class Split(FlowBijector):
     (6, 2)
     """
 
-    def __init__(self, event_shape, *, fraction=0.5, dtype="float32", name="split"):
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        fraction: float = 0.5,
+        dtype: str | tf.DType = "float32",
+        name: str = "split",
+    ) -> None:
         parameters = dict(locals())
-        channels = image_shape(event_shape, name)[-1]
-        if not 0 < fraction < 1:
-            raise InputError(f"{name}: fraction must lie between 0 and 1, got {fraction}")
+        channels = checks.image_shape(f"{name}: event_shape", event_shape)[-1]
+        checks.number(f"{name}: fraction", fraction, 0, 1, open_low=True, open_high=True)
         self.leaving = round(channels * fraction)
         self.staying = channels - self.leaving
         if not (self.leaving and self.staying):
             raise InputError(
-                f"{name}: a fraction of {fraction} of {channels} channels leaves none on one side; "
+                f"{name}: with fraction={fraction} all {channels} channels would leave or stay; "
                 f"fractions from {1 / channels:.3g} to {1 - 1 / channels:.3g} work"
             )
         convolution = keras.layers.Conv2D(

@@ -1,27 +1,31 @@
-"""Trade of resolution for channels."""
+"""Space to depth: resolution traded for channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfgen.bijectors.base import FlowBijector, image_shape
+from tfgen import checks
+from tfgen.bijectors.base import FlowBijector
 from tfgen.errors import InputError
 
 
 class Squeeze(FlowBijector):
-    """Blocks of factor x factor pixels become channels of one pixel.
+    """Blocks of factor x factor pixels become the channels of one pixel.
 
-    Equations: a reordering of the numbers, so both log-determinants are 0.
+    Equations: the values are reordered, so both log-determinants are 0.
 
-    Shapes: inverse `[..., H, W, C] -> [..., H/factor, W/factor, factor^2 C]`, forward the way
-    back.
+    Shapes: inverse `[..., H, W, C] -> [..., H/factor, W/factor, factor^2 C]`, forward the reverse.
 
     Args:
         event_shape: (H, W, C) of the data.
-        factor: side of the blocks in pixels.
+        factor: side of the blocks, in pixels.
         dtype: of the data.
         name: of the bijector.
 
     Raises:
-        InputError: sides that the factor does not divide, or data of another shape or dtype.
+        InputError: sides that are not multiples of the factor, or data of another shape or dtype.
 
     Source: Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2016
     (1605.08803), section 3.6.
@@ -33,11 +37,17 @@ class Squeeze(FlowBijector):
     TensorShape([5, 14, 14, 4])
     """
 
-    def __init__(self, event_shape, *, factor=2, dtype="float32", name="squeeze"):
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        factor: int = 2,
+        dtype: str | tf.DType = "float32",
+        name: str = "squeeze",
+    ) -> None:
         parameters = dict(locals())
-        height, width, channels = image_shape(event_shape, name)
-        if not isinstance(factor, int) or factor < 2:
-            raise InputError(f"{name}: factor must be an integer of at least 2, got {factor!r}")
+        height, width, channels = checks.image_shape(f"{name}: event_shape", event_shape)
+        factor = checks.integer(f"{name}: factor", factor, 2)
         if height % factor or width % factor:
             raise InputError(
                 f"{name}: both sides must be multiples of {factor}, got {height}x{width}; "

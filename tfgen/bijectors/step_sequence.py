@@ -1,88 +1,109 @@
-"""Chains of bijectors whose backward pass trades time for memory."""
+"""A sequence of bijectors whose backward pass can trade time for memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfgen.bijectors.shared_trace import shared_traces, values_of
+from tfgen.bijectors.base import FlowBijector
+from tfgen.bijectors.shared_trace import traced
 
 MEMORY = ("plain", "checkpoint", "reversible")
 
 
 class StepSequence:
-    """Several bijectors, the first applied to x first, with a log-determinant for each image.
+    """Bijectors applied in turn, with a choice of which activations the backward pass keeps.
 
-    What the backward pass of `inverse` keeps of the activations:
+    Equations, with f_1, ..., f_n the inverses of the bijectors:
+
+    - inverse: z = f_n(... f_1(x)), and the log-determinants add up
+    - forward: x = f_1^-1(... f_n^-1(z)), likewise
+
+    The backward pass of `inverse` keeps, of the activations,
 
     - "plain": all of them, as automatic differentiation does
-    - "checkpoint": the input of each bijector; the rest is computed once more
-    - "reversible": nothing but z; each bijector's input is computed from its output
+    - "checkpoint": the input of each bijector, from which the others are recomputed
+    - "reversible": only z; the input of each bijector is recomputed from its output
 
-    The gradients are the same, up to rounding. With n bijectors of one size, activations need
-    memory proportional to n, to n at a far smaller rate, and constant.
+    The gradients are the same up to rounding. For n bijectors of one size, the memory of the
+    activations grows with n, grows with n at a much smaller rate, and is constant.
+
+    Shapes: `inverse` `[N, *data_shape] -> [N, *latent_shape], [N]`, `forward` the other way.
 
     Args:
-        bijectors: in the order towards the latents.
-        memory: one of the three.
+        bijectors: in the order from the data to the latents.
+        memory: "plain", "checkpoint" or "reversible".
 
     Source: Gomez et al., The reversible residual network, 2017 (1707.04585), section 3.2;
     Kingma and Dhariwal, Glow, 2018 (1807.03039), section 1.
+
+    Example:
+
+    >>> import tensorflow as tf, tfgen
+    >>> from tfgen.bijectors.step_sequence import StepSequence
+    >>> steps = [tfgen.bijectors.GlowStep((4,), width=8, name=f"step{i}") for i in range(3)]
+    >>> sequence = StepSequence(steps, memory="reversible")
+    >>> z, log_det = sequence.inverse(tf.ones([2, 4]))
+    >>> z.shape, log_det.shape
+    (TensorShape([2, 4]), TensorShape([2]))
     """
 
-    def __init__(self, bijectors, memory="plain"):
+    def __init__(self, bijectors: Sequence[FlowBijector], memory: str = "plain") -> None:
         self.bijectors = list(bijectors)
         self._memory = memory
-        self._traces = shared_traces(self.bijectors, inlined=memory == "plain")
+        self._steps = traced(self.bijectors, inlined=memory == "plain")
 
-    def inverse(self, x):
-        """z and log |det dz/dx|: `[N, *data_shape] -> [N, *latent_shape], [N]`."""
+    def inverse(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """z and log |det dz/dx|."""
         precomputed = any(bijector.is_precomputed for bijector in self.bijectors)
         if self._memory != "plain" and not precomputed:
-            return self._frugal_inverse(x, [values_of(bijector) for bijector in self.bijectors])
-        return self._in_turn(zip(self.bijectors, self._traces, strict=True), "inverse", x)
-
-    def forward(self, z):
-        """x and log |det dx/dz|: `[N, *latent_shape] -> [N, *data_shape], [N]`."""
-        backwards = zip(reversed(self.bijectors), reversed(self._traces), strict=True)
-        return self._in_turn(backwards, "forward", z)
-
-    @staticmethod
-    def _in_turn(pairs, direction, value):
-        """The bijectors one after the other; each by its trace where a graph is made.
-
-        A trace is of the weights alone: it knows nothing of what was computed from them before.
-        """
+            return self._recomputing_inverse(x)
         total = 0.0
-        for bijector, trace in pairs:
-            if tf.executing_eagerly() or bijector.is_precomputed:
-                value, log_det = getattr(bijector, f"_{direction}_with_log_det")(value)
-            else:
-                value, log_det = getattr(trace, direction)(value, values_of(bijector))
+        for step in self._steps:
+            x, log_det = step.inverse(x)
             total += log_det
-        return value, total
+        return x, total
 
-    def _frugal_inverse(self, x, values):
+    def forward(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """x and log |det dx/dz|."""
+        total = 0.0
+        for step in reversed(self._steps):
+            z, log_det = step.forward(z)
+            total += log_det
+        return z, total
+
+    def _recomputing_inverse(self, x):
+        """`inverse`, whose backward pass recomputes activations."""
+        traces = [step.trace for step in self._steps]
+        values = [step.values() for step in self._steps]
+
         @tf.custom_gradient
         def compute(x, *flat_values):
-            of_each = tf.nest.pack_sequence_as(values, flat_values)
+            values_per_step = tf.nest.pack_sequence_as(values, flat_values)
             inputs, total = [], 0.0
             z = x
-            for trace, own in zip(self._traces, of_each, strict=True):
+            for trace, own in zip(traces, values_per_step, strict=True):
                 inputs.append(z if self._memory == "checkpoint" else None)
                 z, log_det = trace.inverse(z, own)
                 total += log_det
 
-            def gradient(of_z, of_log_det):
-                value, of_values = z, []
+            def gradient(grad_z, grad_log_det):
+                output = z
+                grad_values: list[tf.Tensor | None] = []
                 for trace, own, kept in zip(
-                    reversed(self._traces), reversed(of_each), reversed(inputs), strict=True
+                    reversed(traces), reversed(values_per_step), reversed(inputs), strict=True
                 ):
                     if kept is None:
-                        value, of_z, of_own = trace.gradient_from_output(
-                            value, own, of_z, of_log_det
+                        output, grad_z, grad_own = trace.inverse_vjp_from_output(
+                            output, own, grad_z, grad_log_det
                         )
                     else:
-                        of_z, of_own = trace.gradient_from_input(kept, own, of_z, of_log_det)
-                    of_values = [*of_own, *of_values]
-                return of_z, *of_values
+                        grad_z, grad_own = trace.inverse_vjp_from_input(
+                            kept, own, grad_z, grad_log_det
+                        )
+                    grad_values = [*grad_own, *grad_values]
+                return grad_z, *grad_values
 
             return (z, total), gradient
 

@@ -1,4 +1,4 @@
-"""Gradients that keep less: the same, in memory that does not grow with the depth."""
+"""The memory modes of a sequence of steps: the same gradients from fewer kept activations."""
 
 import contextlib
 
@@ -40,13 +40,13 @@ def gradients(built, x):
 @pytest.mark.parametrize("memory", MODES)
 def test_gradients_equal_the_plain_ones(memory, coupling, permutation, compiled):
     options = {"coupling": coupling, "permutation": permutation}
-    plain, frugal = flow("plain", **options), flow(memory, **options)
-    for ours, theirs in zip(frugal.variables, plain.variables, strict=True):
+    plain, recomputing = flow("plain", **options), flow(memory, **options)
+    for ours, theirs in zip(recomputing.variables, plain.variables, strict=True):
         ours.assign(theirs)
     x = tf.random.stateless_normal([3, 8, 8, 2], [0, 1], dtype="float64")
     expected = gradients(plain, x)
     function = tf.function(gradients) if compiled else gradients
-    for found, other in zip(function(frugal, x), expected, strict=True):
+    for found, other in zip(function(recomputing, x), expected, strict=True):
         scale = np.abs(other).max()
         assert scale > 0
         np.testing.assert_allclose(found, other, rtol=0, atol=1e-9 * scale)
@@ -55,18 +55,18 @@ def test_gradients_equal_the_plain_ones(memory, coupling, permutation, compiled)
 @pytest.mark.parametrize("memory", MODES)
 def test_gradients_of_checkerboards_and_gated_networks_equal_the_plain_ones(memory):
     options = {"levels": 1, "depth": 1, "network": "gated", "blocks": 1, "checkerboard": 2}
-    plain, frugal = flow("plain", **options), flow(memory, **options)
-    for ours, theirs in zip(frugal.variables, plain.variables, strict=True):
+    plain, recomputing = flow("plain", **options), flow(memory, **options)
+    for ours, theirs in zip(recomputing.variables, plain.variables, strict=True):
         ours.assign(theirs)
     x = tf.random.stateless_normal([3, 8, 8, 2], [0, 1], dtype="float64")
-    for found, other in zip(gradients(frugal, x), gradients(plain, x), strict=True):
+    for found, other in zip(gradients(recomputing, x), gradients(plain, x), strict=True):
         scale = np.abs(other).max()
         assert scale > 0
         np.testing.assert_allclose(found, other, rtol=0, atol=1e-9 * scale)
 
 
 @pytest.mark.parametrize("memory", ["plain", *MODES])
-def test_what_is_precomputed_changes_no_value(memory):
+def test_precomputed_results_do_not_change_values(memory):
     model = tfgen.models.Glow((4, 4, 1), levels=1, depth=3, width=4, memory=memory)
     for number, weight in enumerate(model.trainable_weights):
         weight.assign_add(0.1 * tf.random.stateless_normal(weight.shape, [0, number]))
