@@ -1,5 +1,6 @@
 """The compiled graphs of a model."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -33,15 +34,18 @@ class Graphs:
         names = (*batch, *others)
         key = (function.__name__, names, tuple(options.items()))
         if key not in self._graphs:
-
-            def graph(values):
-                return function(**dict(zip(names, values, strict=True)), **options)
-
             specs = [tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in batch.values()]
             specs += [tf.TensorSpec(x.shape, x.dtype) for x in others.values()]
+            # A partial function: TensorFlow counts the traces of a plain one by its code, and
+            # would warn of retracing because all graphs share it.
+            graph = functools.partial(_call, function, names, options)
             self._graphs[key] = tf.function(graph, input_signature=[specs], autograph=False)
         return self._graphs[key]
 
     def forget(self) -> None:
         """Drop all graphs: those that read what has been computed in advance from weights."""
         self._graphs.clear()
+
+
+def _call(function, names, options, values):
+    return function(**dict(zip(names, values, strict=True)), **options)
