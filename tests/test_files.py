@@ -1,0 +1,114 @@
+"""`tfgen.files`: paths, atomic writes, JSON, digests."""
+
+import hashlib
+import stat
+from pathlib import Path
+
+import pytest
+
+from tfgen import files
+from tfgen.errors import InputError
+
+
+def test_home_is_the_variable_or_the_cache_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("TFGEN_HOME", str(tmp_path / "named"))
+    assert files.home() == tmp_path / "named"
+    monkeypatch.setenv("TFGEN_HOME", "~/below")
+    assert files.home() == tmp_path / "below"
+    for unset in ("", None):
+        monkeypatch.delenv("TFGEN_HOME")
+        if unset is not None:
+            monkeypatch.setenv("TFGEN_HOME", unset)
+        assert files.home() == tmp_path / ".cache" / "tfgen"
+
+
+def test_home_is_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFGEN_HOME", "relative")
+    assert files.home() == tmp_path / "relative"
+
+
+def test_without_a_home_directory_the_error_names_the_variable(monkeypatch):
+    monkeypatch.setenv("TFGEN_HOME", "~nobody-here/cache")
+    with pytest.raises(InputError, match="set the environment variable TFGEN_HOME"):
+        files.home()
+
+
+def test_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert files.expanded("~/a") == tmp_path / "a"
+    assert files.expanded(Path("a/~")) == Path("a/~")
+    with pytest.raises(InputError, match="~nobody-here/a: there is no home directory"):
+        files.expanded("~nobody-here/a")
+
+
+def test_the_old_content_stays_until_the_new_one_is_complete(tmp_path):
+    path = tmp_path / "file.csv"
+    path.write_text("old")
+
+    def write(temporary):
+        assert (temporary.parent, temporary.suffix) == (tmp_path, ".csv")
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+
+    files.write_atomically(path, write)
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_interrupted_write_leaves_no_trace(tmp_path, error):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write(temporary):
+        temporary.write_text("half")
+        raise error
+
+    with pytest.raises(error):
+        files.write_atomically(path, write)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_text_bytes_and_json(tmp_path):
+    files.write_text(tmp_path / "a.txt", "naïve\n")
+    assert (tmp_path / "a.txt").read_bytes() == "naïve\n".encode()
+    files.write_bytes(str(tmp_path / "a.bin"), b"\0\xff")
+    assert (tmp_path / "a.bin").read_bytes() == b"\0\xff"
+    value = {"name": "naïve", "shape": [1, 2.5, None, True]}
+    files.write_json(tmp_path / "a.json", value)
+    assert (tmp_path / "a.json").read_text() == files.to_json(value)
+    assert files.to_json({"a": 1}) == '{\n  "a": 1\n}\n'
+    assert files.read_json(tmp_path / "a.json") == value
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "a.json cannot be read: No such file"),
+        (b"", "a.json is damaged"),
+        (b'{"a": 1', "a.json is damaged"),
+        (b'{"a": "\xff"}', "a.json is damaged"),
+    ],
+)
+def test_json_that_cannot_be_read(tmp_path, content, expected):
+    if content is not None:
+        (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(InputError, match=expected) as caught:
+        files.read_json(tmp_path / "a.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_directory_is_not_json(tmp_path):
+    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+        files.read_json(tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**20, 2**20 + 1])
+def test_sha256(tmp_path, size):
+    content = b"x" * size
+    (tmp_path / "a").write_bytes(content)
+    assert files.sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
