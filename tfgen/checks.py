@@ -1,7 +1,7 @@
-"""Checks of arguments: each returns the value in its plain type, or raises an `InputError`.
+"""Checks of arguments: each returns the value in its plain Python type, or raises an `InputError`.
 
-`name` is what the message begins with: the argument, after the owner's name where that helps, as
-in "glow: levels".
+The message begins with `name`, the name of the argument; where the argument alone is ambiguous, its
+owner comes first, as in "glow: levels".
 """
 
 import math
@@ -14,11 +14,11 @@ from tfgen.errors import InputError
 
 
 def integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
-    """`value` as an int, if it is an integer (NumPy's included, booleans not) within the bounds.
+    """Returns `value` as an int if it is an integer, of Python or NumPy, within the bounds.
 
     Args:
         name: of the argument.
-        value: of the argument.
+        value: of the argument; booleans are refused.
         low, high: the inclusive bounds; None: no bound.
 
     Raises:
@@ -46,7 +46,7 @@ def integer(name: str, value: Any, low: int | None = None, high: int | None = No
     return found
 
 
-def _integers(low, high):
+def _integers(low: int | None, high: int | None) -> str:
     if low is None and high is None:
         return "an integer"
     if high is None:
@@ -65,7 +65,7 @@ def number(
     open_low: bool = False,
     open_high: bool = False,
 ) -> float:
-    """`value` as a float, if it is a finite real number within the interval.
+    """Returns `value` as a float if it is a finite real number within the interval.
 
     Args:
         name: of the argument.
@@ -95,7 +95,7 @@ def number(
     return float(value)
 
 
-def _interval(low, high, open_low, open_high):
+def _interval(low: float, high: float, open_low: bool, open_high: bool) -> str:
     if high < math.inf:
         return f"number in {'(' if open_low else '['}{low}, {high}{')' if open_high else ']'}"
     if low > -math.inf:
@@ -104,10 +104,15 @@ def _interval(low, high, open_low, open_high):
 
 
 def choice(name: str, value: Any, known: Iterable[Any]) -> Any:
-    """`value`, if it is one of those known.
+    """Returns `value` if it is one of the known ones.
+
+    Args:
+        name: of the argument.
+        value: of the argument.
+        known: the allowed values.
 
     Raises:
-        InputError: it is not; the message lists them.
+        InputError: it is not; the message lists the allowed values.
 
     Example:
 
@@ -123,12 +128,12 @@ def choice(name: str, value: Any, known: Iterable[Any]) -> Any:
 
 
 def integers(name: str, value: Any, low: int | None = None) -> list[int]:
-    """`value` as a list of ints, if it is a list or a tuple of integers.
+    """Returns `value` as a list of ints if it is a list or a tuple of integers.
 
     Args:
         name: of the argument.
         value: of the argument.
-        low: the least that each may be.
+        low: the inclusive lower bound of each; None: no bound.
 
     Raises:
         InputError: it is not a list, or an element is not such an integer.
@@ -145,15 +150,15 @@ def integers(name: str, value: Any, low: int | None = None) -> list[int]:
 
 
 def image_shape(name: str, value: Any, channels: Sequence[int] | None = None) -> tuple[int, ...]:
-    """`value` as (H, W, C), if it is three positive integers.
+    """Returns `value` as the tuple (H, W, C) if it is three positive integers.
 
     Args:
         name: of the argument.
         value: of the argument.
-        channels: the numbers of channels allowed; None: any.
+        channels: the allowed numbers of channels; None: any.
 
     Raises:
-        InputError: it is not.
+        InputError: it is not, or has another number of channels.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Files: paths that callers give, atomic writes, digests, JSON."""
+"""Files: paths given by callers, atomic writes, JSON, digests."""
 
 import hashlib
 import json
@@ -16,10 +16,10 @@ _CHUNK = 2**20  # bytes
 
 
 def home() -> Path:
-    """tfgen's cache: the environment variable `TFGEN_HOME`, else `~/.cache/tfgen`.
+    """The directory of tfgen's cache: that of the variable `TFGEN_HOME`, else `~/.cache/tfgen`.
 
     Raises:
-        InputError: neither the variable nor a home directory exists.
+        InputError: the variable is not set and there is no home directory.
     """
     try:
         return expanded(os.environ.get("TFGEN_HOME") or "~/.cache/tfgen").absolute()
@@ -31,7 +31,7 @@ def home() -> Path:
 
 
 def expanded(path: PathLike) -> Path:
-    """The path with a home directory in place of `~` or `~user`.
+    """The path with the home directory in place of `~` or `~user`.
 
     Raises:
         InputError: there is no such home directory.
@@ -43,23 +43,23 @@ def expanded(path: PathLike) -> Path:
 
 
 def write_atomically(path: PathLike, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it to `path`.
+    """Calls `write` with a temporary file in the same directory, and renames it to `path`.
 
-    A reader sees the old content or the new one, never a part of it. If `write` raises, `path` is
+    Readers see the old content or the new content, never a part of it. If `write` raises, `path` is
     unchanged and the temporary file is removed.
 
     Args:
         path: of the file; its directory must exist.
-        write: a function of the path of the temporary file, which has the same suffix.
+        write: writes the content to the path that it is given, which has the same suffix.
 
     Example:
 
     >>> import tempfile
     >>> from tfgen import files
     >>> path = files.Path(tempfile.mkdtemp()) / "notes.txt"
-    >>> files.write_atomically(path, lambda file: file.write_text("whole"))
+    >>> files.write_atomically(path, lambda file: file.write_text("complete"))
     >>> path.read_text()
-    'whole'
+    'complete'
     """
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.name)
@@ -73,17 +73,17 @@ def write_atomically(path: PathLike, write: Callable[[Path], Any]) -> None:
 
 
 def write_text(path: PathLike, text: str) -> None:
-    """Write a text file in UTF-8, atomically."""
+    """Writes a text file in UTF-8, atomically."""
     write_atomically(path, lambda file: file.write_text(text, "utf-8"))
 
 
 def write_bytes(path: PathLike, content: bytes) -> None:
-    """Write a binary file atomically."""
+    """Writes a binary file atomically."""
     write_atomically(path, lambda file: file.write_bytes(content))
 
 
 def write_json(path: PathLike, value: Any) -> None:
-    """Write a JSON file, indented, atomically."""
+    """Writes a JSON file, indented, atomically."""
     write_text(path, to_json(value))
 
 
