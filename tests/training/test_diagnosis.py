@@ -7,7 +7,7 @@ import tensorflow as tf
 import tfgen
 from tfgen.training import state
 from tfgen.training.diagnosis import batch_hash, first_non_finite
-from tfgen.training.memory import estimate, most_held
+from tfgen.training.memory import estimate, peak_bytes
 
 
 def images():
@@ -92,6 +92,6 @@ def test_the_memory_of_a_step_is_estimated(memory):
     found = estimate(model, 256)
     assert found.weights == pytest.approx(4 * model.count_params(), rel=1e-3)
     assert found.optimizer == pytest.approx(3 * found.weights, rel=0.02)
-    assert found.step == pytest.approx(most_held(model, 256), rel=0.35)
+    assert found.step == pytest.approx(peak_bytes(model, 256), rel=0.35)
     assert estimate(model, 4).step >= found.weights  # Gradients, at least.
     assert found.total == found.weights + found.optimizer + found.step

@@ -115,7 +115,7 @@ def test_what_multi_worker_needs(monkeypatch):
     with pytest.raises(InputError, match="TF_CONFIG must list the workers"):
         strategy.choose("multi_worker")
     monkeypatch.setenv("TF_CONFIG", "{not json")
-    with pytest.raises(InputError, match="TF_CONFIG is not a cluster"):
+    with pytest.raises(InputError, match="TF_CONFIG does not describe a cluster"):
         strategy.choose("auto")
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["localhost:1"]}}))
     assert strategy.choose("auto", "cpu:1").num_replicas_in_sync == 1

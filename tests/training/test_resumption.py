@@ -320,7 +320,7 @@ def poisoned_loss(monkeypatch, step):
 
 
 def test_resuming_what_cannot_be_resumed(tmp_path):
-    with pytest.raises(InputError, match="there is no run to go on with"):
+    with pytest.raises(InputError, match="there is no run to resume"):
         run.resume(tmp_path)
     done = run.train(short("vae-digits", "epochs=1"), tmp_path / "done")
     with pytest.raises(InputError, match="this run is finished"):
@@ -331,7 +331,7 @@ def test_an_unfinished_run_is_neither_written_over_nor_entered_twice(tmp_path, m
     stop_at(monkeypatch, [2])
     with pytest.raises(StoppedError):
         run.train(short("vae-digits"), tmp_path / "run")
-    with pytest.raises(InputError, match=r"holds an unfinished run: .*--resume"):
+    with pytest.raises(InputError, match=r"contains an unfinished run: .*--resume"):
         run.train(short("vae-digits"), tmp_path / "run")
     with (
         run_directory.claimed_again(tmp_path / "run"),

@@ -114,7 +114,7 @@ def test_networks_of_ones_own_may_be_built_again(tmp_path):
     for found, weight in zip(again.get_weights(), first.get_weights(), strict=True):
         np.testing.assert_array_equal(found, weight)
     plain = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[4])
-    with pytest.raises(InputError, match=r"encoder=<a network of its own>.*encoder=mlp"):
+    with pytest.raises(InputError, match=r"encoder=<custom network>.*encoder=mlp"):
         initial_weights.take_over(tmp_path / "first", plain)
 
 
@@ -124,16 +124,16 @@ def test_networks_of_ones_own_may_be_built_again(tmp_path):
         (
             "vae-digits",
             ["hidden_units=[17]"],
-            r"hidden_units=\[16\], and the recipe's model with hidden_units=\[17\]; bring",
+            r"hidden_units=\[16\], but the recipe's has hidden_units=\[17\]; change",
         ),
-        ("vae-digits", ["activation=elu", "latent_dim=3"], "with latent_dim=8, activation=tanh"),
-        ("vae-digits", ["prior=flow"], "with prior=normal, and the recipe's model with prior=flow"),
+        ("vae-digits", ["activation=elu", "latent_dim=3"], "has latent_dim=8, activation=tanh"),
+        ("vae-digits", ["prior=flow"], "has prior=normal, but the recipe's has prior=flow"),
         (
             "vae-digits",
             ["data.source=shapes", "likelihood=quantized_logistic"],
-            r"they are for images of \[8, 8, 1\], and the recipe's are of \[32, 32, 3\]",
+            r"they are for images of \[8, 8, 1\], but the recipe's are of \[32, 32, 3\]",
         ),
-        ("glow-digits", [], "they are of a VAE, and the recipe's model is a Glow"),
+        ("glow-digits", [], "they are of a VAE, but the recipe's model is a Glow"),
     ],
 )
 def test_initial_weights_that_do_not_fit_are_refused(name, settings, message, tmp_path):
@@ -164,7 +164,7 @@ def test_a_failed_run_leaves_nothing(failure, existing, tmp_path, monkeypatch):
 
 def test_a_directory_that_holds_something_is_left_alone(finished, tmp_path):
     before = sorted(finished.rglob("*"))
-    with pytest.raises(InputError, match="already holds a run"):
+    with pytest.raises(InputError, match="already contains a run"):
         run.train(short("vae-digits"), finished)
     assert sorted(finished.rglob("*")) == before
     (tmp_path / "notes.txt").write_text("mine")

@@ -106,7 +106,7 @@ def test_a_model_trained_by_keras_own_adam_is_the_same_model():
         (("auto", "cpu:0"), "must be cpu:N or gpu:N"),
         (("auto", "tpu:2"), "must be cpu:N or gpu:N"),
         (("auto", "gpu:64"), r"TensorFlow sees \d+ GPUs here"),
-        (("auto", "cpu:7"), "has started with 2 of them"),
+        (("auto", "cpu:7"), "has already started with 2"),
     ],
 )
 def test_bad_devices_are_refused(options, message):

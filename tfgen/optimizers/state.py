@@ -112,7 +112,7 @@ def arrays(optimizer: keras.optimizers.Optimizer) -> dict[str, np.ndarray]:
     >>> sorted(name for name in state.arrays(optimizer) if name.endswith("velocity"))
     ['bias_velocity', 'scale_velocity']
     """
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for variable, names, pack in _named_pieces(optimizer):
         value = tf.convert_to_tensor(tf_variable(variable))
         pieces = [value] if pack is None else pack.split(value).values()

@@ -1,6 +1,6 @@
-"""Training: recipes, strategies, the loop, and what it leaves behind.
+"""Training: recipes, strategies, the loop, callbacks, checkpoints, run directories.
 
-The submodules are imported when first used; `recipe` does without TensorFlow.
+The submodules are imported on first use; `recipe` does not need TensorFlow.
 """
 
 import lazy_loader
@@ -8,21 +8,27 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
+        "callbacks",
         "checkpoint",
         "curve",
         "diagnosis",
+        "finished",
+        "initial_weights",
         "loop",
         "loss_scaling",
         "memory",
         "progress",
         "recipe",
+        "recipe_data",
         "replicated",
         "run",
         "run_directory",
         "schedule",
+        "setup",
         "signals",
         "state",
         "strategy",
+        "summary",
         "tensorboard",
     ],
 )

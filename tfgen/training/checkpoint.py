@@ -91,7 +91,7 @@ class Checkpoints:
 
         The state is None if no file is intact.
         """
-        damaged = []
+        damaged: list[tuple[Path, str]] = []
         for path in self.paths():
             try:
                 return read(path), damaged
@@ -116,11 +116,12 @@ def write(path: Path, state: State) -> None:
     """Write a state to a file, which appears only when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.unfinished")
+    arrays: dict[str, Any] = {f"array {key}": v for key, v in state.arrays.items()}
     facts = np.frombuffer(json.dumps(state.facts).encode(), np.uint8)
     try:
         with open(temporary, "w+b") as file:
             file.seek(_HEADER)
-            np.savez(file, facts=facts, **{f"array {key}": v for key, v in state.arrays.items()})
+            np.savez(file, **{"facts": facts, **arrays})
             digest = _digest(file)
             file.seek(0)
             file.write(_KIND + digest + b"\n")

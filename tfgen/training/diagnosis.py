@@ -136,7 +136,7 @@ def first_non_finite(
 @contextlib.contextmanager
 def _checked_layers():
     """Within the context, lists the first layer that turns finite inputs into other outputs."""
-    found = []
+    found: list[str] = []
 
     def checked(method, kind):
         def call(self, *args, **options):

@@ -1,37 +1,33 @@
-"""Where a training begins if not at random weights: at those of another model."""
+"""The weights of another model as the first weights of a training."""
+
+from __future__ import annotations
 
 import json
 
 from tfgen.errors import InputError
+from tfgen.files import PathLike
 from tfgen.models import preset
+from tfgen.models.base import GenerativeModel
 
-OF_TRAINING = {  # Arguments of a model that change neither its weights nor what they compute.
+TRAINING_ARGUMENTS = {  # Of a model: they change neither its weights nor what these compute.
     *("name", "memory", "network_dtype"),
     *("binarization", "estimator", "num_monte_carlo_samples", "num_importance_samples"),
-    *(
-        "iwae_start_step",
-        "num_backward_samples",
-        "beta",
-        "kl_warmup",
-        "free_bits",
-        "map_num_examples",
-        "mse_weight",
-    ),
+    *("iwae_start_step", "num_backward_samples", "beta", "kl_warmup", "free_bits"),
+    *("map_num_examples", "mse_weight"),
 }
 
 
-def take_over(directory, model):
-    """Give a model the weights of a directory, and say which they are.
+def take_over(directory: PathLike, model: GenerativeModel) -> dict[str, str]:
+    """Give a model the weights in a directory.
 
-    The two may differ in what is of the training alone, such as `num_importance_samples`, and in
-    nothing else.
+    The two models may differ only in arguments of training, such as `num_importance_samples`.
 
     Args:
         directory: of a finished model, see `tfgen.models.preset`.
-        model: of the same class, made with the same arguments.
+        model: of the same class, created with the same arguments.
 
     Returns:
-        A dict for a card: the name of the model there and the SHA-256 of its weights.
+        For a card: the name of the model in the directory and the SHA-256 digest of its weights.
 
     Raises:
         InputError: another class or other arguments; and as `preset.load`.
@@ -48,21 +44,21 @@ def take_over(directory, model):
     source, card = preset.load(directory), preset.read_card(directory)
     if type(source) is not type(model):
         raise InputError(
-            f"initial weights of {directory}: they are of a {type(source).__name__}, and the "
+            f"initial weights of {directory}: they are of a {type(source).__name__}, but the "
             f"recipe's model is a {type(model).__name__}"
         )
     there, here = _arguments(source), _arguments(model)
     if there["image_shape"] != here["image_shape"]:
         shape = there["image_shape"]
         raise InputError(
-            f"initial weights of {directory}: they are for images of {shape}, and the recipe's "
+            f"initial weights of {directory}: they are for images of {shape}, but the recipe's "
             f"are of {here['image_shape']}"
         )
     differing = [key for key in there if not _same(there[key], here.get(key))]
     if differing:
         raise InputError(
-            f"initial weights of {directory}: it was made with {_listed(there, differing)}, and "
-            f"the recipe's model with {_listed(here, differing)}; bring them together with --set"
+            f"initial weights of {directory}: the model has {_listed(there, differing)}, but the "
+            f"recipe's has {_listed(here, differing)}; change the recipe with --set"
         )
     _check_shapes(directory, source, model)
     model.set_weights(source.get_weights())
@@ -70,19 +66,19 @@ def take_over(directory, model):
 
 
 def _check_shapes(directory, source, model):
-    """For networks of the caller's own, whose configurations name their layers anew each time."""
+    """For custom networks, whose configurations differ in the names of their layers."""
     there, here = ([tuple(w.shape) for w in m.weights] for m in (source, model))
     if there != here:
         raise InputError(
-            f"initial weights of {directory}: its own networks have weights of other shapes than "
-            "those of the model"
+            f"initial weights of {directory}: the weights of its custom networks have other shapes "
+            "than those of the recipe's model"
         )
 
 
 def _arguments(model):
-    """As a file would hold them: lists for tuples."""
+    """As JSON holds them: lists for tuples."""
     arguments = json.loads(json.dumps(model.get_config()))
-    return {key: value for key, value in arguments.items() if key not in OF_TRAINING}
+    return {key: value for key, value in arguments.items() if key not in TRAINING_ARGUMENTS}
 
 
 def _same(there, here):
@@ -92,6 +88,6 @@ def _same(there, here):
 def _listed(arguments, keys):
     values = {key: arguments.get(key) for key in keys}
     return ", ".join(
-        f"{key}=<a network of its own>" if isinstance(value, dict) else f"{key}={value}"
+        f"{key}=<custom network>" if isinstance(value, dict) else f"{key}={value}"
         for key, value in values.items()
     )

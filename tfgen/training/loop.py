@@ -157,6 +157,7 @@ class Loop:
             measured_seconds: that the measurement takes, less in a short training.
         """
         self._initialize()
+        before = state.arrays_of(self.model)
         batches = self.replicated.batches(self.stream)
         self._take(batches, 1)  # The first one traces the graph.
         start, taken, stop = time.monotonic(), 0, False
@@ -169,7 +170,7 @@ class Loop:
             start = time.monotonic()
             self.replicated.test(self._validation)
             per_step += (time.monotonic() - start) / self.stream.steps_per_epoch
-        state.assign(self.model, self.initial.arrays)
+        state.assign(self.model, before)
         return max(1, round(seconds / self.replicated.mean(per_step)))
 
     def wait_for_all(self) -> None:
@@ -279,17 +280,17 @@ class Loop:
         }
         self._nll = self._images = 0.0
         if ends_epoch and self._validation is not None:
-            self._validate(record)
+            self._validate(record, self._validation)
         self.history.append(record)
         self._callbacks.on_record(record)
         if ends_epoch:
             logs = {key: record[key] for key in record if key not in ("step", "epoch")}
             self._callbacks.on_epoch_end((self.step - 1) // self.stream.steps_per_epoch, logs)
 
-    def _validate(self, record):
+    def _validate(self, record, validation):
         self._callbacks.on_test_begin()
         with averaged_weights(self.model.optimizer, required=False):
-            found = self.replicated.test(self._validation)
+            found = self.replicated.test(validation)
             bits = record["val_bits_per_dim"] = self._bits(found.nll, found.images)
             if math.isfinite(bits) and (self.best is None or bits < self.best["val_bits_per_dim"]):
                 self.best = record

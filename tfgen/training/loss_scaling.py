@@ -1,5 +1,9 @@
 """Networks in float16: the loss is scaled, so that small gradients do not round to zero."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -12,7 +16,7 @@ class LossScaling(keras.optimizers.LossScaleOptimizer):
     number of it is not finite on any replica, no weight changes on any of them, and s is halved;
     after `dynamic_growth_steps` steps without that it is doubled.
 
-    Every step counts, also one that was left out, so that each has noise of its own.
+    Skipped steps are counted too, so that each step has its own noise.
 
     Args:
         inner_optimizer: an optimizer.
@@ -36,11 +40,15 @@ class LossScaling(keras.optimizers.LossScaleOptimizer):
     array([0.9], dtype=float32)
     """
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(
+        self,
+        grads: Sequence[tf.Tensor],
+        trainable_variables: Sequence[keras.Variable] | None = None,
+    ) -> None:
         super().apply(grads, trainable_variables)
         self._iterations.assign_add(1)
 
-    def check_finite(self, grads):
+    def check_finite(self, grads: Sequence[tf.Tensor]) -> tf.Tensor:
         finite = super().check_finite(grads)
         replica = tf.distribute.get_replica_context()
         if replica is None or replica.num_replicas_in_sync == 1:
@@ -49,7 +57,9 @@ class LossScaling(keras.optimizers.LossScaleOptimizer):
         return replica.all_reduce(tf.distribute.ReduceOp.SUM, bad) == 0.0
 
 
-def wrapped_if_needed(optimizer, model):
+def wrapped_if_needed(
+    optimizer: keras.optimizers.Optimizer, model: keras.Model
+) -> keras.optimizers.Optimizer:
     """The optimizer, with loss scaling if a layer of the model computes in float16."""
     dtypes = {layer.compute_dtype for layer in model._flatten_layers(include_self=False)}
     return LossScaling(optimizer) if "float16" in dtypes else optimizer

@@ -1,11 +1,15 @@
-"""How much memory a training will need on a device, before it is started."""
+"""An estimate of the memory that a training needs on a device."""
+
+from __future__ import annotations
 
 import dataclasses
 
 import numpy as np
 import tensorflow as tf
 
-STEPS = 8  # of a measurement: which operations meet differs from step to step
+from tfgen.models.base import GenerativeModel
+
+STEPS = 8  # Of a measurement: which operations run at the same time differs between steps.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,8 +18,8 @@ class Memory:
 
     Attributes:
         weights: of the model.
-        optimizer: its state.
-        step: what a step needs besides, at most: activations, gradients, temporaries.
+        optimizer: of its state.
+        step: what a step needs in addition, at most: activations, gradients, temporaries.
     """
 
     weights: int
@@ -23,20 +27,21 @@ class Memory:
     step: int
 
     @property
-    def total(self):
+    def total(self) -> int:
+        """All of them."""
         return self.weights + self.optimizer + self.step
 
 
-def estimate(model, images):
-    """The memory of a training whose steps see some number of images on each device.
+def estimate(model: GenerativeModel, images: int) -> Memory:
+    """The memory of a training with some number of images per step on each device.
 
-    A step's own memory is measured with a quarter and with half of the images, and continued along
-    the straight line through both: right within some 20 % where it is hundreds of MiB. That of a
-    small model is what happened to be held at the same time.
+    A step's own memory is measured with a quarter and with half of the images and extrapolated
+    linearly, with an error of about 20 % where it is hundreds of MiB. For a small model it depends
+    on which temporaries exist at the same time.
 
     Args:
-        model: compiled; it takes a few steps, so it is of no use afterwards.
-        images: on one device at a step.
+        model: compiled; it takes a few steps, so do not use it afterwards.
+        images: on one device, per step.
 
     Example:
 
@@ -49,9 +54,9 @@ def estimate(model, images):
     (True, True)
     """
     few, more = max(1, images // 4), max(1, images // 2)
-    step = most_held(model, more)
+    step: float = peak_bytes(model, more)
     if few < more:
-        step += max(0, step - most_held(model, few)) / (more - few) * (images - more)
+        step += max(0, step - peak_bytes(model, few)) / (more - few) * (images - more)
     step = max(step, sum(map(_bytes, model.trainable_weights)))  # Their gradients at least.
     return Memory(
         weights=sum(map(_bytes, model.weights)),
@@ -60,8 +65,8 @@ def estimate(model, images):
     )
 
 
-def most_held(model, images):
-    """Bytes that a step with so many images holds at the most, besides the variables."""
+def peak_bytes(model: GenerativeModel, images: int) -> int:
+    """The most bytes that a step with so many images uses, in addition to the variables."""
     device = "GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"
     batch = tf.zeros([images, *model.image_shape], tf.uint8)
     labels = tf.zeros([images], tf.int32) if model.num_classes else None

@@ -1,13 +1,17 @@
-"""Recipes: everything that decides a training, in one readable file.
+"""Recipes: everything that determines a training, in one readable file.
 
-This module does not import TensorFlow unless it must name the arguments of a model.
+This module does not import TensorFlow unless it needs the arguments of a model or optimizer.
 """
+
+from __future__ import annotations
 
 import difflib
 import inspect
 import io
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import pydantic
@@ -63,17 +67,17 @@ class Schedule(_Section):
 
 
 class Augmentation(_Section):
-    """Changes of the training images: see `tfgen.data.augmentation`."""
+    """Random changes of the training images: see `tfgen.data.augmentation`."""
 
     shift: int = pydantic.Field(0, ge=0)
     flip: bool = False
 
 
 class Training(_Section):
-    """How long (one of epochs, steps and hours), and how.
+    """The length (one of epochs, steps and hours) and the rest of a training.
 
-    Images a step over all replicas, the seed of everything random, and which weights become the
-    model: those of the last step or those with the best validation.
+    `batch_size` counts the images per step over all replicas; `seed` is that of everything random;
+    `weights` are those that the model gets: of the last step or with the best validation.
     """
 
     epochs: int | None = pydantic.Field(None, ge=1)
@@ -88,13 +92,13 @@ class Training(_Section):
         given = [name for name in LENGTHS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(
-                f"one of {', '.join(LENGTHS)} is needed, there is {' and '.join(given) or 'none'}"
+                f"give one of {', '.join(LENGTHS)}, got {' and '.join(given) or 'none'}"
             )
         return self
 
 
 class Checkpoint(_Section):
-    """How often the training is saved, and how many of the saved states are kept."""
+    """How often the training is saved, and how many checkpoints are kept."""
 
     every_steps: int | None = pydantic.Field(1000, ge=1)
     every_minutes: float | None = pydantic.Field(10.0, gt=0)
@@ -102,24 +106,24 @@ class Checkpoint(_Section):
 
 
 class Recipe(_Section):
-    """Everything that decides a training.
+    """Everything that determines a training.
 
     Args:
-        name: of the recipe, from its file.
+        name: of the recipe, that of its file.
         summary: one line.
-        data: which images.
+        data: the images.
         model: a class of `tfgen.models` and its arguments.
         optimizer: a class of `tfgen.optimizers` and its arguments.
         schedule: of the learning rate.
         augmentation: of the training images.
-        training: how long, batch size, seed.
+        training: length, batch size, seed, final weights.
         checkpoint: how often to save.
 
     Example:
 
     >>> from tfgen.training import recipe
-    >>> chosen = recipe.load("vae-digits", ["training.epochs=3", "latent_dim=2"])
-    >>> chosen.training.epochs, chosen.model.latent_dim
+    >>> short = recipe.load("vae-digits", ["training.epochs=3", "latent_dim=2"])
+    >>> short.training.epochs, short.model.latent_dim
     (3, 2)
     """
 
@@ -127,18 +131,20 @@ class Recipe(_Section):
     summary: str = ""
     data: Data
     model: Model
-    optimizer: Optimizer = Optimizer()
-    schedule: Schedule = Schedule()
-    augmentation: Augmentation = Augmentation()
+    optimizer: Optimizer = pydantic.Field(default_factory=lambda: Optimizer.model_validate({}))
+    schedule: Schedule = pydantic.Field(default_factory=lambda: Schedule.model_validate({}))
+    augmentation: Augmentation = pydantic.Field(
+        default_factory=lambda: Augmentation.model_validate({})
+    )
     training: Training
-    checkpoint: Checkpoint = Checkpoint()
+    checkpoint: Checkpoint = pydantic.Field(default_factory=lambda: Checkpoint.model_validate({}))
 
-    def to_dict(self):
-        """The recipe as it would stand in a file."""
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as a file holds it."""
         return self.model_dump(mode="json", by_alias=True)
 
 
-def names():
+def names() -> list[str]:
     """The recipes that come with tfgen.
 
     >>> from tfgen.training import recipe
@@ -149,19 +155,23 @@ def names():
     return sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir())
 
 
-def load(name_or_file, settings=(), values=None):
+def load(
+    name_or_file: str | Path,
+    settings: Iterable[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> Recipe:
     """A recipe by its name or from a YAML file, with some of its values replaced.
 
     Args:
         name_or_file: one of `names()`, or the path of a `.yaml` file.
         settings: strings "key=value"; the key is dotted, such as "optimizer.learning_rate", or any
-            ending of it that names one key only; the value is YAML. Another `data.source` comes
-            without the options of the old one.
-        values: a dict from such keys to values.
+            ending of it that is unique; the value is YAML. Another `data.source` drops the options
+            of the old one.
+        values: such keys and their values.
 
     Raises:
-        InputError: an unknown recipe or key (with the nearest names), a value of the wrong type or
-            range, a file that is not a recipe.
+        InputError: an unknown recipe or key (the message gives the closest names), a value of the
+            wrong type or range, a file that is not a recipe.
     """
     content = _read(str(name_or_file))
     content["name"] = Path(name_or_file).stem
@@ -169,33 +179,33 @@ def load(name_or_file, settings=(), values=None):
     recipe = _validate(content, source)
     changes = [(*_parse(setting), f"--set {setting}") for setting in settings]
     changes += [(key, value, key) for key, value in (values or {}).items()]
-    changes.sort(key=lambda change: change[0] not in SOURCE)  # Its options are given after it.
+    changes.sort(key=lambda change: change[0] not in SOURCE)  # Before the options of the source.
     for change in changes:
         recipe = with_value(recipe, *change)
     return recipe
 
 
-def build(package, section, *arguments, **options):
+def build(package: ModuleType, section: Model | Optimizer, *arguments: Any, **options: Any) -> Any:
     """An instance of the class that a section of a recipe names, with the section's arguments.
 
     Args:
         package: `tfgen.models` or `tfgen.optimizers`.
         section: of the recipe.
-        arguments, options: of the class, besides those of the section or instead of them.
+        arguments, options: of the class, in addition to those of the section, which they override.
 
     Raises:
-        InputError: an unknown class or argument, and whatever the class refuses.
+        InputError: an unknown class or argument, or arguments that the class refuses.
     """
     cls = _class(package, section.class_name)
-    chosen = {**section.model_dump(exclude={"class_name"}), **options}
+    given = {**section.model_dump(exclude={"class_name"}), **options}
     known = _argument_names(cls)
-    for key in chosen:
+    for key in given:
         if key not in known:
             raise InputError(
                 f"{section.class_name} has no argument {key!r}; {_nearest(key, known)}"
             )
     try:
-        return cls(*arguments, **chosen)
+        return cls(*arguments, **given)
     except InputError:
         raise
     except (TypeError, ValueError) as error:
@@ -203,7 +213,7 @@ def build(package, section, *arguments, **options):
         raise InputError(f"{section.class_name} refuses its arguments: {reason}") from error
 
 
-def to_yaml(recipe):
+def to_yaml(recipe: Recipe) -> str:
     """The recipe as the text of a file."""
     text = io.StringIO()
     writer = YAML()
@@ -216,14 +226,14 @@ def _read(name_or_file):
     path = Path(name_or_file)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
-            raise InputError(f"no recipe file {path}")
+            raise InputError(f"there is no recipe file {path}")
         text = _text(path)
     elif name_or_file in names():
         folder = resources.files("tfgen.training") / "recipes"
         text = (folder / f"{name_or_file}.yaml").read_text("utf-8")
     else:
         raise InputError(
-            f"no recipe {name_or_file!r}; {_nearest(name_or_file, names())}; "
+            f"there is no recipe {name_or_file!r}; {_nearest(name_or_file, names())}; "
             "or give the path of a .yaml file"
         )
     try:
@@ -248,7 +258,7 @@ def _first_problem(error):
     problem = unknown_keys_first[0]
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"no key {key!r}; {_nearest(key, _schema_keys())}"
+        return f"there is no key {key!r}; {_nearest(key, _schema_keys())}"
     if problem["type"] == "missing":
         return f"the key {key!r} is missing"
     if problem["type"] == "value_error":
@@ -273,14 +283,14 @@ def _parse(setting):
         raise InputError(f"--set {setting}: {text!r} is not a YAML value") from None
 
 
-def with_value(recipe, key, value, source):
-    """The recipe with another value.
+def with_value(recipe: Recipe, key: str, value: Any, source: str) -> Recipe:
+    """The recipe with one value replaced.
 
     Args:
-        recipe: a `Recipe`.
+        recipe: to start from.
         key: as for `load`.
-        value: of it.
-        source: where the value comes from, for errors.
+        value: the new one.
+        source: of the value, for error messages.
 
     Raises:
         InputError: an unknown key, a value of the wrong type or range.
@@ -291,7 +301,7 @@ def with_value(recipe, key, value, source):
     for section in sections:
         target = target[section]
     if sections == ["training"] and last in LENGTHS:
-        target.update(dict.fromkeys(LENGTHS))  # The new length stands instead of the old one.
+        target.update(dict.fromkeys(LENGTHS))  # The new length replaces the old one.
     if key in SOURCE and value != target[last]:
         target["options"] = {}
     target[last] = value
@@ -305,7 +315,7 @@ def _resolve(key, recipe):
     found = _ending_in(key, written)
     if not found and key.startswith(f"{OPTIONS}.") and key.count(".") == 2:
         found = [key]
-    if not found:  # An argument that the recipe leaves at its default: ask the classes.
+    if not found:  # Perhaps an argument that the recipe leaves at its default.
         everything = written + [
             f"{section}.{argument}"
             for section, package in (("model", tfgen.models), ("optimizer", tfgen.optimizers))
@@ -313,22 +323,22 @@ def _resolve(key, recipe):
         ]
         found = _ending_in(key, everything)
         if not found:
-            raise InputError(f"--set {key}: no such key; {_nearest(key, everything)}")
+            raise InputError(f"--set {key}: there is no such key; {_nearest(key, everything)}")
     if len(found) > 1:
-        raise InputError(f"--set {key}: could be {' or '.join(found)}; say which")
+        raise InputError(f"--set {key}: could be {' or '.join(found)}; give the full key")
     return found[0]
 
 
 def _class(package, name):
     if name not in package.CLASSES:
         raise InputError(
-            f"no class {name!r} in {package.__name__}; {_nearest(name, package.CLASSES)}"
+            f"there is no class {name!r} in {package.__name__}; {_nearest(name, package.CLASSES)}"
         )
     return getattr(package, name)
 
 
 def _argument_names(cls):
-    """The arguments of a class, those that it passes on to its bases by keyword included."""
+    """The arguments of a class, including those that it passes to its bases by keyword."""
     names = []
     for base in cls.__mro__:
         if "__init__" in vars(base):
@@ -367,14 +377,14 @@ def _schema_keys():
 
 
 def _nearest(word, known):
-    """The three known words most like this one, as the end of a sentence."""
+    """The three known words closest to this one, as the end of a sentence."""
     last = word.rsplit(".", 1)[-1]
-    likeness = {
+    similarity = {
         k: max(
             difflib.SequenceMatcher(None, word, k).ratio(),
             difflib.SequenceMatcher(None, last, k.rsplit(".", 1)[-1]).ratio(),
         )
         for k in known
     }
-    best = sorted(likeness, key=likeness.get, reverse=True)[:3]
+    best = sorted(similarity, key=lambda k: similarity[k], reverse=True)[:3]
     return f"nearest: {', '.join(best)}"

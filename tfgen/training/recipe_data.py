@@ -1,25 +1,30 @@
 """The images that a recipe trains on."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 
 import tfgen
+from tfgen.data.dataset import Dataset
 from tfgen.errors import InputError
+from tfgen.files import PathLike
+from tfgen.models.base import GenerativeModel
+from tfgen.training.recipe import Recipe
 
 
-def load(chosen, data_dir=None, directory=None):
+def load(
+    recipe: Recipe, data_dir: PathLike | None = None, directory: PathLike | None = None
+) -> Dataset:
     """The data set of a recipe, with its validation images held out.
 
     Args:
-        chosen: a `tfgen.training.recipe.Recipe`.
-        data_dir: where local data sets lie, see `tfgen.data.load`.
-        directory: in which the run began; a folder of images may be named as seen from there.
-
-    Returns:
-        A `tfgen.data.Dataset`.
+        recipe: of the training.
+        data_dir: where local data sets are, see `tfgen.data.load`.
+        directory: in which the run began; the path of a folder of images is relative to it.
 
     Raises:
-        InputError: data without a split to evaluate on, or without the validation images that
+        InputError: data without a test split, or without the validation images that
             `weights=best` needs; and as `tfgen.data.load`.
 
     Example:
@@ -29,30 +34,31 @@ def load(chosen, data_dir=None, directory=None):
     {'train': 1293, 'validation': 144, 'test': 360}
     """
     data = tfgen.data.load(
-        _source(chosen, directory),
+        _source(recipe, directory),
         data_dir=data_dir,
-        image_shape=chosen.data.image_shape,
-        options=chosen.data.options,
+        image_shape=recipe.data.image_shape,
+        options=recipe.data.options,
     )
-    data = data.with_validation(chosen.data.validation) if chosen.data.validation else data
+    data = data.with_validation(recipe.data.validation) if recipe.data.validation else data
     if "test" not in data.splits:
         raise InputError(
-            f"{data.name} has no split 'test', on which the model is evaluated, only "
-            f"{', '.join(data.splits)}; give data that have one: any folder of at least two images"
+            f"{data.name} has no split 'test', which the evaluation needs, only "
+            f"{', '.join(data.splits)}; use data with a test split, such as a folder of at least "
+            "two images"
         )
-    if chosen.training.weights == "best" and "validation" not in data.splits:
+    if recipe.training.weights == "best" and "validation" not in data.splits:
         raise InputError(
-            f"training.weights=best needs validation images, and {data.name} has none: hold some "
-            "out with data.validation=0.1, or choose training.weights=last"
+            f"training.weights=best needs validation images, and {data.name} has none: set "
+            "data.validation=0.1 or training.weights=last"
         )
     return data
 
 
-def check_classes(model, data):
-    """Refuse data that have not as many classes as a class-conditional model.
+def check_classes(model: GenerativeModel, data: Dataset) -> None:
+    """Check that the data have as many classes as a class-conditional model.
 
     Raises:
-        InputError: other classes, or none.
+        InputError: they have another number of classes, or none.
     """
     wanted = model.num_classes
     if wanted is not None and wanted != data.num_classes:
@@ -60,9 +66,9 @@ def check_classes(model, data):
         raise InputError(f"model.num_classes is {wanted}, and {data.name} has {found}")
 
 
-def _source(chosen, directory):
-    """The source of the data; a folder that was given as seen from where the run began, as such."""
-    source = chosen.data.source
+def _source(recipe, directory):
+    """The source of the data; the path of a folder is relative to where the run began."""
+    source = recipe.data.source
     if directory in (None, os.getcwd()) or source in tfgen.data.names():
         return source
     there = Path(directory, source)

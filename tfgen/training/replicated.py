@@ -115,7 +115,7 @@ class Replicated:
     def test(self, stream: Stream) -> Sums:
         """The sums of `-log_prob` over one epoch of a stream."""
         batches = self.batches(stream)
-        found = []
+        found: list[Sums] = []
         while len(found) < stream.steps_per_epoch:
             left = stream.steps_per_epoch - len(found)
             found += self._result(self._test, batches, min(left, TEST_STEPS_PER_CALL)).steps

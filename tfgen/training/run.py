@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -88,21 +89,13 @@ def train(
         "command": command,
     }
     distribution = strategies.choose(strategy, devices)
-    if out is None and strategies.worker_count(distribution) > 1:
+    if strategies.worker_count(distribution) > 1 and out is None:
         raise InputError("several workers need --out DIR, a directory that they all see")
-    training = _Training(distribution, settings, callbacks, console)
-    if not training.is_chief:
-        training.prepare(recipe, Path(out))
+    with _claimed(distribution, out, recipe.name) as directory:
+        training = _Training(recipe, distribution, settings, directory, callbacks, console)
         training.plan()
         training.run()
-        training.loop.wait_for_all()
-        return None
-    with run_directory.claimed(out, recipe.name) as out:
-        training.prepare(recipe, out)
-        training.plan()
-        training.run()
-        training.finish()
-    return out
+        return training.finish()
 
 
 def resume(
@@ -134,19 +127,11 @@ def resume(
     settings = {**plan["settings"], **{k: v for k, v in given.items() if v is not None}}
     distribution = strategies.choose(settings["strategy"], settings["devices"])
     recipe = Recipe.model_validate(plan["recipe"])
-    training = _Training(distribution, settings, callbacks, console)
-    if not training.is_chief:
-        training.prepare(recipe, Path(out))
+    with _claimed(distribution, out) as directory:
+        training = _Training(recipe, distribution, settings, directory, callbacks, console)
         training.resume()
         training.run()
-        training.loop.wait_for_all()
-        return None
-    with run_directory.claimed_again(out) as out:
-        training.prepare(recipe, out)
-        training.resume()
-        training.run()
-        training.finish()
-    return out
+        return training.finish()
 
 
 def dry_run(
@@ -171,44 +156,65 @@ def dry_run(
         InputError: missing data, a recipe that its model refuses, initial weights that do not fit.
     """
     recipe = _fitted_to(initial, recipe)
-    settings = {"data_dir": data_dir, "initial": _absolute(initial)}
-    training = _Training(strategies.choose(strategy, devices), settings, (), console)
-    training.prepare(recipe, None)
-    return training.estimate()
+    setup = prepare(recipe, strategies.choose(strategy, devices), data_dir=data_dir)
+    output = _Output(setup.distribution, console)
+    output.print(summary.of_model(setup))
+    if initial is not None:
+        taken = initial_weights.take_over(expanded(initial), setup.model)
+        output.print(summary.of_initial_weights(taken))
+    output.print(summary.of_steps(setup, setup.steps))
+    images = -(-recipe.training.batch_size // setup.distribution.num_replicas_in_sync)
+    found = memory.estimate(setup.model, images)
+    output.print(summary.of_memory(found, images))
+    return found
+
+
+class _Output:
+    """The console, on which only one worker prints."""
+
+    def __init__(self, distribution, console):
+        self.console = console or Console()
+        self._is_chief = strategies.is_chief(distribution)
+
+    def print(self, text):
+        if self._is_chief:
+            self.console.print(Text(text), soft_wrap=True)
 
 
 class _Training:
-    """The steps from a recipe to a run directory, which a new training and a resumption share."""
+    """The steps from a recipe to a run directory, which a new training and a resumption share.
+
+    The constructor makes the compiled model.
+    """
 
     def __init__(
         self,
+        recipe: Recipe,
         distribution: tf.distribute.Strategy,
         settings: dict[str, Any],
+        out: Path,
         callbacks: Iterable[keras.callbacks.Callback],
         console: Console | None,
     ) -> None:
-        self._distribution, self._settings = distribution, settings
-        self._callbacks, self._console = list(callbacks), console or Console()
-        self.is_chief = strategies.is_chief(distribution)
-
-    def prepare(self, recipe: Recipe, out: Path | None) -> None:
-        """Make the compiled model."""
-        self._out = out
+        self._settings, self._out, self._callbacks = settings, out, list(callbacks)
+        self._output = _Output(distribution, console)
+        self._is_chief = strategies.is_chief(distribution)
         self._setup = prepare(
             recipe,
-            self._distribution,
-            data_dir=self._settings["data_dir"],
-            directory=self._settings.get("directory"),
+            distribution,
+            data_dir=settings["data_dir"],
+            directory=settings.get("directory"),
         )
-        self._print(summary.of_model(self._setup))
+        self._output.print(summary.of_model(self._setup))
 
     def plan(self) -> None:
         """Fix the first weights and the number of steps; write what a resumption needs."""
         self._take_initial_weights()
-        self.loop = self._new_loop()
-        if self._setup.steps is None:
-            self._turn_hours_into_steps()
-        if self.is_chief:
+        self._loop = self._new_loop()
+        hours = self._setup.recipe.training.hours
+        if hours is not None:
+            self._turn_into_steps(hours)
+        if self._is_chief:
             path = self._out / run_directory.PLAN
             path.parent.mkdir(exist_ok=True)
             recipe = self._setup.recipe.to_dict()
@@ -216,49 +222,44 @@ class _Training:
 
     def resume(self) -> None:
         """Go back to the newest checkpoint; to the start if there is none."""
-        self.loop = self._new_loop()
+        self._loop = self._new_loop()
         if not run_directory.can_be_resumed(self._out):
-            self._print("no checkpoint yet: starting from the beginning")
+            self._output.print("no checkpoint yet: starting from the beginning")
             self._take_initial_weights()
             return
-        for path, reason in self.loop.resume():
-            self._print(f"{path.name} is damaged ({reason}): using the one before")
-        self._print(f"resumed at step {self.loop.step:,} of {self.loop.total_steps:,}")
-
-    def estimate(self) -> Memory:
-        """Print how many steps there are and what memory they need."""
-        self._take_initial_weights()
-        self._print(summary.of_steps(self._setup))
-        batch_size = self._setup.recipe.training.batch_size
-        images = -(-batch_size // self._distribution.num_replicas_in_sync)
-        found = memory.estimate(self._setup.model, images)
-        self._print(summary.of_memory(found, images))
-        return found
+        for path, reason in self._loop.resume():
+            self._output.print(f"{path.name} is damaged ({reason}): using the one before")
+        self._output.print(f"resumed at step {self._loop.step:,} of {self._loop.total_steps:,}")
 
     def run(self) -> None:
         """Take the steps."""
-        self._print(summary.of_plan(self._setup))
-        for note in summary.notes(self._setup):
-            self._print(f"note: {note}")
+        self._output.print(summary.of_plan(self._setup, self._loop.total_steps))
+        for note in summary.notes(self._setup, self._loop.total_steps):
+            self._output.print(f"note: {note}")
         try:
-            self.loop.run()
+            self._loop.run()
         except StoppedError as stopped:
             raise stopped.with_message(
-                f"stopped at step {self.loop.step:,} of {self.loop.total_steps:,} and saved; "
+                f"stopped at step {self._loop.step:,} of {self._loop.total_steps:,} and saved; "
                 f"resume with: tfgen-train --resume --out {self._out}"
             ) from None
 
-    def finish(self) -> None:
-        """Evaluate and write the model."""
+    def finish(self) -> Path | None:
+        """Evaluate and write the model; the chief's path of the directory."""
+        if self._is_chief:
+            self._write_model()
+        self._loop.wait_for_all()
+        return self._out if self._is_chief else None
+
+    def _write_model(self):
         setup = self._setup
-        self.loop.finish(setup.recipe.training.weights)
-        card = finished.card(setup, self.loop)
+        self._loop.finish(setup.recipe.training.weights)
+        card = finished.card(setup, self._loop)
         card["command"] = self._settings["command"]
         if "initial_weights" in self._settings:
             card["training"]["initial_weights"] = self._settings["initial_weights"]
         card["name"] = self._out.resolve().name
-        finished.write(setup.model, card, setup.data, self.loop.history, self._out)
-        self.loop.wait_for_all()
+        finished.write(setup.model, card, setup.data, self._loop.history, self._out)
 
     def _take_initial_weights(self):
         directory = self._settings.get("initial")
@@ -271,30 +272,39 @@ class _Training:
                 f"but the run began with {self._settings['initial_weights']}: put those back, or "
                 "start a new run"
             )
-        self._print(f"initial weights: those of {taken['name']}")
+        self._output.print(summary.of_initial_weights(taken))
 
     def _new_loop(self):
         own = []
-        if self.is_chief:
+        if self._is_chief:
             own = [
-                ProgressBar(self._console),
+                ProgressBar(self._output.console),
                 TensorBoard(self._out / LOGS, recipes.to_yaml(self._setup.recipe)),
                 curve.Curve(self._out / curve.FILE),
             ]
         return make_loop(self._setup, self._out, [*own, *self._callbacks])
 
-    def _turn_hours_into_steps(self):
+    def _turn_into_steps(self, hours):
         setup = self._setup
-        hours = setup.recipe.training.hours
-        steps = self.loop.steps_in(3600 * hours)
-        setup.schedule.total_steps = steps
-        setup.recipe = recipes.with_value(setup.recipe, "training.steps", steps, "training.hours")
-        self._print(f"{hours:g} hours are {steps:,} steps on this machine")
-        self.loop = self._new_loop()
+        setup.steps = setup.schedule.total_steps = self._loop.steps_in(3600 * hours)
+        setup.recipe = recipes.with_value(
+            setup.recipe, "training.steps", setup.steps, "training.hours"
+        )
+        self._output.print(f"{hours:g} hours are {setup.steps:,} steps on this machine")
+        self._loop = self._new_loop()
 
-    def _print(self, text):
-        if self.is_chief:
-            self._console.print(Text(text), soft_wrap=True)
+
+@contextlib.contextmanager
+def _claimed(distribution, out, name=None):
+    """The run directory, which only the chief claims; a new one for a recipe of a name."""
+    if not strategies.is_chief(distribution):
+        yield Path(out)
+    elif name is None:
+        with run_directory.claimed_again(out) as directory:
+            yield directory
+    else:
+        with run_directory.claimed(out, name) as directory:
+            yield directory
 
 
 def _fitted_to(initial: PathLike | None, recipe: Recipe) -> Recipe:

@@ -1,13 +1,18 @@
-"""The directory of a run while it is being made: one process at a time writes into it."""
+"""The directory of an unfinished run, into which one process at a time writes."""
+
+from __future__ import annotations
 
 import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 
 from tfgen.errors import InputError
+from tfgen.files import PathLike
 from tfgen.models import preset
 
 LOCK = ".training"
@@ -16,17 +21,17 @@ PLAN = f"{CHECKPOINTS}/run.json"
 
 
 @contextlib.contextmanager
-def claimed(out, name):
+def claimed(out: PathLike | None, name: str) -> Iterator[Path]:
     """A new or empty directory that no other run writes into.
 
-    After an error nothing is left of it, unless it holds a checkpoint to go on from.
+    After an error it is removed, unless it contains a checkpoint to resume from.
 
     Args:
         out: the directory; None for the first free one of `runs/NAME-001` and so on.
         name: of the recipe.
 
     Raises:
-        InputError: the directory holds something, or another run is using it.
+        InputError: the directory is not empty, or another run is using it.
 
     Example:
 
@@ -48,15 +53,15 @@ def claimed(out, name):
         if can_be_resumed(directory):
             _release(directory, lock)
         else:
-            _take_away(directory, made, lock)
+            _remove(directory, made, lock)
         raise
 
 
-def plan_of(out):
-    """What was written down for the resumption of a run, a dict.
+def plan_of(out: PathLike) -> dict[str, Any]:
+    """The recipe and the settings that a resumption of the run needs.
 
     Raises:
-        InputError: there is no such run, or it is finished.
+        InputError: there is no unfinished run.
     """
     directory = Path(out)
     if (directory / preset.CARD).exists():
@@ -65,16 +70,16 @@ def plan_of(out):
         return json.loads((directory / PLAN).read_text("utf-8"))
     except (OSError, ValueError):
         raise InputError(
-            f"--resume --out {directory}: there is no run to go on with; start one without --resume"
+            f"--resume --out {directory}: there is no run to resume; start one without --resume"
         ) from None
 
 
 @contextlib.contextmanager
-def claimed_again(out):
-    """The directory of a run that was stopped, for the one process that goes on with it.
+def claimed_again(out: PathLike) -> Iterator[Path]:
+    """The directory of a run that was stopped, for the one process that resumes it.
 
     Raises:
-        InputError: another process is at it.
+        InputError: another process is using it.
     """
     directory = Path(out)
     lock = _locked(directory)
@@ -84,8 +89,8 @@ def claimed_again(out):
         _release(directory, lock)
 
 
-def can_be_resumed(directory):
-    """Whether a directory holds a checkpoint of an unfinished run."""
+def can_be_resumed(directory: Path) -> bool:
+    """Whether a directory contains a checkpoint of an unfinished run."""
     return any((directory / CHECKPOINTS).glob("step-*.ckpt"))
 
 
@@ -100,9 +105,9 @@ def _claim_next(name):
 
 
 def _claim(directory):
-    """The directory, which of it and its parents were made for it, innermost first, the lock."""
+    """The directory; what was created of it and its parents, innermost first; the lock."""
     if (directory / preset.CARD).exists():
-        raise InputError(f"--out {directory} already holds a run: choose another directory")
+        raise InputError(f"--out {directory} already contains a run: choose another directory")
     if directory.exists() and not directory.is_dir():
         raise InputError(f"--out {directory} is a file: choose a directory")
     made = [path for path in (directory, *directory.parents) if not path.exists()]
@@ -113,15 +118,15 @@ def _claim(directory):
         _release(directory, lock)
         if unfinished:
             raise InputError(
-                f"--out {directory} holds an unfinished run: go on with it by tfgen-train --resume "
-                f"--out {directory}, or choose another directory"
+                f"--out {directory} contains an unfinished run: resume it with tfgen-train "
+                f"--resume --out {directory}, or choose another directory"
             )
         raise InputError(f"--out {directory} is not empty: choose another directory")
     return directory, made, lock
 
 
 def _locked(directory):
-    # The system lets go of the lock when the process ends, however it ends.
+    # The operating system releases the lock when the process ends, however it ends.
     lock = filelock.FileLock(directory / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -137,11 +142,11 @@ def _release(directory, lock):
     lock.release()
 
 
-def _take_away(directory, made, lock):
+def _remove(directory, made, lock):
     for entry in directory.iterdir():
         if entry.name != LOCK:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     _release(directory, lock)
     for path in made:
-        with contextlib.suppress(OSError):  # Somebody else has put something into it.
+        with contextlib.suppress(OSError):  # Another process has put something into it.
             path.rmdir()

@@ -1,6 +1,9 @@
 """The learning rate as a function of the step: warm-up, then decay."""
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -21,14 +24,14 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     - "cosine": peak (f + (1 - f) (1 + cos(pi p)) / 2)
     - "exponential": peak f^p
 
-    It depends on the step alone, so a resumed training goes on where it was.
+    It depends on the step alone, so a resumed training continues where it was.
 
     Args:
         peak: the largest learning rate.
         total_steps: of the training.
         warmup_steps: w, 0 for none.
         decay: one of `DECAYS`.
-        final: f, the part of the peak that is left at the last step.
+        final: f, the fraction of the peak that remains at the last step.
 
     Example:
 
@@ -38,14 +41,22 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     [0.001, 0.0005, 0.0]
     """
 
-    def __init__(self, peak, total_steps, *, warmup_steps=0, decay="constant", final=0.01):
+    def __init__(
+        self,
+        peak: float,
+        total_steps: int,
+        *,
+        warmup_steps: int = 0,
+        decay: str = "constant",
+        final: float = 0.01,
+    ) -> None:
         self.peak = peak
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps
         self.decay = decay
         self.final = final
 
-    def __call__(self, step):
+    def __call__(self, step: tf.Tensor | int) -> tf.Tensor:
         taken = tf.cast(step, tf.float64)
         after_warmup = max(1, self.total_steps - 1 - self.warmup_steps)
         part = tf.clip_by_value((taken - self.warmup_steps) / after_warmup, 0.0, 1.0)
@@ -65,7 +76,7 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
             return tf.exp(math.log(final) * part)
         return tf.ones_like(part)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "peak": self.peak,
             "total_steps": self.total_steps,

@@ -32,7 +32,8 @@ class Setup:
         distribution: the strategy under which the model was made.
         data: with its validation images held out.
         model: compiled.
-        schedule: of the learning rate; its length is 1 until the number of steps is known.
+        schedule: of the learning rate.
+        steps: of the whole training; None where the recipe gives hours, until they are measured.
     """
 
     recipe: Recipe
@@ -40,16 +41,7 @@ class Setup:
     data: Dataset
     model: GenerativeModel
     schedule: WarmupDecay
-
-    @property
-    def steps(self) -> int | None:
-        """The number of steps of the whole training; None where the recipe gives hours."""
-        training = self.recipe.training
-        return (
-            None
-            if training.hours is not None
-            else training.steps or (training.epochs * self.steps_per_epoch)
-        )
+    steps: int | None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -77,7 +69,10 @@ def prepare(
     """
     data = recipe_data.load(recipe, data_dir, directory)
     keras.utils.set_random_seed(recipe.training.seed)
-    schedule = WarmupDecay(recipe.optimizer.learning_rate, 1, **recipe.schedule.model_dump())
+    steps = _planned_steps(recipe.training, data.splits["train"])
+    schedule = WarmupDecay(
+        recipe.optimizer.learning_rate, steps or 1, **recipe.schedule.model_dump()
+    )
     with distribution.scope():
         model = recipes.build(tfgen.models, recipe.model, data.image_shape)
         recipe_data.check_classes(model, data)
@@ -87,9 +82,7 @@ def prepare(
             seed=recipe.training.seed,
             jit_compile=strategies.compiles(distribution),
         )
-    setup = Setup(recipe, distribution, data, model, schedule)
-    schedule.total_steps = setup.steps or 1
-    return setup
+    return Setup(recipe, distribution, data, model, schedule, steps)
 
 
 def make_loop(setup: Setup, out: Path, callbacks: Iterable[keras.callbacks.Callback] = ()) -> Loop:
@@ -118,3 +111,10 @@ def make_loop(setup: Setup, out: Path, callbacks: Iterable[keras.callbacks.Callb
         writes=strategies.is_chief(setup.distribution),
         callbacks=callbacks,
     )
+
+
+def _planned_steps(training, images):
+    """The steps of the whole training; None where the recipe gives hours."""
+    if training.hours is not None:
+        return None
+    return training.steps or training.epochs * -(-images // training.batch_size)

@@ -1,23 +1,27 @@
-"""SIGINT and SIGTERM while a training runs: a request to stop at the next step."""
+"""SIGINT and SIGTERM during a training: requests to stop after the current steps."""
+
+from __future__ import annotations
 
 import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 
 
 class StoppedError(KeyboardInterrupt):
-    """A training that was asked to stop, and was saved.
+    """A training that a signal stopped, and that was saved.
 
     Attributes:
-        exit_code: for the shell: 128 and the signal's number.
+        exit_code: for the shell: 128 plus the number of the signal.
     """
 
-    def __init__(self, message, number):
+    def __init__(self, message: object, number: int) -> None:
         super().__init__(message)
         self._number = number
         self.exit_code = 128 + number
 
-    def with_message(self, message):
+    def with_message(self, message: str) -> StoppedError:
+        """The same with another message."""
         return StoppedError(message, self._number)
 
 
@@ -25,17 +29,17 @@ class Request:
     """Whether a signal has come.
 
     Attributes:
-        number: of the signal; None before.
+        number: of the signal; None before one has come.
     """
 
-    number = None
+    number: int | None = None
 
 
 @contextlib.contextmanager
-def deferred():
-    """Signals are noted, not obeyed; the second one interrupts at once.
+def deferred() -> Iterator[Request]:
+    """Within the context, the first signal is only recorded; a second one interrupts at once.
 
-    Outside the main thread, which alone may handle signals, nothing changes.
+    Outside the main thread, which alone can handle signals, nothing changes.
 
     Example:
 

@@ -1,5 +1,7 @@
 """Where a training runs: one device, several that mirror each other, or several machines."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import json
@@ -8,27 +10,28 @@ import re
 
 import tensorflow as tf
 
+from tfgen import checks
 from tfgen.errors import InputError
 
 STRATEGIES = ("auto", "single", "mirrored", "multi_worker")
 
 
-def choose(strategy="auto", devices=None):
-    """A `tf.distribute.Strategy`.
+def choose(strategy: str = "auto", devices: str | None = None) -> tf.distribute.Strategy:
+    """The TensorFlow strategy of a name.
 
     Args:
-        strategy: "single" is one device; "mirrored" is `MirroredStrategy` over all devices asked
-            for; "multi_worker" is `MultiWorkerMirroredStrategy` over the machines that the
-            environment variable TF_CONFIG lists, and must be chosen before TensorFlow has computed
+        strategy: "single" is one device; "mirrored" is `MirroredStrategy` over all devices
+            given; "multi_worker" is `MultiWorkerMirroredStrategy` over the machines that the
+            environment variable TF_CONFIG lists, and must be chosen before TensorFlow computes
             anything; "auto" is "multi_worker" if TF_CONFIG lists several, "mirrored" if there is
             more than one device, and "single" otherwise.
-        devices: "cpu:N" leaves GPUs alone and splits the CPU into N logical devices, which must
-            happen before TensorFlow has used them; "gpu:N" takes the first N GPUs; by default all
+        devices: "cpu:N" ignores GPUs and splits the CPU into N logical devices, which must happen
+            before TensorFlow uses them; "gpu:N" takes the first N GPUs; by default all
             GPUs, or else the CPU.
 
     Raises:
-        InputError: an unknown strategy, devices that are not there or can no longer be made, a
-            TF_CONFIG that names no workers.
+        InputError: an unknown strategy, devices that do not exist or can no longer be created, a
+            TF_CONFIG that lists no workers.
 
     Example:
 
@@ -36,8 +39,7 @@ def choose(strategy="auto", devices=None):
     >>> strategy.choose("single", "cpu:1").num_replicas_in_sync
     1
     """
-    if strategy not in STRATEGIES:
-        raise InputError(f"--strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
+    checks.choice("--strategy", strategy, STRATEGIES)
     workers = _workers()
     if strategy == "multi_worker" or (strategy == "auto" and workers > 1):
         if not workers:
@@ -53,14 +55,14 @@ def choose(strategy="auto", devices=None):
     return _mirrored(tuple(names))
 
 
-def compiles(strategy):
-    """Whether XLA should compile the steps: on one GPU; it slows CPUs down, and replicas cannot."""
+def compiles(strategy: tf.distribute.Strategy) -> bool:
+    """Whether XLA compiles the steps: on one GPU; CPUs are slower with it, replicas cannot."""
     alone = strategy.num_replicas_in_sync == 1 and worker_count(strategy) == 1
     return alone and bool(tf.config.list_logical_devices("GPU"))
 
 
-def is_chief(strategy):
-    """Whether this process is the one of all workers that writes."""
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one worker that writes files."""
     resolver = strategy.cluster_resolver
     if resolver is None or resolver.task_type in (None, "", "chief"):
         return True
@@ -68,15 +70,15 @@ def is_chief(strategy):
     return not has_chief and resolver.task_type == "worker" and resolver.task_id == 0
 
 
-def worker_count(strategy):
-    """Processes that train together."""
+def worker_count(strategy: tf.distribute.Strategy) -> int:
+    """The number of processes that train together."""
     resolver = strategy.cluster_resolver
     jobs = resolver.cluster_spec().as_dict() if resolver is not None else {}
     return max(1, sum(len(jobs.get(job, [])) for job in ("chief", "worker")))
 
 
 def _workers():
-    """How many workers TF_CONFIG lists; 0 without it."""
+    """The number of workers that TF_CONFIG lists; 0 without it."""
     text = os.environ.get("TF_CONFIG")
     if not text:
         return 0
@@ -84,7 +86,9 @@ def _workers():
         cluster = json.loads(text).get("cluster", {})
         return sum(len(cluster.get(job, [])) for job in ("chief", "worker"))
     except (ValueError, AttributeError, TypeError):
-        raise InputError(f"the environment variable TF_CONFIG is not a cluster: {text}") from None
+        raise InputError(
+            f"the environment variable TF_CONFIG does not describe a cluster: {text}"
+        ) from None
 
 
 @functools.cache
@@ -95,7 +99,7 @@ def _multi_worker(devices):
             _device_names(devices)
         elif count != "1":
             raise InputError(
-                f"--devices {devices}: several workers have one device each on CPUs, cpu:1"
+                f"--devices {devices}: with several workers, each has one CPU device: use cpu:1"
             )
         else:
             _before_start(lambda: tf.config.set_visible_devices([], "GPU"))
@@ -107,11 +111,11 @@ def _multi_worker(devices):
 
 @functools.cache
 def _mirrored(names):
-    # Logical CPUs share their memory: a sum made once costs less than collective operations.
+    # Logical CPUs share their memory: one sum costs less than collective operations.
     on_cpus = all(name.startswith("/cpu") for name in names)
     reduction = tf.distribute.ReductionToOneDevice() if on_cpus else None
-    # One for all trainings of a process: TensorFlow's collective operations of a second strategy
-    # over the same devices would collide with those of the first.
+    # One for all trainings of a process: the collective operations of a second strategy over the
+    # same devices would collide with those of the first.
     return tf.distribute.MirroredStrategy(names, cross_device_ops=reduction)
 
 
@@ -132,7 +136,7 @@ def _device_names(devices):
         _before_start(lambda: _split_cpu(count))
     there = len(tf.config.list_logical_devices(kind.upper()))
     if there < count:
-        raise InputError(f"--devices {devices}: TensorFlow has started with {there} of them")
+        raise InputError(f"--devices {devices}: TensorFlow has already started with {there}")
     return [f"/{kind}:{i}" for i in range(count)]
 
 
@@ -146,6 +150,6 @@ def _split_cpu(count):
 
 
 def _before_start(configure):
-    # TensorFlow that has started already refuses; what it started with may do all the same.
+    # TensorFlow refuses once it has started; what it started with may be enough.
     with contextlib.suppress(RuntimeError):
         configure()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tfgen.optimizers.averaging import share_of_first_weights
 from tfgen.training import memory
@@ -22,7 +22,7 @@ def of_model(setup: Setup) -> str:
     )
 
 
-def of_plan(setup: Setup) -> str:
+def of_plan(setup: Setup, steps: int) -> str:
     """The steps, their batches and the learning rate."""
     batch_size, replicas = setup.recipe.training.batch_size, setup.distribution.num_replicas_in_sync
     workers, schedule = strategies.worker_count(setup.distribution), setup.schedule
@@ -33,19 +33,19 @@ def of_plan(setup: Setup) -> str:
         rate += f", {schedule.decay} decay to {schedule.peak * schedule.final:g}"
     if schedule.warmup_steps:
         rate += f", {schedule.warmup_steps:,} warm-up steps"
-    return f"{of_steps(setup)}{share}; {rate}"
+    return f"{of_steps(setup, steps)}{share}; {rate}"
 
 
-def of_steps(setup: Setup) -> str:
+def of_steps(setup: Setup, steps: int | None) -> str:
     """The number of steps and their batch size."""
-    steps = f"{setup.steps:,} steps" if setup.steps else "as many steps as there is time for"
+    number = f"{steps:,} steps" if steps else "as many steps as the hours allow"
     size = setup.recipe.training.batch_size
-    return f"{steps}, {setup.steps_per_epoch:,} per epoch, of {size:,} images"
+    return f"{number}, {setup.steps_per_epoch:,} per epoch, of {size:,} images"
 
 
-def notes(setup: Setup) -> Iterator[str]:
+def notes(setup: Setup, steps: int) -> Iterator[str]:
     """What to change in a short training whose settings are made for a long one."""
-    steps, schedule = setup.steps, setup.schedule
+    schedule = setup.schedule
     if schedule.warmup_steps >= steps:
         yield (
             f"the training ends within the {schedule.warmup_steps:,} warm-up steps; with a smaller "
@@ -73,3 +73,8 @@ def of_memory(found: memory.Memory, images: int) -> str:
         f"memory of each device, approximately: {total} MiB ({weights} weights, {optimizer} "
         f"optimizer, {step} for the step of {images:,} images)"
     )
+
+
+def of_initial_weights(taken: Mapping[str, str]) -> str:
+    """Whose weights the training begins with."""
+    return f"initial weights: those of {taken['name']}"
