@@ -39,13 +39,13 @@ NAME = "vae-digits"
 SIDE, LATENTS = 8, 8
 REFUSED = {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND", "RESOURCE_EXHAUSTED"}
 UNKNOWN = {"rpc_no_message": {"UNIMPLEMENTED", "INTERNAL"}, "rpc_examples": {"UNIMPLEMENTED"}}
-MOST_BYTES = 2**20
+MAX_BYTES = 2**20
 
 
 class Requests:
     """Makes malformed requests by a seed and sends them to a `Server`.
 
-    The server must serve `vae-digits` under that name and take at most `MOST_BYTES`.
+    The server must serve `vae-digits` under that name and take at most `MAX_BYTES`.
     """
 
     def __init__(self, server, seed):
@@ -218,13 +218,13 @@ class Requests:
     def rest_broken_gzip(self):
         body = gzip.compress(b'{"instances": []}')
         if self.random.random() < 0.5:
-            body = gzip.compress(b" " * (2 * MOST_BYTES))
+            body = gzip.compress(b" " * (2 * MAX_BYTES))
         else:
             body = self.random.choice([body[:10], b"x" + body, self.random.randbytes(50)])
         return self._post(body, **{"Content-Encoding": "gzip"})
 
     def rest_too_large(self):
-        return self._post(b" " * (MOST_BYTES + 1))
+        return self._post(b" " * (MAX_BYTES + 1))
 
     def rest_raw(self):
         path = f"/v1/models/{NAME}:predict"
@@ -415,7 +415,7 @@ def main():
             {NAME: base},
             port=0,
             rest_api_port=0,
-            most_bytes=MOST_BYTES,
+            max_bytes=MAX_BYTES,
             enable_batching=options.enable_batching,
         ) as server:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,8 +1,12 @@
-"""How requests are batched, as TF Serving is told."""
+"""How requests are batched, in TF Serving's terms."""
+
+from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 
+from tfgen import checks
 from tfgen.errors import InputError
 from tfgen.export.serving import text_config
 
@@ -14,18 +18,18 @@ class Parameters:
     Args:
         max_batch_size: rows of a request, and of a batch unless `enable_large_batch_splitting`.
         batch_timeout_micros: that a request waits for others to fill its batch.
-        max_enqueued_batches: of a queue; what comes then is UNAVAILABLE.
+        max_enqueued_batches: of a queue; further requests are UNAVAILABLE.
         num_batch_threads: batches that run at once; by default the number of CPUs.
-        allowed_batch_sizes: to which batches are filled up, increasing to `max_batch_size`; any
-            size if empty.
+        allowed_batch_sizes: increasing sizes to which batches are padded, the last of them the
+            largest batch; any size if empty.
         pad_variable_length_inputs: requests of several shapes run together, padded to the largest.
-        enable_large_batch_splitting: requests are cut to fill batches of
+        enable_large_batch_splitting: requests are split to fill batches of
             `max_execution_batch_size`.
         max_execution_batch_size: rows of a batch then.
         thread_pool_name: the label of the metrics.
 
     Raises:
-        InputError: a value out of its range.
+        InputError: a value is out of range.
 
     Source: `servables/tensorflow/session_bundle_config.proto`, `batching/README.md` of
         tensorflow/serving.
@@ -33,7 +37,7 @@ class Parameters:
     Example:
 
     >>> from tfgen.export.serving.batching_parameters import Parameters
-    >>> Parameters(max_batch_size=32, allowed_batch_sizes=(8, 32)).batch_rows
+    >>> Parameters(max_batch_size=32, allowed_batch_sizes=(8, 32)).padded_size(9)
     32
     """
 
@@ -41,49 +45,38 @@ class Parameters:
     batch_timeout_micros: int = 0
     max_enqueued_batches: int = 10
     num_batch_threads: int = dataclasses.field(default_factory=lambda: os.cpu_count() or 1)
-    allowed_batch_sizes: tuple = ()
+    allowed_batch_sizes: tuple[int, ...] = ()
     pad_variable_length_inputs: bool = False
     enable_large_batch_splitting: bool = False
     max_execution_batch_size: int = 1000
     thread_pool_name: str = ""
 
-    def __post_init__(self):
-        for name in ("max_batch_size", "num_batch_threads"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be positive; was {getattr(self, name)}")
-        for name in ("batch_timeout_micros", "max_enqueued_batches"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} must be non-negative; was {getattr(self, name)}")
-        sizes = self.allowed_batch_sizes
-        if any(size < 1 for size in sizes) or list(sizes) != sorted(set(sizes)):
-            raise InputError("allowed_batch_sizes entries must be monotonically increasing")
+    def __post_init__(self) -> None:
+        checks.integer("max_batch_size", self.max_batch_size, 1)
+        checks.integer("num_batch_threads", self.num_batch_threads, 1)
+        checks.integer("batch_timeout_micros", self.batch_timeout_micros, 0)
+        checks.integer("max_enqueued_batches", self.max_enqueued_batches, 0)
         if self.enable_large_batch_splitting:
-            if not 1 <= self.max_execution_batch_size <= self.max_batch_size:
-                raise InputError(
-                    "When enable_large_batch_splitting is true, max_batch_size must be greater "
-                    "than or equal to max_execution_batch_size"
-                )
-            if sizes and sizes[-1] != self.max_execution_batch_size:
-                raise InputError(
-                    "Last entry in allowed_batch_sizes must be equal to max_execution_batch_size; "
-                    f"last entry was {sizes[-1]}; expected {self.max_execution_batch_size}"
-                )
-        elif sizes and sizes[-1] != self.max_batch_size:
+            size = self.max_execution_batch_size
+            checks.integer("max_execution_batch_size", size, 1, self.max_batch_size)
+        sizes = self.allowed_batch_sizes
+        if list(sizes) != sorted(set(sizes)) or min(sizes, default=1) < 1:
+            raise InputError(f"allowed_batch_sizes must be positive and increasing, got {sizes}")
+        if sizes and sizes[-1] != self.batch_rows:
             raise InputError(
-                "Last entry in allowed_batch_sizes must match max_batch_size; "
-                f"last entry was {sizes[-1]}; expected {self.max_batch_size}"
+                f"the last of allowed_batch_sizes must be the largest batch, {self.batch_rows}, "
+                f"got {sizes[-1]}"
             )
 
     @classmethod
-    def read(cls, path):
-        """Those in a file.
+    def read(cls, path: str | Path) -> Parameters:
+        """The parameters in a file.
 
         Raises:
-            InputError: it cannot be read, or holds values out of range.
+            InputError: the file cannot be read, or a value is out of range.
         """
-        message = text_config.read(path, "BatchingParameters")
-        given = {field.name: value for field, value in message.ListFields()}
-        values = {name: getattr(value, "value", value) for name, value in given.items()}
+        message = text_config.read(path, text_config.BatchingParameters())
+        values = {field.name: getattr(v, "value", v) for field, v in message.ListFields()}
         if "allowed_batch_sizes" in values:
             values["allowed_batch_sizes"] = tuple(values["allowed_batch_sizes"])
         try:
@@ -92,12 +85,12 @@ class Parameters:
             raise InputError(f"{path}: {error}") from None
 
     @property
-    def batch_rows(self):
+    def batch_rows(self) -> int:
         """The most rows of a batch."""
         if self.enable_large_batch_splitting:
             return self.max_execution_batch_size
         return self.max_batch_size
 
-    def filled_up(self, rows):
-        """The allowed size that so many rows are filled up to."""
+    def padded_size(self, rows: int) -> int:
+        """The allowed size to which a batch of so many rows is padded."""
         return next((size for size in self.allowed_batch_sizes if size >= rows), rows)

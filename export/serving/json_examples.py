@@ -1,15 +1,20 @@
 """Requests and answers of classify and regress in TF Serving's JSON."""
 
-import orjson
-from tensorflow.core.example import example_pb2
+from collections.abc import Mapping
+from typing import Any
 
-from tfgen.export.serving import json_requests
+import orjson
+from tensorflow.core.example.example_pb2 import Example
+from tensorflow.core.example.feature_pb2 import Feature
+from tensorflow_serving.apis.classification_pb2 import ClassificationResult
+from tensorflow_serving.apis.input_pb2 import Input
+from tensorflow_serving.apis.regression_pb2 import RegressionResult
+
+from tfgen.export.serving import json_tensors
 from tfgen.export.serving.statuses import invalid
 
-KINDS = {"bytes_list": "bytes", "float_list": "float", "int64_list": "int64"}
 
-
-def to_input(document, given):
+def to_input(document: Mapping[str, Any], given: Input) -> None:
     """Fill an `Input` with the examples of a request.
 
     Args:
@@ -17,7 +22,7 @@ def to_input(document, given):
         given: the message.
 
     Raises:
-        ServingError: with TF Serving's texts.
+        ServingError: a value that cannot be a feature, for example.
 
     Source: `util/json_tensor.cc` of tensorflow/serving.
 
@@ -34,77 +39,45 @@ def to_input(document, given):
     if "context" in document:
         target = given.example_list_with_context
         target.context.CopyFrom(_example(document["context"]))
-    if "examples" not in document:
-        raise _malformed(
-            document, "When method is classify, key 'examples' is expected and was not found"
-        )
-    examples = document["examples"]
-    if not isinstance(examples, list):
-        raise _malformed(document, "Expecting 'examples' value to be an list/array")
-    if not examples:
-        raise _malformed(document, "'examples' value is an empty array")
+    examples = document.get("examples")
+    if not isinstance(examples, list) or not examples:
+        raise invalid("Key 'examples' must be a list that is not empty")
     target.examples.extend(_example(item) for item in examples)
 
 
-def of_classifications(result):
-    """The body of an answer: for each example a list of [label, score].
-
-    Raises:
-        ServingError: an empty result.
-    """
-    if not result.classifications:
-        raise invalid("Cannot convert empty ClassificationResults to JSON")
+def of_classifications(result: ClassificationResult) -> bytes:
+    """The body of an answer: for each example a list of [label, score]."""
     rows = [[[c.label, c.score] for c in row.classes] for row in result.classifications]
     return orjson.dumps({"results": rows})
 
 
-def of_regressions(result):
-    """The body of an answer: a number for each example.
-
-    Raises:
-        ServingError: an empty result.
-    """
-    if not result.regressions:
-        raise invalid("Cannot convert empty RegressionResults to JSON")
+def of_regressions(result: RegressionResult) -> bytes:
+    """The body of an answer: a number for each example."""
     return orjson.dumps({"results": [row.value for row in result.regressions]})
-
-
-def _malformed(document, text):
-    return invalid("JSON Value: ", json_requests.shown(document), " ", text)
 
 
 def _example(value):
     if not isinstance(value, dict):
-        kind = json_requests.type_name(value)
-        raise invalid(f"Example must be JSON object but got JSON {kind}")
-    example = example_pb2.Example()
+        raise invalid(f"Example must be a JSON object, got {json_tensors.shown(value)}")
+    example = Example()
     for name, content in value.items():
-        feature = example.features.feature[name]
-        for item in content if isinstance(content, list) else [content]:
-            _add(item, name, feature)
+        items = content if isinstance(content, list) else [content]
+        example.features.feature[name].CopyFrom(_feature(name, items))
     return example
 
 
-def _add(value, name, feature):
-    kind, found = _converted(value, name)
-    known = feature.WhichOneof("kind")
-    if known not in (None, kind):
-        raise invalid(f"Unexpected element type in feature: {name} expecting type: {KINDS[known]}")
-    try:
-        getattr(feature, kind).value.append(found)
-    except ValueError:  # Beyond 64 bits.
-        raise invalid(f"Feature: {name} has uint64_t element. Only int64_t is supported.") from None
-
-
-def _converted(value, name):
-    if isinstance(value, (bool, int)):
-        return "int64_list", int(value)
-    if isinstance(value, float):
-        return "float_list", value
-    if isinstance(value, str):
-        return "bytes_list", value.encode()
-    if isinstance(value, dict) and json_requests.is_base64(value):
-        return "bytes_list", json_requests.decoded(value)
-    raise invalid(
-        f"Feature: {name} has element with unexpected JSON type: {json_requests.type_name(value)}"
-    )
+def _feature(name, items):
+    kinds = set(map(type, items))
+    feature = Feature()
+    if kinds <= {str, dict}:
+        feature.bytes_list.value.extend(json_tensors.to_bytes(name, item) for item in items)
+    elif kinds <= {int, bool}:
+        if not all(-(2**63) <= item < 2**63 for item in items):
+            raise invalid(f"Feature {name} has an integer of more than 64 bits")
+        feature.int64_list.value.extend(map(int, items))
+    elif kinds == {float}:
+        feature.float_list.value.extend(items)
+    else:
+        shown = json_tensors.shown(items)
+        raise invalid(f"Feature {name} must be numbers or strings of one type, got {shown}")
+    return feature

@@ -2,25 +2,23 @@
 
 import os
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from google.protobuf import text_format
-from tensorflow_serving.config import model_server_config_pb2
+from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 from tfgen.errors import InputError
+from tfgen.export.serving import text_config
 from tfgen.export.serving.statuses import ServingError, invalid
 
 NAME = re.compile(r"[^/:]+")
 
 
-def read(path):
-    """The `ModelServerConfig` of a text file.
-
-    Args:
-        path: of a file such as `models.config`.
+def read(path: str | Path) -> ModelServerConfig:
+    """The `ModelServerConfig` of a text file such as `models.config`.
 
     Raises:
-        InputError: it cannot be read, or says nothing that can be served.
+        InputError: it cannot be read, or cannot be served.
 
     Source: `config/model_server_config.proto` of tensorflow/serving.
 
@@ -34,22 +32,19 @@ def read(path):
     >>> model_config.read(path).model_config_list.config[0].name
     'glow'
     """
+    config = text_config.read(path, ModelServerConfig())
     try:
-        text = Path(path).read_text("utf-8")
-        config = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
         check(config)
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no ModelServerConfig in text format: {error}") from None
     except ServingError as error:
         raise InputError(f"{path}: {error.message}") from None
     return config
 
 
-def of_models(base_paths):
+def of_models(base_paths: Mapping[str, str | Path]) -> ModelServerConfig:
     """The configuration that serves the latest version of each model.
 
     Args:
-        base_paths: a dict from a model's name to its base directory.
+        base_paths: from a model's name to its base directory.
 
     Example:
 
@@ -58,7 +53,7 @@ def of_models(base_paths):
     >>> config.model_config_list.config[0].model_platform
     'tensorflow'
     """
-    config = model_server_config_pb2.ModelServerConfig()
+    config = ModelServerConfig()
     config.model_config_list.SetInParent()
     for name, path in base_paths.items():
         config.model_config_list.config.add(
@@ -67,7 +62,7 @@ def of_models(base_paths):
     return config
 
 
-def check(config):
+def check(config: ModelServerConfig) -> None:
     """Refuse what TF Serving refuses.
 
     Raises:
@@ -78,10 +73,14 @@ def check(config):
         raise invalid("Invalid ServerModelConfig: only model_config_list is supported")
     seen = set()
     for model in config.model_config_list.config:
-        if not NAME.fullmatch(model.name):
-            raise invalid(f"Model name {model.name!r} is empty or holds one of / and :")
+        for kind, name in (
+            ("Model name", model.name),
+            *(("Label", k) for k in model.version_labels),
+        ):
+            if not NAME.fullmatch(name):
+                raise invalid(f"{kind} {name!r} is empty or contains / or :")
         if model.name in seen:
-            raise invalid("Illegal to list model ", model.name, " multiple times in config list")
+            raise invalid(f"Illegal to list model {model.name} multiple times in config list")
         seen.add(model.name)
         if not os.path.isabs(model.base_path):
             raise invalid(
@@ -90,34 +89,30 @@ def check(config):
             )
         if model.model_platform != "tensorflow":
             raise invalid(
-                f"Model {model.name} has platform {model.model_platform!r}; only 'tensorflow' is "
-                "served"
+                f"Model {model.name} has platform {model.model_platform!r}; the only supported "
+                "platform is 'tensorflow'"
             )
-        for label in model.version_labels:
-            if not NAME.fullmatch(label):
-                raise invalid(f"Version label {label!r} is empty or holds one of / and :")
 
 
-def versions_on_disk(base_path):
-    """From a version's number to its folder. Other names are ignored, `tmp-...` among them."""
+def versions_on_disk(base_path: str | Path) -> dict[int, str]:
+    """From a version's number to its directory. Other names are ignored, such as `tmp-...`."""
     try:
         entries = list(os.scandir(base_path))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    found = {}
-    for entry in entries:
-        if entry.name.isascii() and entry.name.isdecimal() and int(entry.name) < 2**63:
-            found[int(entry.name)] = entry.path
-    return found
+    return {
+        int(entry.name): entry.path
+        for entry in entries
+        if entry.name.isascii() and entry.name.isdecimal() and int(entry.name) < 2**63
+    }
 
 
-def aspired(model, found):
-    """Those of the versions on the disk that the policy of a `ModelConfig` asks for."""
+def aspired(model: ModelConfig, found: Iterable[int]) -> set[int]:
+    """The versions on the disk for which the policy of a `ModelConfig` asks."""
     policy = model.model_version_policy
     kind = policy.WhichOneof("policy_choice") or "latest"
     if kind == "all":
         return set(found)
     if kind == "specific":
         return set(policy.specific.versions) & set(found)
-    count = policy.latest.num_versions or 1
-    return set(sorted(found)[-count:])
+    return set(sorted(found)[-(policy.latest.num_versions or 1) :])

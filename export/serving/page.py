@@ -3,7 +3,9 @@
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
+from tfgen.export.serving.manager import Manager
 from tfgen.export.serving.statuses import ServingError
 
 CARD = "assets.extra/card.json"
@@ -15,35 +17,31 @@ CONTENT_SECURITY = (
 
 
 @functools.cache
-def html():
-    """The page: one file, with its style and its script."""
+def html() -> str:
+    """The page: one file that contains its style and its script."""
     return Path(__file__).with_name("page").joinpath("index.html").read_text("utf-8")
 
 
-def models(manager):
-    """The models that answer, as JSON: name, version, labels, signatures, card.
+def models(manager: Manager) -> list[dict[str, Any]]:
+    """The models that have an available version: name, version, labels, signatures, card.
 
-    Args:
-        manager: a `tfgen.export.serving.manager.Manager`.
-
-    Returns:
-        A list of dicts. The card is None for a SavedModel that tfgen did not export.
+    The card is None for a SavedModel that tfgen did not export.
     """
     found = []
-    for name in manager.names():
+    for name, model in sorted(manager.models.items()):
         try:
-            with manager.borrow(name) as servable:
-                found.append(
-                    {
-                        "name": name,
-                        "version": servable.version,
-                        "labels": manager.labels(name),
-                        "signatures": sorted(n for n in servable.signatures if n[:2] != "__"),
-                        "card": _card(servable.path / CARD),
-                    }
-                )
-        except ServingError:  # It has no version that answers.
+            servable = manager.find(name)
+        except ServingError:
             continue
+        found.append(
+            {
+                "name": name,
+                "version": servable.version,
+                "labels": model.labels,
+                "signatures": sorted(n for n in servable.signatures if not n.startswith("__")),
+                "card": _card(servable.path / CARD),
+            }
+        )
     return found
 
 

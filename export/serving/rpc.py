@@ -1,50 +1,59 @@
 """TF Serving's gRPC services."""
 
+from __future__ import annotations
+
 import asyncio
 import functools
 import time
+from collections.abc import Sequence
 from concurrent import futures
 
 import grpc
 from google.protobuf import message_factory
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from tensorflow_serving.apis import (
-    model_service_pb2,
-    prediction_service_pb2,
-)
+from tensorflow_serving.apis import model_service_pb2, prediction_service_pb2
+from tensorflow_serving.apis.model_pb2 import ModelSpec
+from tensorflow_serving.apis.predict_pb2 import PredictResponse
 
 from tfgen.errors import InputError
-from tfgen.export.serving import predict
-from tfgen.export.serving.event_loop import EventLoop
+from tfgen.export.serving import calls, examples, proto_tensors
+from tfgen.export.serving.manager import Manager
+from tfgen.export.serving.metrics import Metrics
 from tfgen.export.serving.statuses import ServingError
 
-PREDICTIONS = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"]
-MODELS = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"]
-SHORT = 64 * 2**10  # bytes of a request that is read in less than a millisecond
+SERVICES = (
+    prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"],
+    model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
+)
+ON_MODELS = {
+    "GetModelMetadata": calls.metadata,
+    "GetModelStatus": calls.status,
+    "HandleReloadConfigRequest": calls.reload_config,
+}
+ON_EXAMPLES = {
+    "Classify": examples.classify,
+    "Regress": examples.regress,
+    "MultiInference": examples.multi_inference,
+}
+COUNTED = ("Predict", "Classify", "Regress")
 
 
 class Rpc:
-    """A running gRPC server, in a thread of its own.
-
-    Requests that batching takes are read and answered in that thread, unless they are large; the
-    others have threads of their own.
+    """A gRPC server on the running event loop.
 
     Args:
-        manager: a `tfgen.export.serving.manager.Manager`.
+        manager: of the models.
+        metrics: counts the requests.
         addresses: such as `127.0.0.1:8500`, where port 0 is any free one, or `unix:/path`.
-        threads: requests that are answered at once without batching.
-        most_bytes: of a request.
+        threads: requests that are answered at the same time without batching.
+        max_bytes: of a request.
         channel_arguments: pairs of a name and a value.
         healthcheck: offer gRPC's standard health service, for the services `ModelService` and
             `PredictionService` as TF Serving does, and for the server as a whole.
-        metrics: a `tfgen.export.serving.metrics.Metrics`.
 
     Attributes:
-        port: of the first address.
-
-    Raises:
-        InputError: an address that is taken or unknown.
+        port: of the first address, when it has started.
 
     Source: `model_servers/server.cc`, `model_servers/prediction_service_impl.cc` of
         tensorflow/serving.
@@ -52,164 +61,112 @@ class Rpc:
 
     def __init__(
         self,
-        manager,
-        addresses,
+        manager: Manager,
+        metrics: Metrics,
+        addresses: Sequence[str],
         *,
-        threads,
-        most_bytes,
-        channel_arguments=(),
-        healthcheck=False,
-        metrics=None,
+        threads: int,
+        max_bytes: int,
+        channel_arguments: Sequence[tuple[str, int | str]] = (),
+        healthcheck: bool = False,
     ):
-        options = [
-            ("grpc.max_receive_message_length", most_bytes),
+        self._manager = manager
+        self._metrics = metrics
+        self._addresses = addresses
+        self._pool = futures.ThreadPoolExecutor(threads, "grpc")
+        self._healthcheck = healthcheck
+        self._options = [
+            ("grpc.max_receive_message_length", max_bytes),
             ("grpc.max_send_message_length", 2**31 - 1),
             ("grpc.so_reuseport", 0),
             *channel_arguments,
         ]
-        self._manager = manager
-        self._pool = futures.ThreadPoolExecutor(threads, "grpc")
-        self._runner = EventLoop("grpc")
-        self._server = None
-        try:
-            self.port = self._runner.run(self._start(addresses, options, healthcheck, metrics))
-        except BaseException:
-            self.close()
-            raise
 
-    def close(self):
-        """Answer what has arrived, and stop."""
-        if self._server is not None:
-            self._runner.run(self._server.stop(grace=10))
-        self._runner.close()
-        self._pool.shutdown()
+    async def start(self) -> None:
+        """Listen.
 
-    async def _start(self, addresses, options, healthcheck, metrics):
-        self._server = server = grpc.aio.server(options=options)
-        predictions = _Predictions(self._manager, self._pool, metrics)
-        models = _Models(self._manager, self._pool)
-        services = ((PREDICTIONS, predictions), (MODELS, models))
-        server.add_generic_rpc_handlers([_handler(*service) for service in services])
-        if healthcheck:
-            service = health.aio.HealthServicer()
+        Raises:
+            InputError: an address that is in use or unknown.
+        """
+        self._server = server = grpc.aio.server(options=self._options)
+        for service in SERVICES:
+            methods = {method.name: self._handler(method) for method in service.methods}
+            handler = grpc.method_handlers_generic_handler(service.full_name, methods)
+            server.add_generic_rpc_handlers([handler])
+        if self._healthcheck:
+            servicer = health.aio.HealthServicer()
             for name in ("", "ModelService", "PredictionService"):
-                await service.set(name, health_pb2.HealthCheckResponse.SERVING)
-            health_pb2_grpc.add_HealthServicer_to_server(service, server)
+                await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+            health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
         ports = []
-        for address in addresses:
+        for address in self._addresses:
             try:
                 ports.append(server.add_insecure_port(address))
             except RuntimeError as error:
                 raise InputError(f"gRPC cannot listen on {address}: {error}") from None
         await server.start()
-        return ports[0]
+        self.port = ports[0]
 
+    async def stop(self) -> None:
+        """Answer what has arrived, and stop."""
+        await self._server.stop(grace=10)
+        self._pool.shutdown()
 
-def _handler(service, servicer):
-    """The methods of a service.
-
-    A request that is no message of its type is INTERNAL, and nothing for the server's log.
-    """
-    methods = {}
-    for method in service.methods:
-        answer = _guarded(getattr(servicer, method.name))
-        read = _reader(message_factory.GetMessageClass(method.input_type))
+    def _handler(self, method):
+        parse = message_factory.GetMessageClass(method.input_type).FromString
+        answer = functools.partial(self._answer, method.name, parse)
         write = message_factory.GetMessageClass(method.output_type).SerializeToString
-        methods[method.name] = grpc.unary_unary_rpc_method_handler(answer, read, write)
-    return grpc.method_handlers_generic_handler(service.full_name, methods)
+        return grpc.unary_unary_rpc_method_handler(answer, response_serializer=write)
 
-
-def _reader(message):
-    def read(data):
+    async def _answer(self, method, parse, data, context):
+        start, left, name = time.monotonic(), context.time_remaining(), ""
+        deadline = None if left is None or left > 1e6 else start + left
+        status = "UNKNOWN"  # of any other exception
         try:
-            return message.FromString(data)
-        except DecodeError:
-            return None
-
-    return read
-
-
-def _guarded(method):
-    async def answer(request, context):
-        if request is None:
+            request = parse(data)
+            if method in COUNTED:
+                asked = request.model_spec.name
+                name = asked if asked in self._manager.models else ""
+            response = await self._response(method, request, deadline)
+            status = "OK"
+            return response
+        except DecodeError:  # grpc would write it to the log.
+            status = "INTERNAL"
             await context.abort(grpc.StatusCode.INTERNAL, "Exception deserializing request!")
-        return await method(request, context)
-
-    return answer
-
-
-class _Service:
-    def __init__(self, manager, pool):
-        self._manager = manager
-        self._pool = pool
-
-    async def _in_pool(self, call, request, **options):
-        work = functools.partial(call, self._manager, request, **options)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-
-    async def _answered(self, context, call, request, **options):
-        try:
-            return await self._in_pool(call, request, **options)
-        except ServingError as error:
-            await _abort(context, error)
-
-
-class _Predictions(_Service):
-    def __init__(self, manager, pool, metrics):
-        super().__init__(manager, pool)
-        self._metrics = metrics
-
-    async def Predict(self, request, context):  # noqa: N802 - a name of the protocol
-        return await self._counted("Predict", predict.predict, request, context)
-
-    async def Classify(self, request, context):  # noqa: N802
-        return await self._counted("Classify", predict.classify, request, context)
-
-    async def Regress(self, request, context):  # noqa: N802
-        return await self._counted("Regress", predict.regress, request, context)
-
-    async def MultiInference(self, request, context):  # noqa: N802
-        deadline = _deadline(context)
-        return await self._answered(context, predict.multi_inference, request, deadline=deadline)
-
-    async def GetModelMetadata(self, request, context):  # noqa: N802
-        return await self._answered(context, predict.metadata, request)
-
-    async def _counted(self, api, call, request, context):
-        start, status, deadline = time.perf_counter(), "OK", _deadline(context)
-        try:
-            if self._manager.batched and api == "Predict" and request.ByteSize() <= SHORT:
-                return await predict.predict_soon(self._manager, request, deadline=deadline)
-            return await self._in_pool(call, request, deadline=deadline)
         except ServingError as error:
             status = error.code
-            await _abort(context, error)
+            await context.abort(grpc.StatusCode[error.code], error.message)
         except asyncio.CancelledError:
             late = deadline is not None and deadline <= time.monotonic()
             status = "DEADLINE_EXCEEDED" if late else "CANCELLED"
             raise
-        except Exception:
-            status = "UNKNOWN"
-            raise
         finally:
-            if self._metrics is not None:
-                seconds = time.perf_counter() - start
-                name = self._manager.known(request.model_spec.name)
-                self._metrics.answered(name, api, "GRPC", status, seconds)
+            if method in COUNTED:
+                self._metrics.answered(name, method, "GRPC", status, time.monotonic() - start)
 
+    async def _response(self, method, request, deadline):
+        if method == "Predict":
+            return await self._predict(request, deadline)
+        if method in ON_EXAMPLES:
+            tasks = request.tasks if method == "MultiInference" else [request]
+            spec = tasks[0].model_spec if tasks else ModelSpec()
+            servable = calls.find(self._manager, spec)
+            call = functools.partial(ON_EXAMPLES[method], servable, request, deadline)
+        else:
+            call = functools.partial(ON_MODELS[method], self._manager, request)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
-class _Models(_Service):
-    async def GetModelStatus(self, request, context):  # noqa: N802
-        return await self._answered(context, predict.status, request)
+    async def _predict(self, request, deadline):
+        def read(servable):
+            inputs = {name: proto_tensors.to_numpy(name, t) for name, t in request.inputs.items()}
+            return request.model_spec.signature_name, inputs, request.output_filter
 
-    async def HandleReloadConfigRequest(self, request, context):  # noqa: N802
-        return await self._answered(context, predict.reload_config, request)
+        def write(servable, outputs):
+            response = PredictResponse(model_spec=examples.spec_of(servable, request.model_spec))
+            for name, array in outputs.items():
+                proto_tensors.fill(response.outputs[name], array)
+            return response
 
-
-def _deadline(context):
-    left = context.time_remaining()
-    return None if left is None or left > 1e6 else time.monotonic() + left
-
-
-async def _abort(context, error):
-    await context.abort(getattr(grpc.StatusCode, error.code), error.message)
+        servable = calls.find(self._manager, request.model_spec)
+        options = {"pool": self._pool, "num_bytes": request.ByteSize(), "deadline": deadline}
+        return await calls.predict(servable, read, write, **options)

@@ -1,43 +1,25 @@
 """TF Serving's status codes: one error, and what it is called in gRPC and in HTTP."""
 
-HTTP = {
-    "INVALID_ARGUMENT": 400,
-    "FAILED_PRECONDITION": 400,
-    "OUT_OF_RANGE": 400,
-    "UNAUTHENTICATED": 401,
-    "PERMISSION_DENIED": 403,
-    "NOT_FOUND": 404,
-    "ABORTED": 409,
-    "ALREADY_EXISTS": 409,
-    "RESOURCE_EXHAUSTED": 429,
+HTTP = {  # In the order of their numbers in gRPC, from 1 on.
     "CANCELLED": 499,
-    "INTERNAL": 500,
     "UNKNOWN": 500,
-    "DATA_LOSS": 500,
-    "UNIMPLEMENTED": 501,
-    "UNAVAILABLE": 503,
+    "INVALID_ARGUMENT": 400,
     "DEADLINE_EXCEEDED": 504,
+    "NOT_FOUND": 404,
+    "ALREADY_EXISTS": 409,
+    "PERMISSION_DENIED": 403,
+    "RESOURCE_EXHAUSTED": 429,
+    "FAILED_PRECONDITION": 400,
+    "ABORTED": 409,
+    "OUT_OF_RANGE": 400,
+    "UNIMPLEMENTED": 501,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DATA_LOSS": 500,
+    "UNAUTHENTICATED": 401,
 }
-NUMBERS = {
-    "CANCELLED": 1,
-    "UNKNOWN": 2,
-    "INVALID_ARGUMENT": 3,
-    "DEADLINE_EXCEEDED": 4,
-    "NOT_FOUND": 5,
-    "ALREADY_EXISTS": 6,
-    "PERMISSION_DENIED": 7,
-    "RESOURCE_EXHAUSTED": 8,
-    "FAILED_PRECONDITION": 9,
-    "ABORTED": 10,
-    "OUT_OF_RANGE": 11,
-    "UNIMPLEMENTED": 12,
-    "INTERNAL": 13,
-    "UNAVAILABLE": 14,
-    "DATA_LOSS": 15,
-    "UNAUTHENTICATED": 16,
-}
-NAMES = {number: name for name, number in NUMBERS.items()}
-LONGEST = 1024  # characters of an error text in TF Serving's answers
+NAMES = dict(enumerate(HTTP, start=1))
+MAX_LENGTH = 1024  # characters of an error text in TF Serving's answers
 
 
 class ServingError(Exception):
@@ -58,19 +40,19 @@ class ServingError(Exception):
     (404, 5)
     """
 
-    def __init__(self, code, message):
-        if len(message) > LONGEST:
-            message = message[:LONGEST] + "...TRUNCATED"
+    def __init__(self, code: str, message: str):
+        if len(message) > MAX_LENGTH:
+            message = message[:MAX_LENGTH] + "...TRUNCATED"
         super().__init__(message)
         self.code = code
         self.message = message
-        self.number = NUMBERS[code]
+        self.number = next(number for number, name in NAMES.items() if name == code)
         self.http_status = HTTP[code]
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"{self.code}: {self.message}"
 
 
-def invalid(*parts):
-    """`ServingError` for INVALID_ARGUMENT, of the parts of its text."""
-    return ServingError("INVALID_ARGUMENT", "".join(map(str, parts)))
+def invalid(message: str) -> ServingError:
+    """`ServingError` for INVALID_ARGUMENT."""
+    return ServingError("INVALID_ARGUMENT", message)

@@ -22,12 +22,12 @@ class Recorder:
         self.going = threading.Event()
         self.going.set()
 
-    def __call__(self, inputs, seconds):
+    def __call__(self, inputs, deadline):
         assert self.going.wait(10)
         self.batches.append(inputs["x"])
         if np.any(inputs["x"] == 13):
             raise ServingError("INVALID_ARGUMENT", "13 is refused")
-        return [inputs["x"] * 2]
+        return {"y": inputs["x"] * 2}
 
 
 @pytest.fixture
@@ -70,8 +70,8 @@ def test_requests_of_one_key_run_together_and_get_their_own_rows(recorder, sched
     found = [scheduler.submit("a", recorder, rows(i, -i)) for i in (1, 2, 3)]
     other = scheduler.submit("b", recorder, rows(5))
     recorder.going.set()
-    assert [f.result(10)[0].tolist() for f in found] == [[2, -2], [4, -4], [6, -6]]
-    assert (first.result(10)[0].tolist(), other.result(10)[0].tolist()) == ([0], [10])
+    assert [f.result(10)["y"].tolist() for f in found] == [[2, -2], [4, -4], [6, -6]]
+    assert (first.result(10)["y"].tolist(), other.result(10)["y"].tolist()) == ([0], [10])
     assert [b.tolist() for b in recorder.batches] == [[0], [1, -1, 2, -2, 3, -3], [5]]
 
 
@@ -81,7 +81,7 @@ def test_rows_of_other_shapes_do_not_run_together(recorder, scheduling):
     flat = scheduler.submit("a", recorder, rows(1))
     square = scheduler.submit("a", recorder, {"x": np.ones((1, 2))})
     recorder.going.set()
-    assert (flat.result(10)[0].shape, square.result(10)[0].shape) == ((1,), (1, 2))
+    assert (flat.result(10)["y"].shape, square.result(10)["y"].shape) == ((1,), (1, 2))
 
 
 def test_a_batch_goes_when_it_is_full_or_old_enough(recorder, scheduling):
@@ -100,7 +100,7 @@ def test_allowed_sizes_fill_up_with_a_row_of_the_last_request(recorder, scheduli
     held(recorder, scheduler)
     found = [scheduler.submit("a", recorder, rows(*r)) for r in ([1, 2], [3, 4, 5])]
     recorder.going.set()
-    assert [f.result(10)[0].tolist() for f in found] == [[2, 4], [6, 8, 10]]
+    assert [f.result(10)["y"].tolist() for f in found] == [[2, 4], [6, 8, 10]]
     assert recorder.batches[1].tolist() == [1, 2, 3, 4, 5, 3, 3, 3]
 
 
@@ -117,10 +117,10 @@ def test_too_large_and_too_many_are_refused_in_tf_servings_words(recorder, sched
         scheduler.submit("a", recorder, rows(3))
     assert str(caught.value) == (
         "UNAVAILABLE: The batch scheduling queue to which this task was submitted is full; "
-        "currently 2 batches enqueued and max_enqueued_batches is 2"
+        "task size is 1 but scheduling capacity is only 0"
     )
     recorder.going.set()
-    assert [f.result(10)[0].tolist() for f in found] == [[2, 2], [4, 4]]
+    assert [f.result(10)["y"].tolist() for f in found] == [[2, 2], [4, 4]]
 
 
 def test_large_requests_are_split_and_joined_if_that_is_asked_for(recorder, scheduling):
@@ -135,7 +135,7 @@ def test_large_requests_are_split_and_joined_if_that_is_asked_for(recorder, sche
     with pytest.raises(ServingError, match="task size is 4 but scheduling capacity is only 2"):
         scheduler.submit("a", recorder, rows(1, 2, 3, 4))
     recorder.going.set()
-    assert [f.result(10)[0].tolist() for f in found] == [[4, 6], [10, 12, 14, 16, 18]]
+    assert [f.result(10)["y"].tolist() for f in found] == [[4, 6], [10, 12, 14, 16, 18]]
     assert [len(b) for b in recorder.batches] == [1, 3, 3, 1]
 
 
@@ -148,7 +148,7 @@ def test_inputs_that_are_no_batch(recorder, scheduling):
     ):
         with pytest.raises(ServingError, match=f"INVALID_ARGUMENT: Batching Run.* {text}"):
             scheduler.submit("a", recorder, inputs)
-    assert scheduler.submit("a", recorder, {"x": np.zeros((0, 2))}).result(10)[0].shape == (0, 2)
+    assert scheduler.submit("a", recorder, {"x": np.zeros((0, 2))}).result(10)["y"].shape == (0, 2)
 
 
 def test_outputs_that_are_no_batch(scheduling):
@@ -157,7 +157,7 @@ def test_outputs_that_are_no_batch(scheduling):
         (np.float32(1), "Batched output tensor has 0 dimensions"),
         (np.zeros(3), "0th dimension does not equal the sum"),
     ):
-        found = scheduler.submit(text, lambda *_, output=output: [output], rows(1, 2))
+        found = scheduler.submit(text, lambda *_, output=output: {"y": output}, rows(1, 2))
         with pytest.raises(ServingError, match=f"FAILED_PRECONDITION: .*{text}"):
             found.result(10)
 
@@ -167,8 +167,8 @@ def test_an_error_is_its_own_requests(recorder, scheduling):
     held(recorder, scheduler)
     found = [scheduler.submit("a", recorder, rows(i)) for i in (1, 13, 3)]
     recorder.going.set()
-    assert found[0].result(10)[0].tolist() == [2]
-    assert found[2].result(10)[0].tolist() == [6]
+    assert found[0].result(10)["y"].tolist() == [2]
+    assert found[2].result(10)["y"].tolist() == [6]
     with pytest.raises(ServingError, match="13 is refused"):
         found[1].result(10)
 
@@ -190,15 +190,15 @@ def test_shapes_are_padded_with_the_first_value_if_that_is_asked_for(recorder, s
     short = scheduler.submit("a", recorder, {"x": np.array([[7, 1]])})
     long = scheduler.submit("a", recorder, {"x": np.array([[1, 2, 3]])})
     recorder.going.set()
-    assert short.result(10)[0].tolist() == [[14, 2, 14]]
-    assert long.result(10)[0].tolist() == [[2, 4, 6]]
+    assert short.result(10)["y"].tolist() == [[14, 2, 14]]
+    assert long.result(10)["y"].tolist() == [[2, 4, 6]]
 
 
 def test_many_clients_get_their_own_answers(recorder, scheduling):
     scheduler = scheduling(max_batch_size=16, batch_timeout_micros=500, max_enqueued_batches=100)
 
     def ask(i):
-        return scheduler.submit("a", recorder, rows(2 * i + 20)).result(20)[0].tolist()
+        return scheduler.submit("a", recorder, rows(2 * i + 20)).result(20)["y"].tolist()
 
     with futures.ThreadPoolExecutor(32) as pool:
         assert list(pool.map(ask, range(2000))) == [[4 * i + 40] for i in range(2000)]
@@ -208,20 +208,26 @@ def test_many_clients_get_their_own_answers(recorder, scheduling):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("max_batch_size { value: 0 }", "max_batch_size must be positive; was 0"),
-        ("batch_timeout_micros { value: -1 }", "batch_timeout_micros must be non-negative"),
-        ("num_batch_threads { value: 0 }", "num_batch_threads must be positive; was 0"),
-        ("allowed_batch_sizes: [8, 4, 1000]", "monotonically increasing"),
+        ("max_batch_size { value: 0 }", "max_batch_size must be a positive integer, got 0"),
+        (
+            "batch_timeout_micros { value: -1 }",
+            "batch_timeout_micros must be an integer of at least 0, got -1",
+        ),
+        ("num_batch_threads { value: 0 }", "num_batch_threads must be a positive integer, got 0"),
+        (
+            "allowed_batch_sizes: [8, 4, 1000]",
+            "allowed_batch_sizes must be positive and increasing",
+        ),
         (
             "max_batch_size { value: 8 } allowed_batch_sizes: [4]",
-            "must match max_batch_size; last entry was 4; expected 8",
+            "the last of allowed_batch_sizes must be the largest batch, 8, got 4",
         ),
         (
             "enable_large_batch_splitting { value: true } max_batch_size { value: 8 }",
-            "greater than or equal to max_execution_batch_size",
+            "max_execution_batch_size must be an integer from 1 to 8, got 1000",
         ),
-        ("max_batch_size: 8", "no BatchingParameters in text format"),
-        ("unknown { value: 1 }", "no BatchingParameters in text format"),
+        ("max_batch_size: 8", "not a BatchingParameters in text format"),
+        ("unknown { value: 1 }", "not a BatchingParameters in text format"),
     ],
 )
 def test_parameters_that_are_refused(tmp_path, text, message):

@@ -21,7 +21,7 @@ def test_each_is_refused_and_good_ones_get_the_right_answer(base, truth, batchin
         {tool.NAME: str(base)},
         port=0,
         rest_api_port=0,
-        most_bytes=tool.MOST_BYTES,
+        max_bytes=tool.MAX_BYTES,
         enable_batching=batching,
         enable_model_warmup=False,
     ) as server:

@@ -163,7 +163,7 @@ def test_health(watched, server):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense", "holds no MonitoringConfig"),
+        ("nonsense", "is not a MonitoringConfig"),
         ('prometheus_config { enable: true path: "x" }', "must start with /"),
     ],
 )

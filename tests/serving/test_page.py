@@ -10,7 +10,7 @@ import pytest
 import requests
 import tensorflow as tf
 
-from tfgen.export.serving import json_answers, json_requests
+from tfgen.export.serving import json_tensors
 from tfgen.export.serving import page as served_page
 
 SEED, COUNT = 1, 24
@@ -164,7 +164,7 @@ def test_likelihoods_that_are_not_finite_are_shown():
     if node is None:
         pytest.skip("the page's functions need node to be tested without a browser")
     nats = np.array([-np.inf, np.inf, np.nan, -23.5], np.float32)
-    answer = json_answers.to_json({"log_prob": nats}, json_requests.COLUMNAR).decode()
+    answer = json_tensors.to_json({"log_prob": nats}, json_tensors.COLUMNAR).decode()
     said = json.dumps({"error": 'NaN "Infinity" \\" -Infinity'})
     functions = (
         re.search(rf"^function {name}\(.*?^}}$", served_page.html(), re.DOTALL | re.MULTILINE)[0]

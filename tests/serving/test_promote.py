@@ -80,7 +80,7 @@ def test_a_server_follows_both_steps_without_a_failed_request(folder, versions, 
         try:
             url = f"http://127.0.0.1:{server.rest_api_port}"
             assert deploy.promote(file, "m", 2, label=label, server=url, seconds=30) == "done"
-            assert server.manager.labels("m") == {label: 2}
+            assert server.manager.models["m"].labels == {label: 2}
             stop.wait(0.3)  # while the old version goes
         finally:
             stop.set()

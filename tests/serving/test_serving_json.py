@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 
-from tfgen.export.serving import json_answers, json_requests
+from tfgen.export.serving import json_tensors
 from tfgen.export.serving.statuses import ServingError
 
 
@@ -21,11 +21,11 @@ def test_arrays_survive(dtype, shape):
     array = np.random.default_rng(1).normal(size=shape, scale=50)
     array = np.abs(array).astype(dtype)
     document = {"inputs": json.loads(json.dumps(array.tolist()))}
-    layout, found = json_requests.to_arrays(document, {"x": info(dtype)})
-    assert layout == json_requests.COLUMNAR
+    layout, found = json_tensors.to_arrays(document, {"x": info(dtype)})
+    assert layout == json_tensors.COLUMNAR
     assert found["x"].dtype == dtype
     np.testing.assert_array_equal(found["x"], array)
-    text = json_answers.to_json({"x": array}, layout)
+    text = json_tensors.to_json({"x": array}, layout)
     np.testing.assert_array_equal(np.array(json.loads(text)["outputs"], dtype), array)
 
 
@@ -34,7 +34,7 @@ def test_arrays_survive(dtype, shape):
 )
 def test_float32_round_trips_through_text(values):
     array = np.array(values, np.float32)
-    text = json_answers.to_json({"x": array}, json_requests.COLUMNAR)
+    text = json_tensors.to_json({"x": array}, json_tensors.COLUMNAR)
     found = np.array(json.loads(text)["outputs"], np.float64).astype(np.float32)
     np.testing.assert_array_equal(found, array)
 
@@ -42,29 +42,25 @@ def test_float32_round_trips_through_text(values):
 @pytest.mark.parametrize(
     ("dtype", "value", "message"),
     [
-        ("uint8", [1, 300], "JSON Value: 300 Type: Number is not of expected type: uint8"),
-        ("uint8", [1, -1], "JSON Value: -1 Type: Number is not of expected type: uint8"),
-        ("uint8", [1.0], "JSON Value: 1.0 Type: Number is not of expected type: uint8"),
-        ("uint8", [1, True], "JSON Value: true Type: True is not of expected type: uint8"),
-        ("float32", [0.5, False], "JSON Value: false Type: False is not of expected type: float"),
-        ("float32", [1e39], "Cannot convert JSON value: 1e+39 to float without loss of precision."),
-        (
-            "float32",
-            [2**24],
-            "Cannot convert JSON value: 16777216 to float without loss of precision.",
-        ),
-        ("float32", [None], "JSON Value: null Type: Null is not of expected type: float"),
-        ("float32", [[1.0], 2.0], "JSON Value: 2.0 found at incorrect level: 2"),
-        ("float32", [[1.0], [2.0, 3.0]], "Encountered list at unexpected size: 2 at level: 1"),
-        ("float32", [1.0, [2.0]], "Encountered list at unexpected level: 1 expected < 1"),
-        ("string", [{"b64": "a"}], "Unable to base64 decode"),
-        ("string", [{"b64": 1}], "not formatted correctly for base64 data"),
-        ("float32", [{"b64": "aa"}], "Type: Object is not of expected type: float"),
+        ("uint8", [1, 300], "Input x has a number that uint8 cannot represent"),
+        ("uint8", [1, -1], "Input x has a number that uint8 cannot represent"),
+        ("uint8", [1.0], "Input x must be uint8, got 1.0"),
+        ("uint8", [1, True], "Input x must be uint8, got true"),
+        ("float32", [0.5, False], "Input x must be float32, got false"),
+        ("float32", [1e39], "Input x has a number that float32 cannot represent"),
+        ("float32", [0.5, 2**24], "Input x has a number that float32 cannot represent"),
+        ("float32", [None], "Input x must be float32, got null"),
+        ("float32", [[1.0], 2.0], "Input x: lists at level 1 differ in length"),
+        ("float32", [[1.0], [2.0, 3.0]], "Input x: lists at level 1 differ in length"),
+        ("float32", [1.0, [2.0]], "Input x must be float32, got [2.0]"),
+        ("string", [{"b64": "a"}], "Input x: unable to base64 decode"),
+        ("string", [{"b64": 1}], "Input x: expected an object with the only key b64"),
+        ("float32", [{"b64": "aa"}], 'Input x must be float32, got {"b64": "aa"}'),
     ],
 )
 def test_what_is_refused(dtype, value, message):
     with pytest.raises(ServingError, match=r"^INVALID_ARGUMENT") as caught:
-        json_requests.to_arrays({"inputs": value}, {"x": info(dtype)})
+        json_tensors.to_arrays({"inputs": value}, {"x": info(dtype)})
     assert message in caught.value.message
 
 
@@ -74,22 +70,21 @@ def test_what_is_refused(dtype, value, message):
         (f'{{"x": [0, {10**400}]}}', "Number too big to be stored in double."),
         (f'{{"x": {"9" * 5000}}}', "Number too big to be stored in double."),
         ('{"x": [NaN, -1e309]}', "Number too big to be stored in double."),
-        ('{"x": ["\\ud83d"]}', "The surrogate pair in string is invalid."),
-        ('{"x": [{"\\ude00\\ud83d": NaN}]}', "The surrogate pair in string is invalid."),
+        ('{"x": ["\\ud83d"]}', "surrogates not allowed"),
+        ('{"x": [{"\\ude00\\ud83d": NaN}]}', "surrogates not allowed"),
     ],
 )
 def test_what_is_refused_while_it_is_read(text, message):
-    with pytest.raises(ServingError) as caught:
-        json_requests.parse(text.encode())
-    assert str(caught.value) == f"INVALID_ARGUMENT: JSON Parse error: {message}"
+    with pytest.raises(ServingError, match=f"INVALID_ARGUMENT: JSON Parse error: .*{message}"):
+        json_tensors.parse(text.encode())
 
 
 def test_numbers_and_characters_at_the_limit():
     largest = 2**1024 - 2**971  # the largest double
     text = f'{{"a": [{largest}, {2**64}], "b": [NaN, -Infinity], "c": "\\ud83d\\ude00 \\\\ud83d"}}'
-    found = json_requests.parse(text.encode())
+    found = json_tensors.parse(text.encode())
     infos = {"a": info("float64"), "b": info("float32"), "c": info("string")}
-    _, arrays = json_requests.to_arrays({"inputs": found}, infos)
+    _, arrays = json_tensors.to_arrays({"inputs": found}, infos)
     np.testing.assert_array_equal(arrays["a"], [np.finfo(np.float64).max, 2.0**64])
     np.testing.assert_array_equal(arrays["b"], np.array([np.nan, -np.inf], np.float32))
     assert arrays["c"].item() == "\N{GRINNING FACE} \\ud83d".encode()
@@ -97,20 +92,20 @@ def test_numbers_and_characters_at_the_limit():
 
 def test_types_that_json_has_no_words_for():
     with pytest.raises(ServingError, match=r"^UNIMPLEMENTED"):
-        json_requests.to_arrays({"inputs": [1.0]}, {"x": info("float16")})
+        json_tensors.to_arrays({"inputs": [1.0]}, {"x": info("float16")})
     with pytest.raises(ServingError, match="Failed to write JSON value"):
-        json_answers.to_json({"x": np.zeros(2, np.float16)}, json_requests.ROW)
+        json_tensors.to_json({"x": np.zeros(2, np.float16)}, json_tensors.ROW)
 
 
 def test_bytes_go_out_as_base64_and_texts_as_texts():
     outputs = {"x_bytes": np.array([b"\xff"], object), "y": np.array([b"hi"], object)}
-    rows = json.loads(json_answers.to_json(outputs, json_requests.ROW))
+    rows = json.loads(json_tensors.to_json(outputs, json_tensors.ROW))
     assert rows == {"predictions": [{"x_bytes": {"b64": "/w=="}, "y": "hi"}]}
 
 
 def test_rows_need_a_batch_of_one_size():
     with pytest.raises(ServingError, match="Tensor name: x has no shape information "):
-        json_answers.to_json({"x": np.float32(1.0)}, json_requests.ROW)
+        json_tensors.to_json({"x": np.float32(1.0)}, json_tensors.ROW)
     outputs = {"x": np.zeros(2), "y": np.zeros(3)}
     with pytest.raises(ServingError, match="y has inconsistent batch size: 3 expecting: 2"):
-        json_answers.to_json(outputs, json_requests.ROW)
+        json_tensors.to_json(outputs, json_tensors.ROW)

@@ -3,6 +3,7 @@
 import shutil
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def managing():
     managers = []
 
     def start(*arguments, **options):
-        options = {"poll_seconds": 0, "warm_up": False, **options}
+        options = {"warm_up": False, **options}
         managers.append(Manager(*arguments, **options))
         return managers[-1]
 
@@ -56,8 +57,7 @@ def managing():
 
 
 def served(manager, **choice):
-    with manager.borrow("m", **choice) as servable:
-        return servable.version
+    return manager.find("m", **choice).version
 
 
 def test_the_latest_version_takes_over_and_the_older_one_goes(place, managing):
@@ -75,13 +75,15 @@ def test_the_latest_version_takes_over_and_the_older_one_goes(place, managing):
 
 def test_an_open_session_outlives_its_version(place, managing, images):
     manager = managing(config(place(1)))
-    with manager.borrow("m") as old:
-        before = old.predict("encode", {"images": images})["latents"]
-        place(2)
-        manager.poll()
-        assert served(manager) == 2
-        np.testing.assert_array_equal(old.predict("encode", {"images": images})["latents"], before)
-    assert not old.acquire()
+    old = manager.find("m")
+    session = weakref.ref(old._session)
+    before = old.predict("encode", {"images": images})["latents"]
+    place(2)
+    manager.poll()
+    assert served(manager) == 2
+    np.testing.assert_array_equal(old.predict("encode", {"images": images})["latents"], before)
+    del old
+    assert session() is None
 
 
 def test_policies(place, managing):
@@ -158,14 +160,16 @@ def test_the_configuration_is_the_whole_truth(place, managing):
     path = place(1)
     manager = managing(config(path))
     manager.reload(config(path, name="other"))
-    assert manager.names() == ["other"]
+    assert list(manager.models) == ["other"]
     with pytest.raises(ServingError, match=r"Latest\(m\)"):
         served(manager)
 
 
-def test_the_poller_outlives_a_version_that_does_not_load(place, managing, monkeypatch):
-    """A record that is no PredictionLog, then an error that nobody thought of."""
-    manager = managing(config(place(1)), poll_seconds=0.02, retry_seconds=0, warm_up=True)
+def test_polling_outlives_a_version_that_does_not_load(place, monkeypatch):
+    """A record that is not a PredictionLog, then an error that nobody thought of."""
+    options = {"file_system_poll_wait_seconds": 0.02, "load_retry_interval_micros": 0}
+    server = Server({"m": place(1)}, port=None, rest_api_port=None, **options)
+    manager = server.manager
 
     def publish(version):
         folder = place(f"tmp{version}") / f"tmp{version}"
@@ -183,23 +187,24 @@ def test_the_poller_outlives_a_version_that_does_not_load(place, managing, monke
     wait_for(lambda: failed(2, "INVALID_ARGUMENT"))
     assert served(manager) == 1
     with monkeypatch.context() as patch:
-        patch.setattr(Servable, "_warm_up", lambda self: 1 // 0)
+        patch.setattr(Servable, "_warm_up", lambda self, file: 1 // 0)
         publish(3)
         wait_for(lambda: failed(3, "INTERNAL"))
     assert served(manager) == 1
     place(4)
     wait_for(lambda: served(manager) == 4)
+    server.close()
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense {", "no ModelServerConfig"),
+        ("nonsense {", "not a ModelServerConfig"),
         ("", "only model_config_list"),
         ("model_config_list { config { name: 'a' base_path: 'b' } }", "absolute path"),
         (
             "model_config_list { config { name: 'a' base_path: '/b' model_platform: 'torch' } }",
-            "only 'tensorflow'",
+            "the only supported platform is 'tensorflow'",
         ),
         (
             "model_config_list { "
@@ -229,15 +234,14 @@ def test_swaps_and_new_configurations_fail_no_request(place, images):
         model_config_file_poll_wait_seconds=0.05,
         enable_model_warmup=False,
     ) as server:
-        with server.manager.borrow("m") as servable:
-            right = servable.predict("log_prob", {"images": images})["log_prob"]
+        right = server.manager.find("m").predict("log_prob", {"images": images})["log_prob"]
 
         def ask():
             while not stop.is_set():
                 try:
-                    with server.manager.borrow("m") as servable:
-                        versions.add(servable.version)
-                        found = servable.predict("log_prob", {"images": images})["log_prob"]
+                    servable = server.manager.find("m")
+                    versions.add(servable.version)
+                    found = servable.predict("log_prob", {"images": images})["log_prob"]
                     np.testing.assert_allclose(found, right, rtol=1e-5)
                     answered[0] += 1
                 except Exception as error:

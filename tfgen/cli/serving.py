@@ -70,7 +70,9 @@ def serve(options):
         raise InputError(f"serve needs {' and '.join(missing)}: pip install 'tfgen[serve]'")
     ways = [options.models, options.model_config_file, options.model_base_path]
     if sum(map(bool, ways)) != 1:
-        raise InputError("serve what? Give BASE_DIR|NAME, --model_config_file or --model_base_path")
+        raise InputError(
+            "no model given: give BASE_DIR|NAME, --model_config_file or --model_base_path"
+        )
     with quiet_start():
         from tfgen.export.serving import command
     command.serve(options, Console())

@@ -1,0 +1,277 @@
+"""TF Serving's JSON: requests in rows (`instances`) or columns (`inputs`) to arrays, and back."""
+
+import base64
+import itertools
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import orjson
+import tensorflow as tf
+from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
+
+from tfgen.export.serving import proto_tensors
+from tfgen.export.serving.statuses import ServingError, invalid
+
+ROW, COLUMNAR = "instances", "inputs"
+MAX_DEPTH = 64  # lists in lists
+INTEGERS = (tf.uint8, tf.int8, tf.int16, tf.int32, tf.int64, tf.uint32, tf.uint64)
+FLOATS = {tf.float32: 2**24, tf.float64: 2**53}  # from where on some integers have no such float
+_TYPES: dict[tf.DType, set] = {
+    **{dtype: {int} for dtype in INTEGERS},
+    **{dtype: {int, float} for dtype in FLOATS},
+    tf.bool: {bool},
+    tf.string: {str, dict},
+}
+_STANDARD_BASE64 = str.maketrans("-_", "+/")
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """The object in the body of a request. NaN and Infinity are accepted, as by TF Serving.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT: the body is not a JSON object.
+
+    Source: `util/json_tensor.cc` of tensorflow/serving.
+
+    Example:
+
+    >>> from tfgen.export.serving import json_tensors
+    >>> json_tensors.parse(b'{"inputs": [1.5]}')
+    {'inputs': [1.5]}
+    """
+    try:
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            document = json.loads(body, parse_int=_integer, parse_float=_double)
+            json.dumps(document, ensure_ascii=False).encode()  # refuses half a surrogate pair
+    except (ValueError, RecursionError) as error:  # of JSON, of Unicode, or of _double
+        raise invalid(f"JSON Parse error: {error}") from None
+    if not isinstance(document, dict):
+        raise invalid(f"The body must be a JSON object, got {shown(document)}")
+    return document
+
+
+def signature_name(document: Mapping[str, Any]) -> str:
+    """The signature that a request asks for; empty for the default one.
+
+    Raises:
+        ServingError: it is not a string.
+    """
+    name = document.get("signature_name", "")
+    if not isinstance(name, str):
+        raise invalid(f"Key 'signature_name' must be a string, got {shown(name)}")
+    return name
+
+
+def to_arrays(
+    document: Mapping[str, Any], infos: Mapping[str, TensorInfo]
+) -> tuple[str, dict[str, np.ndarray]]:
+    """The tensors of a request.
+
+    Args:
+        document: the object of the body.
+        infos: the signature's inputs by name.
+
+    Returns:
+        ROW or COLUMNAR, and the arrays by name.
+
+    Raises:
+        ServingError: the message names the input; also where an integer does not fit its type,
+            which TF Serving would wrap round.
+
+    Example:
+
+    >>> import tensorflow as tf
+    >>> from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
+    >>> from tfgen.export.serving import json_tensors
+    >>> infos = {"x": TensorInfo(dtype=tf.uint8.as_datatype_enum)}
+    >>> format, arrays = json_tensors.to_arrays({"instances": [[1, 2], [3, 4]]}, infos)
+    >>> format, arrays["x"].dtype.name, arrays["x"].shape
+    ('instances', 'uint8', (2, 2))
+    """
+    layouts = [key for key in (ROW, COLUMNAR) if key in document]
+    if len(layouts) != 1:
+        raise invalid("The request must have one of the keys 'inputs' and 'instances'")
+    (layout,) = layouts
+    value = document[layout]
+    if layout == ROW:
+        if not isinstance(value, list) or not value:
+            raise invalid("Key 'instances' must be a list that is not empty")
+        if _is_object(value[0]):
+            value = _columns(value, infos)
+    if not _is_object(value):
+        if len(infos) > 1:
+            raise invalid(f"Key '{layout}' must name the inputs {', '.join(sorted(infos))}")
+        value = dict.fromkeys(infos, value)
+    for name in infos:
+        if name not in value:
+            raise invalid(f"Missing named input: {name} in 'inputs' object.")
+    return layout, {name: _array(name, value[name], info) for name, info in infos.items()}
+
+
+def to_json(outputs: Mapping[str, np.ndarray], layout: str) -> bytes:
+    """The body of an answer. Floats have the fewest digits that round-trip.
+
+    Args:
+        outputs: arrays by name.
+        layout: ROW or COLUMNAR, as in the request.
+
+    Raises:
+        ServingError: outputs of several sizes as rows; a type that JSON cannot represent.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from tfgen.export.serving import json_tensors
+    >>> json_tensors.to_json({"log_prob": np.array([0.1, -2.0], "float32")}, json_tensors.ROW)
+    b'{"predictions":[0.1,-2.0]}'
+    """
+    values = {name: _value(name, array) for name, array in outputs.items()}
+    if layout == COLUMNAR:
+        content = next(iter(values.values())) if len(values) == 1 else values
+        return _dumped({"outputs": content}, outputs)
+    size = None
+    for name, array in outputs.items():
+        if not array.ndim:
+            raise invalid(f"Tensor name: {name} has no shape information ")
+        size = len(array) if size is None else size
+        if len(array) != size:
+            raise invalid(
+                f"Tensor name: {name} has inconsistent batch size: {len(array)} expecting: {size}"
+            )
+    if len(values) == 1:
+        (rows,) = values.values()
+    else:
+        rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    return _dumped({"predictions": rows}, outputs)
+
+
+def to_bytes(name: str, value: Any) -> bytes:
+    """The bytes of a text, or of an object whose only key is `b64`.
+
+    Raises:
+        ServingError: another value, or not base64.
+    """
+    if isinstance(value, str):
+        return value.encode()
+    if _is_object(value):
+        raise invalid(f"Input {name}: expected an object with the only key b64, got {shown(value)}")
+    text = value["b64"].translate(_STANDARD_BASE64).rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except ValueError:
+        raise invalid(f"Input {name}: unable to base64 decode {shown(text)}") from None
+
+
+def shown(value: Any) -> str:
+    """A JSON value in a message, shortened."""
+    try:
+        return json.dumps(value)[:200]
+    except RecursionError:
+        return "(too deep to show)"
+
+
+def _double(text):
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("Number too big to be stored in double.")
+    return number
+
+
+def _integer(text):
+    """Like orjson and TF Serving's parser, a double where 64 bits do not suffice."""
+    double = _double(text)  # refuses before int() reads thousands of digits
+    number = int(text)
+    return number if -(2**63) <= number < 2**64 else double
+
+
+def _is_object(value):
+    """Whether a JSON value is an object that does not stand for bytes."""
+    is_bytes = isinstance(value, dict) and list(value) == ["b64"] and isinstance(value["b64"], str)
+    return isinstance(value, dict) and not is_bytes
+
+
+def _columns(rows, infos):
+    for i, row in enumerate(rows):
+        if not isinstance(row, dict) or set(row) != set(infos):
+            raise invalid(
+                f"Failed to process element: {i} of 'instances' list. JSON object: {shown(row)} "
+                f"keys must be equal to: {','.join(sorted(infos))}"
+            )
+    return {name: [row[name] for row in rows] for name in infos}
+
+
+def _array(name, value, info):
+    dtype = tf.as_dtype(info.dtype)
+    if dtype not in _TYPES:
+        text = f"Input {name}: JSON cannot be converted to {dtype.name}"
+        raise ServingError("UNIMPLEMENTED", text)
+    shape, items = _flat(name, value)
+    if not set(map(type, items)) <= _TYPES[dtype]:  # True is an integer to Python
+        wrong = next(item for item in items if type(item) not in _TYPES[dtype])
+        raise invalid(f"Input {name} must be {dtype.name}, got {shown(wrong)}")
+    if dtype == tf.string:
+        array = np.empty(len(items), object)
+        array[:] = [to_bytes(name, item) for item in items]
+        return array.reshape(shape)
+    fits = _integers_fit if dtype in INTEGERS else _floats_fit
+    if items and dtype != tf.bool and not fits(items, dtype):
+        raise invalid(f"Input {name} has a number that {dtype.name} cannot represent")
+    return np.array(items, dtype.as_numpy_dtype).reshape(shape)
+
+
+def _flat(name, value):
+    """The shape of nested lists, and the list of what they contain."""
+    shape, items = [], [value]
+    while items and type(items[0]) is list:
+        if len(shape) == MAX_DEPTH:
+            raise invalid(f"Input {name} has more than {MAX_DEPTH} dimensions")
+        if set(map(type, items)) != {list} or len(set(map(len, items))) > 1:
+            raise invalid(f"Input {name}: lists at level {len(shape)} differ in length")
+        shape.append(len(items[0]))
+        items = items[0] if len(items) == 1 else list(itertools.chain.from_iterable(items))
+    return shape, items
+
+
+def _integers_fit(items, dtype):
+    return dtype.min <= min(items) and max(items) <= dtype.max
+
+
+def _floats_fit(items, dtype):
+    """Whether no number becomes infinite and no integer is rounded."""
+    sizes = np.abs(np.array(items, np.float64))
+    if np.any((sizes > dtype.max) & np.isfinite(sizes)):
+        return False
+    exact = not np.any(sizes >= FLOATS[dtype])
+    return exact or not any(type(item) is int and abs(item) >= FLOATS[dtype] for item in items)
+
+
+def _dumped(document, outputs):
+    """NaN and Infinity, which are not JSON, are written as TF Serving writes them."""
+    if all(np.isfinite(array).all() for array in outputs.values() if array.dtype.kind == "f"):
+        return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    return json.dumps(document, default=lambda item: item.tolist()).encode()
+
+
+def _value(name, array):
+    dtype = proto_tensors.dtype_of(array)
+    if dtype == tf.string:
+        encode = _base64 if name.endswith("_bytes") else _text
+        flat = np.empty(array.size, object)
+        flat[:] = [encode(item) for item in array.ravel()]
+        return flat.reshape(array.shape).tolist()
+    if dtype in FLOATS or dtype in INTEGERS or dtype == tf.bool:
+        return np.ascontiguousarray(array) if array.ndim else array.tolist()
+    raise invalid(f"Failed to write JSON value for tensor type: {dtype.name}")
+
+
+def _base64(data):
+    return {"b64": base64.b64encode(data).decode("ascii")}
+
+
+def _text(data):
+    return data.decode("utf-8", "replace")
