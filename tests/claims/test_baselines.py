@@ -11,6 +11,7 @@ from tfgen.claims.baselines import MonteCarloEM, WakeSleep
 from tfgen.errors import InputError
 from tfgen.evaluation import hmc
 from tfgen.models.noise import StepNoise
+from tfgen.models.vae.density import JointDensity
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +94,9 @@ def test_a_leap_of_hmc_keeps_the_posterior(digits):
     class Linear:
         latent_dim = 1
 
-        def log_joint_parts(self, observed, latents):
-            x = tf.reshape(observed, [-1, 1, 1])
-            return -2.0 * (x - latents[..., 0]) ** 2, -0.5 * latents[..., 0] ** 2
+        def joint_density(self, observed, latents):
+            z = latents[..., 0]
+            return JointDensity(-2.0 * (observed - z) ** 2, -0.5 * z**2, None)
 
     observed = tf.constant([[0.5], [-1.0]])  # p(z|x) = N(0.8 x, 0.2)
     draws = hmc.posterior_samples(

@@ -147,7 +147,7 @@ def test_bounds_with_flows_approach_the_integral_over_latents(prior, posterior):
     means, weights = {}, None
     for estimator, k in (("A", 1), ("B", 1), ("A", 5), ("A", 500)):
         noise = generator.normal(size=(400, 1, k, 2)).astype("float32")
-        values = model._bound_of(observed, tf.constant(noise), estimator).numpy()
+        values = model.bound_terms(observed, tf.constant(noise), estimator).bound().numpy()
         means[estimator, k] = values.mean(), values.std() / 20
         weights = np.exp(values.astype("float64") - exact)
     gap = abs(means["A", 1][0] - means["B", 1][0])

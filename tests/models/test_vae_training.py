@@ -113,7 +113,7 @@ def test_a_weight_on_the_image_acts_through_the_samples_that_have_gradients(imag
     noise = StepNoise(3, 0, images)
     observed = model.observe(images, noise)
     normal = noise.normal((1, 4, model.latent_dim))
-    errors = model.terms(model.encoder_outputs(observed), observed, normal)[2][:, 0].numpy()
+    errors = model.bound_terms(observed, normal).squared_error[:, 0].numpy()
     distance = np.abs((minimized - nats)[:, None] / 7.0 - errors) / errors
     assert (distance.min(axis=1) < 1e-3).all()
 
@@ -146,7 +146,7 @@ def test_importance_samples_may_come_after_some_steps(images):
             normal = staticmethod(lambda shape, noise=noise: tf.constant(noise))
 
         observed = tf.cast(images / 255.0 > 0.5, tf.float32)
-        expected = -other._bound_of(observed, tf.constant(noise[:, :, :k]), "B").numpy()
+        expected = -other.bound_terms(observed, tf.constant(noise[:, :, :k]), "B").bound().numpy()
         found, _ = later._training_loss(tf.constant(images), None, Noise)
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
@@ -161,7 +161,7 @@ def test_importance_samples_come_during_a_call_of_several_steps(images):
     for step, sums in enumerate(found):
         batch = replicated.batches(stream, step)
         nats = one_by_one.gradient_step(next(batch))  # Not in a graph: no `tf.cond`.
-        np.testing.assert_allclose(sums.nats, np.sum(nats), rtol=1e-5)
+        np.testing.assert_allclose(sums.nll, np.sum(nats), rtol=1e-5)
 
 
 def test_what_is_only_reported_takes_no_backward_pass(images):

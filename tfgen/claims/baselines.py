@@ -55,8 +55,8 @@ class WakeSleep(VAE):
         observed = self.observe(images, noise)
         encoded = self.encoder_outputs(observed)
         latents = self.posterior.sample(encoded, noise.normal((1, 1, self.latent_dim)))[0]
-        reconstruction, log_p = self.log_joint_parts(observed, tf.stop_gradient(latents))
-        wake = -(reconstruction + log_p)[:, 0, 0]
+        joint = self.joint_density(observed, tf.stop_gradient(latents))
+        wake = -joint.log_prob[:, 0, 0]
 
         dreamt = tf.stop_gradient(self.prior.from_noise(noise.normal((self.latent_dim,))))
         outputs = tf.stop_gradient(self.decoder_outputs(dreamt))
@@ -67,8 +67,8 @@ class WakeSleep(VAE):
         sleep = 0.5 * tf.reduce_sum(log_variance, axis=-1) - log_normal(standardized)
 
         divergences = objectives.gaussian_divergences(*self.posterior.parameters(encoded)[:2])
-        nats = tf.reduce_sum(divergences, axis=-1) - reconstruction[:, 0, 0]
-        return nats, wake + sleep
+        nll = tf.reduce_sum(divergences, axis=-1) - joint.log_likelihood[:, 0, 0]
+        return nll, wake + sleep
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
@@ -140,10 +140,8 @@ class MonteCarloEM(VAE):
         )
         acceptance = tf.reduce_mean(tf.cast(accepted, tf.float32))
         self.log_step_size.assign_add(ADAPTATION_RATE * (acceptance - hmc.TARGET_ACCEPTANCE))
-        latents = tf.stop_gradient(chain[-1])[:, :, None]
-        reconstruction, log_p = self.log_joint_parts(observed, latents)
-        nats = -(reconstruction + log_p)[:, 0, 0]
-        return nats, nats
+        nll = -self.joint_density(observed, tf.stop_gradient(chain[-1])).log_prob[:, 0]
+        return nll, nll
 
 
 def _check_plain(model):

@@ -127,12 +127,7 @@ def _transition(log_joint, step_size):
 
 def log_joint_of(model, observed):
     """log p(x, z) as a function of latents: `[N, C, D] -> [N, C]`, nats."""
-
-    def log_joint(latents):
-        reconstruction, log_p = model.log_joint_parts(observed, latents[:, :, None])
-        return (reconstruction + log_p)[:, :, 0]
-
-    return log_joint
+    return lambda latents: model.joint_density(observed, latents).log_prob
 
 
 def _fitted_log_density(draws, values):

@@ -50,8 +50,7 @@ def log_likelihood(model, images, *, limit=6.0, points=601):
 
     @tf.function(reduce_retracing=True)
     def log_joint(latents, observed):
-        reconstruction, log_p = model.log_joint_parts(observed, latents[None, :, None])
-        return (reconstruction + log_p)[0, :, 0]
+        return model.joint_density(observed, latents[None]).log_prob[0]
 
     totals = []
     for image in observed:

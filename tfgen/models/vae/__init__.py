@@ -6,11 +6,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
         "arguments",
+        "coders",
+        "density",
         "importance_sampling",
         "likelihoods",
         "objectives",
         "posterior",
         "prior",
+        "training_loss",
     ],
     submod_attrs={"model": ["VAE"]},
 )

@@ -1,12 +1,15 @@
-"""What the arguments of a VAE may be."""
+"""Checks of the arguments of a VAE."""
 
-import math
+from __future__ import annotations
+
+from typing import Any
 
 import keras
 
+from tfgen import checks
 from tfgen.errors import InputError
+from tfgen.models.vae.coders import NETWORKS
 from tfgen.models.vae.likelihoods import BINARIZATIONS, LIKELIHOODS, NEIGHBOURS
-from tfgen.networks.shapes import check_shapes
 
 _CHOICES = {
     "likelihood": tuple(LIKELIHOODS),
@@ -16,46 +19,32 @@ _CHOICES = {
     "posterior": ("gaussian", "flow"),
 }
 _SIZES = (
-    "latent_dim",
-    "num_monte_carlo_samples",
-    "num_importance_samples",
-    "blocks",
-    "flow_steps",
-    "flow_width",
+    *("latent_dim", "num_monte_carlo_samples", "num_importance_samples"),
+    *("blocks", "flow_steps", "flow_width"),
 )
 _AMOUNTS = ("iwae_start_step", "beta", "kl_warmup", "free_bits", "map_num_examples", "mse_weight")
-NETWORKS = ("mlp", "conv")
 
 
-def check(settings, name):
-    """Refuse arguments that are no choice, no size, no amount, or that exclude each other."""
+def checked(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    """The arguments, sizes of layers as lists of integers.
+
+    Raises:
+        InputError: an unknown choice, a size below 1, a negative amount, or arguments that exclude
+            each other.
+    """
+    settings = dict(settings)
     for argument, possible in _CHOICES.items():
-        if settings[argument] not in possible:
-            raise InputError(
-                f"{name}: {argument} must be one of {', '.join(possible)}, "
-                f"got {settings[argument]!r}"
-            )
-    sizes = {argument: settings[argument] for argument in _SIZES}
+        checks.choice(f"{name}: {argument}", settings[argument], possible)
+    for argument in _SIZES:
+        settings[argument] = checks.integer(f"{name}: {argument}", settings[argument], 1)
     for argument in ("hidden_units", "channels"):
-        sizes |= {f"{argument}[{i}]": size for i, size in enumerate(settings[argument])}
-    for argument, value in sizes.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{name}: {argument} must be a positive integer, got {value!r}")
+        settings[argument] = checks.integers(f"{name}: {argument}", settings[argument], 1)
     for argument in _AMOUNTS:
-        value = settings[argument]
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not 0 <= value < math.inf:
-            raise InputError(f"{name}: {argument} must be a number >= 0, got {value!r}")
-    samples = settings["num_importance_samples"]
-    for argument, most, meaning in (
-        ("num_backward_samples", samples, f"num_importance_samples, {samples}"),
-        ("neighbours", len(NEIGHBOURS), f"{len(NEIGHBOURS)}"),
-    ):
-        value = settings[argument]
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-            raise InputError(
-                f"{name}: {argument} must be an integer from 0 to {meaning}, got {value!r}"
-            )
+        value = checks.number(f"{name}: {argument}", settings[argument], 0)
+        settings[argument] = int(value) if isinstance(settings[argument], int) else value
+    most = settings["num_importance_samples"]
+    for argument, high in (("num_backward_samples", most), ("neighbours", len(NEIGHBOURS))):
+        settings[argument] = checks.integer(f"{name}: {argument}", settings[argument], 0, high)
     for argument in ("encoder", "decoder"):
         value = settings[argument]
         if value not in NETWORKS and not isinstance(value, (keras.Model, dict)):
@@ -63,10 +52,10 @@ def check(settings, name):
                 f"{name}: {argument} must be one of {', '.join(NETWORKS)} or a keras.Model, "
                 f"got {value!r}"
             )
-    if settings["free_bits"] and settings["num_importance_samples"] > 1:
+    if settings["free_bits"] and most > 1:
         raise InputError(
-            f"{name}: free_bits keep a KL term up, and the bound of num_importance_samples > 1 has "
-            "none; give one of the two"
+            f"{name}: free_bits set a minimum for a KL term, and the bound of "
+            f"num_importance_samples={most} has none; omit one of the two"
         )
     for argument, default, needed in (
         ("binarization", "dynamic", "bernoulli"),
@@ -77,18 +66,4 @@ def check(settings, name):
                 f"{name}: {argument}={settings[argument]!r} needs likelihood={needed!r}, got "
                 f"{settings['likelihood']!r}"
             )
-
-
-def checked_network(network, owner, inputs, outputs):
-    """The caller's network, or the one that a configuration describes."""
-    if isinstance(network, dict):
-        network = keras.saving.deserialize_keras_object(network)
-    check_shapes(network, owner, inputs, outputs)
-    return network
-
-
-def listed(argument, value, name):
-    """A list of sizes as a list."""
-    if not isinstance(value, (list, tuple)):
-        raise InputError(f"{name}: {argument} must be a list such as [500], got {value!r}")
-    return list(value)
+    return settings

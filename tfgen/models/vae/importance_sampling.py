@@ -42,15 +42,14 @@ def log_likelihood(model, images, num_samples):
     blocks = -(-num_samples // SAMPLES_AT_A_TIME)
 
     def of_image(row):
-        log_likelihood_of = model.log_likelihood_of_image(observed[row])
+        image, parameters = observed[row : row + 1], encoded[row : row + 1]
 
         def add_block(block, total):
             key = tf.stack([keys[row, 0], keys[row, 1] + tf.cast(block, tf.int64)])
             shape = [1, 1, SAMPLES_AT_A_TIME, model.latent_dim]
             noise = tf.random.stateless_normal(shape, key, alg="philox")
-            latents, log_q, _ = model.posterior.sample(encoded[row : row + 1], noise)
-            latents = tf.reshape(latents, [SAMPLES_AT_A_TIME, model.latent_dim])
-            log_weights = log_likelihood_of(latents) + model.prior.log_prob(latents) - log_q[0, 0]
+            latents, log_q, _ = model.posterior.sample(parameters, noise)
+            log_weights = (model.joint_density(image, latents).log_prob - log_q)[0, 0]
             index = block * SAMPLES_AT_A_TIME + tf.range(SAMPLES_AT_A_TIME)
             log_weights = tf.where(index < num_samples, log_weights, -math.inf)
             return block + 1, _log_add(total, tf.reduce_logsumexp(log_weights))

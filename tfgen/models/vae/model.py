@@ -3,15 +3,16 @@
 import keras
 import tensorflow as tf
 
-from tfgen import networks
 from tfgen.models.base import GenerativeModel
 from tfgen.models.noise import ImageNoise
 from tfgen.models.vae import arguments as vae_arguments
-from tfgen.models.vae import importance_sampling, objectives
-from tfgen.models.vae.arguments import NETWORKS
+from tfgen.models.vae import coders, importance_sampling, objectives
+from tfgen.models.vae.coders import NETWORKS
+from tfgen.models.vae.density import BoundTerms, JointDensity
 from tfgen.models.vae.likelihoods import LIKELIHOODS
 from tfgen.models.vae.posterior import FlowPosterior, GaussianPosterior
 from tfgen.models.vae.prior import FlowPrior, NormalPrior
+from tfgen.models.vae.training_loss import training_loss
 
 ELBO_SAMPLES = 8
 MOST_SAMPLES_AT_ONCE = 256
@@ -140,9 +141,7 @@ class VAE(GenerativeModel):
         settings = dict(locals())
         for key in ("self", "__class__", "image_shape", "name"):
             del settings[key]
-        settings["hidden_units"] = vae_arguments.listed("hidden_units", hidden_units, name)
-        settings["channels"] = vae_arguments.listed("channels", channels, name)
-        vae_arguments.check(settings, name)
+        settings = vae_arguments.checked(settings, name)
         for role in ("encoder", "decoder"):
             if settings[role] not in NETWORKS:
                 settings[role] = _GIVEN
@@ -168,9 +167,12 @@ class VAE(GenerativeModel):
                 latent_dim, context_channels=flow_width, name=f"{name}_posterior", **flow
             )
             self._posterior_layers = self.posterior.layers
-        self._closed_form = prior == "normal" and posterior == "gaussian"
-        self.encoder = self._network("encoder", encoder)
-        self.decoder = self._network("decoder", decoder)
+        height, width, num_channels = self.image_shape
+        outputs = (height, width, num_channels * self._likelihood.parameters_per_pixel)
+        self.encoder = coders.encoder(
+            encoder, self.image_shape, self.posterior.encoder_outputs, settings, name
+        )
+        self.decoder = coders.decoder(decoder, latent_dim, outputs, settings, name)
         self._image_noise = ImageNoise(self.image_shape)
         self.built = True
 
@@ -219,7 +221,7 @@ class VAE(GenerativeModel):
             return importance_sampling.log_likelihood(self, images, num_samples)
         drawn = (ELBO_SAMPLES, 1) if num_samples == 1 else (1, num_samples)
         noise = self._image_noise.normal(images, (*drawn, self.latent_dim))
-        return self._bound_of(self.observe(images), noise, "B")
+        return self.bound_terms(self.observe(images), noise, "B").bound()
 
     def observe(self, images, step_noise=None):
         """What the networks see, with the noise of a training step or of the images themselves."""
@@ -232,57 +234,15 @@ class VAE(GenerativeModel):
     def _training_loss(self, images, labels, noise):
         observed = self.observe(images, noise)
         shape = (self.num_monte_carlo_samples, self.num_importance_samples, self.latent_dim)
-        noise_of_latents = noise.normal(shape)
-        after = self.settings["iwae_start_step"]
-        if not after:
-            return self._negative_bounds(observed, noise_of_latents, noise)
+        normal = noise.normal(shape)
+        start = self.settings["iwae_start_step"]
+        if not start:
+            return training_loss(self, observed, normal, noise)
         return tf.cond(
-            tf.cast(self.optimizer.iterations, tf.float32) < after,
-            lambda: self._negative_bounds(observed, noise_of_latents[:, :, :1], noise),
-            lambda: self._negative_bounds(observed, noise_of_latents, noise),
+            tf.cast(self.optimizer.iterations, tf.float32) < start,
+            lambda: training_loss(self, observed, normal[:, :, :1], noise),
+            lambda: training_loss(self, observed, normal, noise),
         )
-
-    def _negative_bounds(self, observed, noise_of_latents, step_noise):
-        reconstruction, divergence, squared_error, parameters = self._terms(
-            observed, noise_of_latents, self.estimator
-        )
-        # Out of a `tf.cond`, zeros would go back all the way from what is only reported.
-        nats = tf.stop_gradient(-objectives.weighted_bound(reconstruction, divergence))
-        settings = self.settings
-        if settings["free_bits"]:
-            divergence = self._with_free_bits(divergence, parameters, step_noise)
-        beta = settings["beta"]
-        if settings["kl_warmup"]:
-            beta = objectives.annealed(beta, settings["kl_warmup"], self.optimizer.iterations)
-        losses = -objectives.weighted_bound(reconstruction, divergence, beta)
-        if 0 < settings["num_backward_samples"] < noise_of_latents.shape[2]:
-            drawn = objectives.resampled(
-                reconstruction - beta * divergence,
-                step_noise.uniform([self.num_monte_carlo_samples]),
-                settings["num_backward_samples"],
-            )
-            few = tf.gather(noise_of_latents, drawn, axis=2, batch_dims=2)
-            reconstruction, divergence, squared_error, _ = self._terms(observed, few, "A")
-            through = -tf.reduce_mean(reconstruction - beta * divergence, axis=[1, 2])
-            losses = tf.stop_gradient(losses - through) + through
-        if settings["mse_weight"]:
-            losses += settings["mse_weight"] * tf.reduce_mean(squared_error, axis=[1, 2])
-        if settings["map_num_examples"]:
-            weights = [*self.decoder.trainable_weights]
-            weights += [w for layer in self.prior.layers for w in layer.trainable_weights]
-            squares = tf.add_n([tf.reduce_sum(w.value**2) for w in weights])
-            losses += 0.5 * squares / settings["map_num_examples"]
-        return nats, losses
-
-    def _with_free_bits(self, divergence, parameters, noise):
-        minimum = self.settings["free_bits"]
-        if self._closed_form:
-            groups = objectives.gaussian_divergences(*parameters[:2])
-        else:
-            groups = tf.reduce_mean(divergence, axis=[1, 2])[:, None]
-            minimum *= self.latent_dim
-        kept = objectives.with_free_bits(groups, minimum, noise.mean_over_batch)
-        return kept[:, None, None]
 
     def _encode(self, images):
         observed = tf.cast(images, tf.float32) / 255.0
@@ -293,74 +253,56 @@ class VAE(GenerativeModel):
         images = tf.clip_by_value(self._likelihood.mean(outputs), 0.0, 1.0)
         return tf.cast(tf.round(255.0 * tf.reshape(images, [-1, *self.image_shape])), tf.uint8)
 
-    def _bound_of(self, observed, noise, estimator):
-        """The bound, `[N]`, of observed images `[N, H, W, C]` at noise `[N, L, k, latent_dim]`."""
-        reconstruction, divergence, *_ = self._terms(observed, noise, estimator)
-        return objectives.weighted_bound(reconstruction, divergence)
+    def bound_terms(self, observed, noise, estimator="A"):
+        """The terms of a bound of log p(x) at the latents that noise gives.
 
-    def _terms(self, observed, noise, estimator):
-        """Of the bound at noise `[N, L, k, latent_dim]`.
+        Args:
+            observed: images as `observe` gives them, `[N, H, W, C]`.
+            noise: standard normal, `[N, L, k, D]`.
+            estimator: "B" puts expectations in place of samples where they have a closed form and k
+                is 1.
 
         Returns:
-            log p(x|z) `[N, L, k]`; log q(z|x) - log p(z), which broadcasts with it; the squared
-            error of the image of z, `[N, L, k]`; the posterior's parameters.
+            A `tfgen.models.vae.density.BoundTerms`.
         """
         encoded = self.encoder_outputs(observed)
-        return *self.terms(encoded, observed, noise, estimator), self.posterior.parameters(encoded)
-
-    def terms(self, encoded, observed, noise, estimator="A"):
-        """log p(x|z), log q(z|x) - log p(z) and squared error at the latents that noise gives.
-
-        Shapes: `[N, E]`, `[N, H, W, C]`, `[N, L, k, D] -> [N, L, k]`, what broadcasts with it, and
-        `[N, L, k]`.
-
-        Args:
-            encoded: the encoder's outputs for the observed images.
-            observed: binarized or otherwise prepared images, as `observe` gives them.
-            noise: standard normal.
-            estimator: "B" puts closed forms in place of samples where there are any and k is 1.
-        """
         latents, log_q, expected_log_q = self.posterior.sample(encoded, noise)
-        outputs = self._outputs_of_samples(latents)
-        reconstruction, log_p = self.log_joint_parts(observed, latents, outputs)
-        images = tf.reshape(observed, [-1, 1, 1, self.num_dims])
-        squared_error = tf.reduce_sum((self._likelihood.mean(outputs) - images) ** 2, axis=-1)
+        joint = self.joint_density(observed, latents)
+        per_latent = None
+        if self.settings["prior"] == "normal" and self.settings["posterior"] == "gaussian":
+            mean, log_variance, _ = self.posterior.parameters(encoded)
+            per_latent = objectives.gaussian_divergences(mean, log_variance)
         if estimator == "A" or noise.shape[2] > 1:
-            return reconstruction, log_q - log_p, squared_error
-        if not self._closed_form:
-            return reconstruction, expected_log_q - log_p, squared_error
-        divergences = objectives.gaussian_divergences(*self.posterior.parameters(encoded)[:2])
-        return reconstruction, tf.reduce_sum(divergences, axis=-1)[:, None, None], squared_error
+            divergence = log_q - joint.log_prior
+        elif per_latent is None:
+            divergence = expected_log_q - joint.log_prior
+        else:
+            divergence = tf.reduce_sum(per_latent, axis=-1)[:, None, None]
+        return BoundTerms(joint.log_likelihood, divergence, per_latent, joint.squared_error)
 
-    def log_likelihood_of_image(self, observed):
-        """log p(x|z) of one image as a function of latents.
+    def joint_density(self, observed, latents):
+        """log p(x, z) and what it is made of, at latents.
 
-        Shapes: `[H, W, C]`, then `[S, D] -> [S]`, nats.
-        """
-        flat = tf.reshape(observed, [self.num_dims])
-        return lambda latents: self._likelihood.log_prob(flat, self.decoder_outputs(latents))
-
-    def log_joint_parts(self, observed, latents, outputs=None):
-        """log p(x|z) and log p(z).
-
-        Shapes: `[N, H, W, C]`, `[N, L, k, D] -> [N, L, k]` twice, nats.
+        Shapes: `[N, H, W, C]` (or `[1, H, W, C]`), `[N, ..., D] -> [N, ...]` each.
 
         Args:
-            observed: as for `terms`.
+            observed: images as `observe` gives them.
             latents: z.
-            outputs: the decoder's, where they are known already.
-        """
-        outputs = self._outputs_of_samples(latents) if outputs is None else outputs
-        flat = tf.reshape(observed, [-1, 1, 1, self.num_dims])
-        log_p = self.prior.log_prob(tf.reshape(latents, [-1, self.latent_dim]))
-        log_p = tf.reshape(log_p, tf.shape(latents)[:3])
-        return self._likelihood.log_prob(flat, outputs), log_p
 
-    def _outputs_of_samples(self, latents):
-        """`[N, L, k, D] -> [N, L, k, P H W C]`."""
-        outputs = self.decoder_outputs(tf.reshape(latents, [-1, self.latent_dim]))
-        shape = tf.concat([tf.shape(latents)[:3], tf.shape(outputs)[1:]], axis=0)
-        return tf.reshape(outputs, shape)
+        Returns:
+            A `tfgen.models.vae.density.JointDensity`.
+        """
+        shape = tf.shape(latents)[:-1]
+        flat = tf.reshape(latents, [-1, self.latent_dim])
+        outputs = self.decoder_outputs(flat)
+        outputs = tf.reshape(outputs, tf.concat([shape, tf.shape(outputs)[1:]], axis=0))
+        samples = [1] * (latents.shape.rank - 2)
+        pixels = tf.reshape(observed, [-1, *samples, self.num_dims])
+        return JointDensity(
+            log_likelihood=self._likelihood.log_prob(pixels, outputs),
+            log_prior=tf.reshape(self.prior.log_prob(flat), shape),
+            squared_error=tf.reduce_sum((self._likelihood.mean(outputs) - pixels) ** 2, axis=-1),
+        )
 
     def encoder_outputs(self, observed):
         """What the encoder says of prepared images: `[N, H, W, C] -> [N, E]`."""
@@ -373,34 +315,7 @@ class VAE(GenerativeModel):
         outputs = tf.cast(self.decoder(latents), tf.float32)
         parameters = self._likelihood.parameters_per_pixel
         if outputs.shape.rank == 4 and parameters > 1:
-            outputs = tf.reshape(outputs, [-1, *self.image_shape[:2], parameters, self._channels])
+            height, width, channels = self.image_shape
+            outputs = tf.reshape(outputs, [-1, height, width, parameters, channels])
             outputs = tf.transpose(outputs, [0, 3, 1, 2, 4])
         return tf.reshape(outputs, [-1, parameters * self.num_dims])
-
-    @property
-    def _channels(self):
-        return self.image_shape[-1]
-
-    def _network(self, role, kind):
-        settings, encodes = self.settings, role == "encoder"
-        inputs = self.num_dims if encodes else self.latent_dim
-        parameters = self._likelihood.parameters_per_pixel
-        outputs = self.posterior.encoder_outputs if encodes else parameters * self.num_dims
-        picture = (*self.image_shape[:2], parameters * self._channels)
-        if kind not in NETWORKS:
-            shapes = (self.image_shape, (outputs,)) if encodes else ((self.latent_dim,), picture)
-            return vae_arguments.checked_network(kind, f"{self.name}: {role}", *shapes)
-        options = {
-            "activation": settings["activation"],
-            "dtype": settings["network_dtype"] or "float32",
-            "name": f"{self.name}_{role}",
-        }
-        order = slice(None) if encodes else slice(None, None, -1)
-        hidden = settings["hidden_units"][order]
-        if kind == "mlp":
-            return networks.mlp(inputs, outputs, widths=hidden, **options)
-        options |= {"channels": settings["channels"][order], "hidden_units": hidden}
-        options["blocks"] = settings["blocks"]
-        if encodes:
-            return networks.residual_encoder(self.image_shape, outputs, **options)
-        return networks.residual_decoder(self.latent_dim, picture, **options)

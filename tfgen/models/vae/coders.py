@@ -1,0 +1,93 @@
+"""The encoder and the decoder of a VAE: by name, or networks of the caller."""
+
+from __future__ import annotations
+
+import keras
+
+from tfgen import networks
+from tfgen.networks.shapes import check_shapes
+
+NETWORKS = ("mlp", "conv")
+
+
+def encoder(
+    network: str | dict | keras.Model,
+    image_shape: tuple[int, int, int],
+    num_outputs: int,
+    settings: dict,
+    name: str,
+) -> keras.Model:
+    """From observed images, flat ones for "mlp", to `num_outputs` numbers.
+
+    Args:
+        network: "mlp", "conv", a model of the caller, or its configuration.
+        image_shape: (H, W, C).
+        num_outputs: of the posterior's parameters.
+        settings: the arguments of the `VAE`.
+        name: of the model.
+
+    Raises:
+        InputError: a network of the caller with other shapes.
+    """
+    if network not in NETWORKS:
+        return _checked(network, f"{name}: encoder", image_shape, (num_outputs,))
+    options = _options(settings, f"{name}_encoder")
+    if network == "mlp":
+        inputs = image_shape[0] * image_shape[1] * image_shape[2]
+        return networks.mlp(inputs, num_outputs, widths=settings["hidden_units"], **options)
+    return networks.residual_encoder(
+        image_shape,
+        num_outputs,
+        channels=settings["channels"],
+        hidden_units=settings["hidden_units"],
+        blocks=settings["blocks"],
+        **options,
+    )
+
+
+def decoder(
+    network: str | dict | keras.Model,
+    latent_dim: int,
+    output_shape: tuple[int, int, int],
+    settings: dict,
+    name: str,
+) -> keras.Model:
+    """From latents to the likelihood's parameters, `output_shape`, flat ones for "mlp".
+
+    Args:
+        network: "mlp", "conv", a model of the caller, or its configuration.
+        latent_dim: numbers in a latent.
+        output_shape: (H, W, C P), P the likelihood's parameters per pixel.
+        settings: the arguments of the `VAE`.
+        name: of the model.
+
+    Raises:
+        InputError: a network of the caller with other shapes.
+    """
+    if network not in NETWORKS:
+        return _checked(network, f"{name}: decoder", (latent_dim,), output_shape)
+    options = _options(settings, f"{name}_decoder")
+    hidden_units = settings["hidden_units"][::-1]
+    if network == "mlp":
+        outputs = output_shape[0] * output_shape[1] * output_shape[2]
+        return networks.mlp(latent_dim, outputs, widths=hidden_units, **options)
+    return networks.residual_decoder(
+        latent_dim,
+        output_shape,
+        channels=settings["channels"][::-1],
+        hidden_units=hidden_units,
+        blocks=settings["blocks"],
+        **options,
+    )
+
+
+def _options(settings, name):
+    dtype = settings["network_dtype"] or "float32"
+    return {"activation": settings["activation"], "dtype": dtype, "name": name}
+
+
+def _checked(network, owner, inputs, outputs):
+    if isinstance(network, dict):
+        network = keras.saving.deserialize_keras_object(network)
+    check_shapes(network, owner, inputs, outputs)
+    return network
