@@ -1,21 +1,25 @@
 """The card of an export: what the model is, and what the written file offers."""
 
-import json
+from __future__ import annotations
+
 import platform
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 import tfgen
 from tfgen.errors import InputError
+from tfgen.export.source import Source
+from tfgen.files import PathLike, read_json
 from tfgen.models import preset
 
-EXTRA = "assets.extra"  # what a SavedModel's reader leaves alone
-ABOUT_THE_MODEL = ("summary", "metrics", "data", "command", "training")
+EXTRA = "assets.extra"  # the directory of a SavedModel that TensorFlow does not read
+FROM_CARD = ("summary", "metrics", "data", "command", "training")
 
 
-def new(source, kind, **entries):
+def new(source: Source, kind: str, **entries: Any) -> dict[str, Any]:
     """A JSON-able dict that names the model, its figures and what was used to export it.
 
     Args:
@@ -30,9 +34,10 @@ def new(source, kind, **entries):
     >>> new(source.Source("glow-digits"), "SavedModel")["model"]["bound"]
     'exact'
     """
-    model = source.model
+    model, card = source.model, source.card
+    digests = card.get("files", {})
     about = {
-        "name": source.card.get("name", model.name),
+        "name": card.get("name", model.name),
         "class": type(model).__name__,
         "image_shape": list(model.image_shape),
         "latent_dim": model.latent_dim,
@@ -40,12 +45,8 @@ def new(source, kind, **entries):
         "num_classes": model.num_classes,
         "bound": model.bound,
         "parameters": model.count_params(),
-        **{key: source.card[key] for key in ABOUT_THE_MODEL if key in source.card},
-        "files": {
-            k: v
-            for k, v in source.card.get("files", {}).items()
-            if k in (preset.CONFIG, preset.WEIGHTS)
-        },
+        **{key: card[key] for key in FROM_CARD if key in card},
+        "files": {k: digests[k] for k in digests if k in (preset.CONFIG, preset.WEIGHTS)},
     }
     environment = {
         "tfgen": tfgen.__version__,
@@ -57,8 +58,8 @@ def new(source, kind, **entries):
     return {"format": kind, "model": about, **entries, "environment": environment}
 
 
-def read(path):
-    """The card of an exported folder or file, a dict.
+def read(path: PathLike) -> dict[str, Any]:
+    """The card of an exported directory or file, a dict.
 
     Args:
         path: what `tfgen.export.saved_model` or `tfgen.export.tflite` returned.
@@ -74,27 +75,34 @@ def read(path):
     >>> card["signatures"]["encode"]["outputs"]
     {'latents': {'dtype': 'float32', 'shape': [None, 8]}}
     """
-    file = place(path)
+    file = path_of(path)
     if not file.is_file():
         raise InputError(f"{path} has no card: there is no {file}")
-    return json.loads(file.read_text("utf-8"))
+    return read_json(file)
 
 
-def place(path):
-    """Where the card of an export stands: in `assets.extra`, or beside a TFLite file.
+def path_of(export: PathLike) -> Path:
+    """The path of an export's card: in `assets.extra`, or beside a TFLite file.
 
-    >>> from tfgen.export.cards import place
-    >>> place("phone/glow.tflite").name
+    >>> from tfgen.export.cards import path_of
+    >>> path_of("phone/glow.tflite").name
     'glow.tflite.json'
     """
-    path = Path(path)
-    if path.suffix.lower() == ".tflite":
-        return path.with_name(f"{path.name}.json")
-    return path / EXTRA / preset.CARD
+    export = Path(export)
+    if export.suffix.lower() == ".tflite":
+        return export.with_name(f"{export.name}.json")
+    return export / EXTRA / preset.CARD
 
 
-def tensors(specs):
-    """Names with dtype and shape, null where a size is free, from `tf.TensorSpec`s by name."""
+def signature(function: tf.types.experimental.ConcreteFunction) -> dict[str, Any]:
+    """Names, dtypes and shapes of a signature's inputs and outputs; null where a size is free."""
+    return {
+        "inputs": _tensors(function.structured_input_signature[1]),
+        "outputs": _tensors(function.structured_outputs),
+    }
+
+
+def _tensors(specs):
     return {
         name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
         for name, spec in sorted(specs.items())

@@ -1,10 +1,12 @@
 """PNG and JPEG files as images, inside a graph."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 
-def possible(image_shape):
-    """Whether files hold images of this shape: grey ones or RGB.
+def possible(image_shape: tuple[int, ...]) -> bool:
+    """Whether files can hold images of this shape: grey or RGB.
 
     >>> from tfgen.export import encoded_images
     >>> encoded_images.possible((8, 8, 1)), encoded_images.possible((8, 8, 2))
@@ -13,12 +15,12 @@ def possible(image_shape):
     return image_shape[-1] in (1, 3)
 
 
-def decode(files, image_shape):
+def decode(files: tf.Tensor, image_shape: tuple[int, ...]) -> tf.Tensor:
     """The images in files.
 
-    Colours become grey where the model is grey, grey becomes RGB where it is RGB, and transparency
-    is dropped. A file of another size is an error of the graph that names both sizes: nothing is
-    resized here, because it would decide the likelihood.
+    Colours are converted to grey for a grey model and grey to RGB for an RGB model; transparency is
+    dropped. For a file of another size the graph fails with an error that names both sizes: images
+    are not resized, because the way of resizing would decide their likelihood.
 
     Shapes: string `[N] -> uint8 [N, H, W, C]`.
 
@@ -39,8 +41,8 @@ def decode(files, image_shape):
     def one(file):
         image = tf.io.decode_image(file, channels=channels, expand_animations=False)
         size = tf.shape(image)[:2]
-        wanted = f"an image must be {height} pixels high and {width} wide, this one is"
-        fits = tf.debugging.Assert(tf.reduce_all(size == [height, width]), [wanted, size])
+        message = f"an image must be {height} pixels high and {width} wide, this one is"
+        fits = tf.debugging.Assert(tf.reduce_all(size == [height, width]), [message, size])
         with tf.control_dependencies([fits] if fits is not None else []):
             return tf.reshape(image, image_shape)
 

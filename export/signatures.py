@@ -1,30 +1,176 @@
-"""The verbs of a model as the signatures of an exported graph."""
+"""The signatures of an export: one table of names, inputs, outputs and graphs.
+
+| signature | inputs | outputs |
+|---|---|---|
+| `log_prob` | `images` uint8 `[N, H, W, C]` | `log_prob` float32 `[N]`, nats |
+| `encode` | `images` | `latents` float32 `[N, D]` |
+| `decode` | `latents` | `images` |
+| `sample` | `noise` float32 `[N, D]`, standard normal; `temperature` float32 `[N]` | `images` |
+| `reconstruct` | `images` | `images` |
+| `sample_seeded` | `seeds` int32 `[N, 2]`; `temperature` | `images` |
+| `interpolate` | `first`, `second` images; `weight` float32 `[N]` | `images` |
+| `log_prob_given` | `images`; `labels` int32 `[N]` | `log_prob` |
+
+The first five are those of a TFLite file. `labels` are taken by class-conditional models only: by
+`sample` and `sample_seeded`, and by `log_prob_given`, which other models do not have. In a
+SavedModel each signature that takes grey or RGB images has a twin named `*_encoded`, which takes
+PNG or JPEG files, string `[N]`, named `image_bytes` (`first_bytes` and `second_bytes` for
+`interpolate_encoded`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import tensorflow as tf
 
 from tfgen.export import encoded_images
+from tfgen.models.base import GenerativeModel
 
-DEVICE = ("log_prob", "encode", "decode", "sample", "reconstruct")
-DEFAULT = "log_prob"
+DEFAULT = "log_prob"  # the signature that `serving_default` stands for
+_FILES = {"images": "image_bytes", "first": "first_bytes", "second": "second_bytes"}
+
+
+class Verbs:
+    """The verbs of a model as graphs, each traced once, in however many signatures it is called.
+
+    Args:
+        model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
+    """
+
+    def __init__(self, model: GenerativeModel):
+        self.latent_dim = model.latent_dim
+        self.latents_from_noise = model.latents_from_noise
+        self.log_prob, self.encode, self.decode = (
+            tf.function(verb, autograph=False)
+            for verb in (model.log_prob, model.encode, model.decode)
+        )
+
+
+def _log_prob(verbs, images, labels=None):
+    return verbs.log_prob(images, labels)
+
+
+def _encode(verbs, images):
+    return verbs.encode(images)
+
+
+def _decode(verbs, latents):
+    return verbs.decode(latents)
+
+
+def _sample(verbs, noise, temperature, labels=None):
+    return verbs.decode(verbs.latents_from_noise(temperature[:, None] * noise, labels))
+
+
+def _sample_seeded(verbs, seeds, temperature, labels=None):
+    def noise(seed):
+        return tf.random.stateless_normal([verbs.latent_dim], seed, alg="philox")
+
+    row = tf.TensorSpec([verbs.latent_dim], tf.float32)
+    return _sample(verbs, tf.map_fn(noise, seeds, fn_output_signature=row), temperature, labels)
+
+
+def _reconstruct(verbs, images):
+    return verbs.decode(verbs.encode(images))
+
+
+def _interpolate(verbs, first, second, weight):
+    weight = weight[:, None]
+    return verbs.decode((1.0 - weight) * verbs.encode(first) + weight * verbs.encode(second))
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """One row of the table.
+
+    Attributes:
+        graph: a function of `Verbs` and the inputs by name that gives the output.
+        inputs: names of tensors; "labels" only where the model is class-conditional.
+        output: the name of a tensor.
+        on_device: whether TFLite files have it.
+        needs_labels: whether only class-conditional models have it.
+    """
+
+    graph: Callable[..., tf.Tensor]
+    inputs: Sequence[str]
+    output: str
+    on_device: bool = False
+    needs_labels: bool = False
+
+    def without_labels(self) -> Signature:
+        """The row for models that are not class-conditional."""
+        inputs = [name for name in self.inputs if name != "labels"]
+        return dataclasses.replace(self, inputs=inputs)
+
+    def of_files(self, image_shape: tuple[int, ...]) -> Signature:
+        """The twin that takes PNG or JPEG files in place of images."""
+        files = {name: _FILES[name] for name in self.inputs if name in _FILES}
+
+        def graph(verbs, **inputs):
+            for images, file in files.items():
+                inputs[images] = encoded_images.decode(inputs.pop(file), image_shape)
+            return self.graph(verbs, **inputs)
+
+        inputs = [files.get(name, name) for name in self.inputs]
+        return dataclasses.replace(self, graph=graph, inputs=inputs, on_device=False)
+
+
+SIGNATURES = {
+    "log_prob": Signature(_log_prob, ["images"], "log_prob", on_device=True),
+    "encode": Signature(_encode, ["images"], "latents", on_device=True),
+    "decode": Signature(_decode, ["latents"], "images", on_device=True),
+    "sample": Signature(_sample, ["noise", "temperature", "labels"], "images", on_device=True),
+    "reconstruct": Signature(_reconstruct, ["images"], "images", on_device=True),
+    "sample_seeded": Signature(_sample_seeded, ["seeds", "temperature", "labels"], "images"),
+    "interpolate": Signature(_interpolate, ["first", "second", "weight"], "images"),
+    "log_prob_given": Signature(_log_prob, ["images", "labels"], "log_prob", needs_labels=True),
+}
+DEVICE = tuple(name for name, signature in SIGNATURES.items() if signature.on_device)
+
+
+def offered(model: GenerativeModel, *, on_device: bool = False) -> dict[str, Signature]:
+    """The signatures that an export of a model has, by name.
+
+    Args:
+        model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
+        on_device: whether it is a TFLite file.
+
+    Example:
+
+    >>> import tfgen
+    >>> from tfgen.export import signatures
+    >>> list(signatures.offered(tfgen.zoo.load("vae-digits"), on_device=True))
+    ['log_prob', 'encode', 'decode', 'sample', 'reconstruct']
+    """
+    rows = {name: row for name, row in SIGNATURES.items() if row.on_device or not on_device}
+    if model.num_classes is None:
+        rows = {n: row.without_labels() for n, row in rows.items() if not row.needs_labels}
+    if not on_device and encoded_images.possible(model.image_shape):
+        rows |= {
+            f"{name}_encoded": row.of_files(model.image_shape)
+            for name, row in rows.items()
+            if not _FILES.keys().isdisjoint(row.inputs)
+        }
+    return rows
+
+
+def tensors(model: GenerativeModel) -> dict[str, tf.TensorSpec]:
+    """The specification of every tensor that a signature takes, by name."""
+    shapes = {
+        **dict.fromkeys(_FILES, ([None, *model.image_shape], tf.uint8)),
+        **dict.fromkeys(_FILES.values(), ([None], tf.string)),
+        **dict.fromkeys(("latents", "noise"), ([None, model.latent_dim], tf.float32)),
+        **dict.fromkeys(("temperature", "weight"), ([None], tf.float32)),
+        "labels": ([None], tf.int32),
+        "seeds": ([None, 2], tf.int32),
+    }
+    return {name: tf.TensorSpec(*spec, name=name) for name, spec in shapes.items()}
 
 
 class Signatures(tf.Module):
-    """A model's verbs as graphs with named inputs and outputs and a free batch dimension N.
-
-    | signature | inputs | outputs |
-    |---|---|---|
-    | `log_prob` | `images` uint8 `[N, H, W, C]` | `log_prob` float32 `[N]`, nats |
-    | `encode` | `images` | `latents` float32 `[N, D]` |
-    | `decode` | `latents` | `images` |
-    | `sample` | `noise` float32 `[N, D]`, standard normal; `temperature` float32 `[N]` | `images` |
-    | `reconstruct` | `images` | `images` |
-    | `sample_seeded` | `seeds` int32 `[N, 2]`; `temperature` | `images` |
-    | `interpolate` | `first`, `second` images; `weight` float32 `[N]` | `images` |
-
-    A class-conditional model's `sample` and `sample_seeded` also take `labels` int32 `[N]`, and it
-    has `log_prob_given`, of `images` and `labels`. Models of grey and RGB images have a twin of
-    each signature that takes images, named `*_encoded`: it takes PNG or JPEG files, string `[N]`,
-    named `image_bytes` (`first_bytes` and `second_bytes` for `interpolate_encoded`).
+    """A model's signatures as concrete functions, with a free batch dimension N.
 
     Equations: the noise of seeds (a, b) is `tf.random.stateless_normal([D], (a, b))`, so that
     seeds (s, 0) give what `model.sample(1, seed=s)` gives, whatever else is in the batch;
@@ -37,41 +183,50 @@ class Signatures(tf.Module):
     Args:
         model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
         precomputed: `tf.Variable`s of the graphs besides the model's weights.
-        on_device: only the first five signatures and without the refusals, which TFLite drops
-            anyway.
+        on_device: whether they are for a TFLite file: only the signatures that such a file has,
+            and without the refusals, which TFLite drops.
 
     Attributes:
         functions: a dict from a signature's name to its concrete function.
+
+    Example:
+
+    >>> import tensorflow as tf, tfgen
+    >>> from tfgen.export.signatures import Signatures
+    >>> functions = Signatures(tfgen.zoo.load("vae-digits"), on_device=True).functions
+    >>> functions["encode"](images=tf.zeros([3, 8, 8, 1], tf.uint8))["latents"].shape
+    TensorShape([3, 8])
     """
 
-    def __init__(self, model, *, precomputed=(), on_device=False):
+    def __init__(
+        self,
+        model: GenerativeModel,
+        *,
+        precomputed: Iterable[tf.Variable] = (),
+        on_device: bool = False,
+    ):
         super().__init__()
-        self._weights = [*(weight.value for weight in model.weights), *precomputed]
-        self._checked = not on_device
+        self._variables = [*(weight.value for weight in model.weights), *precomputed]
         self._num_classes = model.num_classes
-        functions = _functions(model)
-        if on_device:
-            functions = {verb: functions[verb] for verb in DEVICE}
-        elif encoded_images.possible(model.image_shape):
-            functions |= _encoded_twins(functions, model.image_shape)
+        verbs, specs = Verbs(model), tensors(model)
         self.functions = {
-            name: self._graph(function, specs) for name, (function, specs) in functions.items()
+            name: self._traced(row, verbs, [specs[i] for i in row.inputs], not on_device)
+            for name, row in offered(model, on_device=on_device).items()
         }
 
-    def _graph(self, function, specs):
-        def checked(**inputs):
+    def _traced(self, signature, verbs, specs, checked):
+        def graph(**inputs):
             inputs = {s.name: tf.ensure_shape(inputs[s.name], s.shape) for s in specs}
-            if not self._checked:
-                return function(**inputs)
-            with tf.control_dependencies(list(self._refusals(inputs))):
-                return function(**{name: tf.identity(value) for name, value in inputs.items()})
+            with tf.control_dependencies(list(self._refusals(inputs)) if checked else []):
+                inputs = {name: tf.identity(value) for name, value in inputs.items()}
+                return {signature.output: signature.graph(verbs, **inputs)}
 
-        return tf.function(checked, autograph=False).get_concrete_function(
+        return tf.function(graph, autograph=False).get_concrete_function(
             **{spec.name: spec for spec in specs}
         )
 
-    def _refusals(self, inputs):
-        """Operations that fail if the inputs mean nothing."""
+    def _refusals(self, inputs: dict[str, tf.Tensor]) -> Iterator[tf.Operation]:
+        """Operations that fail if the inputs are invalid."""
         (first, value), *others = inputs.items()
         rows = tf.shape(value)[0]
         for name, other in others:
@@ -91,95 +246,3 @@ class Signatures(tf.Module):
             known = tf.reduce_all((labels >= 0) & (labels < self._num_classes))
             message = f"labels must lie between 0 and {self._num_classes - 1}, got"
             yield tf.debugging.Assert(known, [message, labels])
-
-
-def _functions(model):
-    """From a signature's name to a function of named tensors and the specs of these."""
-    images = tf.TensorSpec([None, *model.image_shape], tf.uint8, name="images")
-    latents = tf.TensorSpec([None, model.latent_dim], tf.float32, name="latents")
-    noise = tf.TensorSpec([None, model.latent_dim], tf.float32, name="noise")
-    temperature = tf.TensorSpec([None], tf.float32, name="temperature")
-    labels = tf.TensorSpec([None], tf.int32, name="labels")
-    seeds = tf.TensorSpec([None, 2], tf.int32, name="seeds")
-    ends = [tf.TensorSpec(images.shape, tf.uint8, name=name) for name in ("first", "second")]
-    weight = tf.TensorSpec([None], tf.float32, name="weight")
-    conditional = model.num_classes is not None
-
-    def shared(verb, *specs):
-        """One graph of a verb, in whatever signatures it is called."""
-        return tf.function(verb, input_signature=specs, autograph=False)
-
-    log_prob_of_images = shared(model.log_prob, images)
-    log_prob_of_both = shared(model.log_prob, images, labels) if conditional else None
-    encode_images = shared(model.encode, images)
-    decode_latents = shared(model.decode, latents)
-
-    def log_prob(images):
-        return {"log_prob": log_prob_of_images(images)}
-
-    def log_prob_given(images, labels):
-        return {"log_prob": log_prob_of_both(images, labels)}
-
-    def encode(images):
-        return {"latents": encode_images(images)}
-
-    def decode(latents):
-        return {"images": decode_latents(latents)}
-
-    def reconstruct(images):
-        return decode(encode_images(images))
-
-    def sample(noise, temperature, labels=None):
-        scaled = temperature[:, None] * noise
-        return decode(model.latents_from_noise(scaled, labels))
-
-    def sample_seeded(seeds, temperature, labels=None):
-        return sample(_noise_of(seeds, model.latent_dim), temperature, labels)
-
-    def interpolate(first, second, weight):
-        weight = weight[:, None]
-        return decode((1.0 - weight) * encode_images(first) + weight * encode_images(second))
-
-    of_class = [labels] if conditional else []
-    return {
-        "log_prob": (log_prob, [images]),
-        "encode": (encode, [images]),
-        "decode": (decode, [latents]),
-        "sample": (sample, [noise, temperature, *of_class]),
-        "reconstruct": (reconstruct, [images]),
-        "sample_seeded": (sample_seeded, [seeds, temperature, *of_class]),
-        "interpolate": (interpolate, [*ends, weight]),
-        **({"log_prob_given": (log_prob_given, [images, labels])} if conditional else {}),
-    }
-
-
-def _noise_of(seeds, size):
-    def row(seed):
-        return tf.random.stateless_normal([size], seed, alg="philox")
-
-    return tf.map_fn(row, seeds, fn_output_signature=tf.TensorSpec([size], tf.float32))
-
-
-def _encoded_twins(functions, image_shape):
-    names = {"images": "image_bytes", "first": "first_bytes", "second": "second_bytes"}
-
-    def twin(function, specs):
-        own = {spec.name: names[spec.name] for spec in specs if spec.name in names}
-
-        def of_files(**inputs):
-            given = {spec.name: inputs[own.get(spec.name, spec.name)] for spec in specs}
-            for name in own:
-                given[name] = encoded_images.decode(given[name], image_shape)
-            return function(**given)
-
-        files = [
-            tf.TensorSpec([None], tf.string, name=own[spec.name]) if spec.name in own else spec
-            for spec in specs
-        ]
-        return of_files, files
-
-    return {
-        f"{name}_encoded": twin(function, specs)
-        for name, (function, specs) in functions.items()
-        if any(spec.name in names for spec in specs)
-    }

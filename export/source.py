@@ -1,29 +1,37 @@
-"""What is exported: a model, what its card says, and images to try the export with."""
+"""What is exported: a model, its card, and images to measure the export with."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 import tfgen
 from tfgen import zoo
 from tfgen.errors import InputError
-from tfgen.files import expanded
+from tfgen.files import PathLike, expanded
+from tfgen.models.base import GenerativeModel
 
-ENOUGH_FOR_A_DEVIATION = 32  # Images, to know it within some 13 %.
+MIN_IMAGES_OF_DEVIATION = 32  # they estimate a standard deviation within some 13 %
+FOR_INFERENCE = {"memory": "plain"}  # TFLite has no function calls, which "reversible" makes
+FOR_DEVICES = {"network_dtype": "float32"}  # TFLite has no operations on bfloat16
 
 
 class Source:
-    """A model with its card, if it has one, and images of its kind.
+    """A model, its card if it has one, and images of its kind.
 
     Args:
         model: a model, the name of a pretrained one, or a run directory.
         images: uint8 `[M, H, W, C]` in place of the test images of its data set.
 
     Attributes:
-        model: the model; of a flow that spares memory in training, one with the same weights that
-            does not, as a device knows no calls.
-        card: what `tfgen.zoo.card` says of it, or {} for a model that was given itself.
+        model: the model; with the same weights and `memory="plain"` where it was built to save
+            memory in training.
+        card: what `tfgen.zoo.card` says of it; {} for a model that was given itself.
 
     Raises:
         InputError: an unknown model, images of another shape or dtype.
@@ -37,24 +45,26 @@ class Source:
     ((64, 8, 8, 1), 'digits, split test')
     """
 
-    def __init__(self, model, images=None):
-        named = isinstance(model, (str, os.PathLike))
-        self.model = zoo.load(model) if named else model
-        if self.model.get_config().get("memory", "plain") != "plain":
-            self.model = rebuilt(self.model, memory="plain")
-        self.card = zoo.card(model) if named else {}
+    def __init__(
+        self, model: GenerativeModel | PathLike, images: npt.ArrayLike | None = None
+    ) -> None:
+        self.card: dict[str, Any] = {}
+        if isinstance(model, (str, os.PathLike)):
+            self.card = zoo.card(model)
+            model = zoo.load(model)
+        self.model = rebuilt(model, FOR_INFERENCE)
         self._given = None
         if images is not None:
             self._given = np.asarray(images)
             if not self._given.size:
                 raise InputError("images: at least one image is needed, got none")
-            self.model.encode(self._given[:1])  # Refuses another shape or dtype.
+            self.model.encode(self._given[:1])  # refuses another shape or dtype
 
-    def images(self, split, count):
+    def images(self, split: str, count: int) -> tuple[np.ndarray, str]:
         """At most `count` images and where they come from, in words.
 
-        They are the images that were given, or else come from a split of the data that the model
-        was trained on, if that lies on this machine, or else are samples of the model. Nothing is
+        They are the images that were given; without these, images of a split of the data that the
+        model was trained on, if it is on this machine; else samples of the model. Nothing is
         downloaded.
         """
         if self._given is not None:
@@ -69,22 +79,23 @@ class Source:
             samples = np.asarray(self.model.sample(count, seed=seed))
             return samples, f"samples of the model, because {error}"
 
-    def deviation(self):
-        """The standard deviation of log p(x) in nats over the test images, and of which images.
+    def log_prob_deviation(self) -> tuple[float, str]:
+        """The standard deviation of log p(x) in nats over the test images, and which these are.
 
-        Of a model without a card, images that were given tell it if there are enough of them.
+        It follows from the card. For a model without one it is measured: on the images that were
+        given if they are enough, else on the model's own.
         """
         if "nats" in self.card.get("metrics", {}):
-            nats = self.card["metrics"]["nats"]
-            protocol = nats["protocol"]
+            metric = self.card["metrics"]["nats"]
+            protocol = metric["protocol"]
             count = protocol["images"]
-            return nats["standard_error"] * count**0.5, (
+            return metric["standard_error"] * count**0.5, (
                 f"{protocol['data']}, split {protocol['split']}, {count} images"
             )
-        enough = self._given is not None and len(self._given) >= ENOUGH_FOR_A_DEVIATION
+        enough = self._given is not None and len(self._given) >= MIN_IMAGES_OF_DEVIATION
         images, origin = (self.images if enough else self._own_images)("test", 1024)
-        nats = np.asarray(self.model.log_prob(images))
-        return float(nats.std()), f"{origin}, {len(images)} images"
+        log_prob = np.asarray(self.model.log_prob(images))
+        return float(log_prob.std()), f"{origin}, {len(images)} images"
 
     def _data(self):
         recipe = self.card.get("recipe", {}).get("data", {})
@@ -98,9 +109,26 @@ class Source:
         )
 
 
-def rebuilt(model, **arguments):
-    """A model with the same weights and some other arguments."""
-    other = type(model).from_config({**model.get_config(), **arguments})
+def rebuilt(model: GenerativeModel, arguments: Mapping[str, Any]) -> GenerativeModel:
+    """The model, or one with the same weights where its arguments differ from these.
+
+    Args:
+        model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
+        arguments: by name; those that the model does not have, or left out, do not differ.
+
+    Example:
+
+    >>> import tfgen
+    >>> from tfgen.export import source
+    >>> options = {"latent_dim": 2, "hidden_units": [4], "network_dtype": "bfloat16"}
+    >>> model = source.rebuilt(tfgen.models.VAE((4, 4, 1), **options), source.FOR_DEVICES)
+    >>> model.get_config()["network_dtype"]
+    'float32'
+    """
+    config = model.get_config()
+    if all((config.get(name) or value) == value for name, value in arguments.items()):
+        return model
+    other = type(model).from_config({**config, **arguments})
     for weight, given in zip(other.weights, model.weights, strict=True):
         weight.assign(tf.cast(given.value, weight.dtype))
     return other

@@ -1,41 +1,54 @@
 """SavedModels, as TF Serving reads them."""
 
+from __future__ import annotations
+
 import shutil
 import tempfile
 from pathlib import Path
 
 import tensorflow as tf
 
+from tfgen import checks
 from tfgen.errors import InputError
 from tfgen.export import cards, warmup
 from tfgen.export.signatures import DEFAULT, Signatures
 from tfgen.export.source import Source
-from tfgen.files import sha256, write_json
+from tfgen.files import PathLike, sha256, write_json
+from tfgen.models.base import GenerativeModel
+
+FINGERPRINTS = (
+    "saved_model_checksum",
+    "graph_def_program_hash",
+    "signature_def_hash",
+    "saved_object_graph_hash",
+    "checkpoint_hash",
+)
 
 
-def saved_model(model, base_dir, version=None):
-    """Write `base_dir/<version>/`, a SavedModel with one signature a verb.
+def saved_model(
+    model: GenerativeModel | PathLike, base_dir: PathLike, version: int | None = None
+) -> Path:
+    """Write `base_dir/<version>/`, a SavedModel with the signatures of `tfgen.export.signatures`.
 
-    The signatures are those of `tfgen.export.signatures.Signatures`; `serving_default` is
-    `log_prob`. Beside the graph and the weights the folder holds
+    `serving_default` is `log_prob`. Beside the graph and the weights the directory holds
 
     - `assets.extra/tf_serving_warmup_requests`, which TF Serving runs before it announces it
     - `assets.extra/card.json`: the model's figures with their protocol, every signature, the
       fingerprint that TensorFlow gave the SavedModel, and the SHA-256 of each file
 
-    The folder appears under its number only when it is complete, so that a TF Serving which
-    watches `base_dir` never sees half of it.
+    The directory gets its number only when it is complete, so that a TF Serving which watches
+    `base_dir` never reads a part of it.
 
     Args:
         model: a model, the name of a pretrained one, or a run directory.
-        base_dir: holds a folder for each version; is made if missing.
+        base_dir: holds a directory for each version; is made if missing.
         version: a positive integer; by default one more than the highest there is.
 
     Returns:
-        The path of the new folder.
+        The path of the new directory.
 
     Raises:
-        InputError: a version that exists, or that is no positive integer; an unknown model.
+        InputError: a version that exists, or that is not a positive integer; an unknown model.
 
     Example:
 
@@ -45,7 +58,12 @@ def saved_model(model, base_dir, version=None):
     ('1', ['decode', 'encode', 'encode_encoded'])
     """
     base_dir = Path(base_dir)
-    _checked_version(base_dir, version)
+    if base_dir.exists() and not base_dir.is_dir():
+        raise InputError(f"{base_dir} is a file: a SavedModel needs a directory")
+    if version is not None:
+        version = checks.integer("version", version, 1, 2**63 - 1)
+        if (base_dir / str(version)).exists():
+            raise _exists(base_dir / str(version))
     source = Source(model)
     base_dir.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=base_dir, prefix="tmp-"))
@@ -57,19 +75,8 @@ def saved_model(model, base_dir, version=None):
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _checked_version(base_dir, version):
-    if base_dir.exists() and not base_dir.is_dir():
-        raise InputError(f"{base_dir} is a file: a SavedModel needs a directory")
-    if version is None:
-        return
-    if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version < 2**63:
-        raise InputError(f"version must be a positive integer of 64 bits, got {version!r}")
-    if (base_dir / str(version)).exists():
-        raise _taken(base_dir / str(version))
-
-
 def _numbered(temporary, base_dir, version):
-    """The folder renamed to its version: atomic, and never over one that exists."""
+    """The directory renamed to its version: atomic, and never over one that exists."""
     while True:
         target = base_dir / str(version or _next_version(base_dir))
         try:
@@ -78,7 +85,7 @@ def _numbered(temporary, base_dir, version):
             if not target.exists():
                 raise
             if version is not None:  # Another export was faster.
-                raise _taken(target) from None
+                raise _exists(target) from None
 
 
 def _next_version(base_dir):
@@ -86,53 +93,35 @@ def _next_version(base_dir):
     return max(found, default=0) + 1
 
 
-def _taken(target):
+def _exists(target):
     return InputError(f"{target} exists: choose another version")
 
 
 def _write(source, directory):
     with source.model.precomputed() as variables:
         module = Signatures(source.model, precomputed=variables)
-    functions = module.functions
     save(module, directory)
     extra = directory / cards.EXTRA
     extra.mkdir()
+    functions = module.functions
+    named = {**functions, "serving_default": functions[DEFAULT]}
+    fingerprint = tf.saved_model.experimental.read_fingerprint(str(directory))
     content = cards.new(
         source,
         "SavedModel",
-        signatures={
-            name: {
-                "inputs": cards.tensors(function.structured_input_signature[1]),
-                "outputs": cards.tensors(function.structured_outputs),
-            }
-            for name, function in sorted(
-                {**functions, "serving_default": functions[DEFAULT]}.items()
-            )
-        },
-        fingerprint=_fingerprint(directory),
+        signatures={name: cards.signature(named[name]) for name in sorted(named)},
+        # As text: not every reader of JSON keeps integers of 64 bits.
+        fingerprint={key: str(getattr(fingerprint, key)) for key in FINGERPRINTS},
     )
     shape = source.model.image_shape
     warmup.write(extra / warmup.FILE, functions, shape, model_name=content["model"]["name"])
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     content["files"] = {str(p.relative_to(directory)): sha256(p) for p in files}
-    write_json(cards.place(directory), content)
+    write_json(cards.path_of(directory), content)
 
 
-def save(module, directory):
-    """The graph and the weights of `Signatures` into this very directory."""
+def save(module: Signatures, directory: PathLike) -> None:
+    """Write the graph and the weights of `Signatures` into this very directory."""
     functions = module.functions
     signatures = {**functions, "serving_default": functions[DEFAULT]}
     tf.saved_model.save(module, str(directory), signatures=signatures)
-
-
-def _fingerprint(directory):
-    found = tf.saved_model.experimental.read_fingerprint(str(directory))
-    keys = (
-        "saved_model_checksum",
-        "graph_def_program_hash",
-        "signature_def_hash",
-        "saved_object_graph_hash",
-        "checkpoint_hash",
-    )
-    # As text: these numbers of 64 bits do not survive every reader of JSON.
-    return {key: str(getattr(found, key)) for key in keys}

@@ -1,22 +1,34 @@
-"""Warm-up: requests that TF Serving answers by itself before it announces a new version.
+"""Warm-up: requests that TF Serving runs by itself before it announces a new version.
 
-The first request to a signature takes longer than the next ones. With these it is not a user's.
+The first request to a signature takes longer than the next ones; after a warm-up, no user sends it.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
 
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from tfgen.files import PathLike
+
 FILE = "tf_serving_warmup_requests"
 
 
-def write(path, functions, image_shape, *, model_name):
+def write(
+    path: PathLike,
+    functions: Mapping[str, tf.types.experimental.ConcreteFunction],
+    image_shape: tuple[int, ...],
+    *,
+    model_name: str,
+) -> None:
     """Write one request of one row for each signature.
 
     Args:
-        path: of the TFRecord file of `PredictionLog`s, which belongs into `assets.extra`.
+        path: of the TFRecord file of `PredictionLog`s, which belongs in `assets.extra`.
         functions: a dict from a signature's name to its concrete function.
-        image_shape: (H, W, C), of the pictures that the `*_encoded` signatures are sent.
-        model_name: as the server knows the model; it does not check it.
+        image_shape: (H, W, C), of the image files for the `*_encoded` signatures.
+        model_name: the model's name on the server, which does not check it.
 
     Source: `g3doc/saved_model_warmup.md` of tensorflow/serving.
 

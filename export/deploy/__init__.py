@@ -1,6 +1,6 @@
-"""What a team needs to run TF Serving itself: configurations, docker-compose, kustomize."""
+"""A deployment of TF Serving: configurations, docker-compose, kustomize."""
 
-from tfgen.export.deploy.folder import write
+from tfgen.export.deploy.directory import write
 from tfgen.export.deploy.promote import promote
 
 __all__ = ["promote", "write"]

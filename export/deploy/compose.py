@@ -1,19 +1,28 @@
 """docker-compose: TF Serving, Prometheus and Grafana on one machine."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
 from tfgen.export.deploy import configs
 
 PROMETHEUS = "prom/prometheus:v2.53.0"
 GRAFANA = "grafana/grafana:11.3.0"
 
 
-def services(models):
-    """The content of `docker-compose.yml`. Ports are open to this machine only."""
+def services(models: Mapping[str, str]) -> dict[str, Any]:
+    """The content of `docker-compose.yml`. Only this machine can reach the ports.
+
+    Args:
+        models: a dict from a model's name to its base directory.
+    """
     serving = {
         "image": f"{configs.IMAGE}:{configs.TAG}",
         "command": configs.flags(),
         "ports": [f"127.0.0.1:{port}:{port}" for port in (configs.GRPC, configs.REST)],
         "volumes": [
-            _bound("./config", configs.PLACE),
+            _bound("./config", configs.CONFIG_DIR),
             *(_bound(path, f"/models/{name}") for name, path in sorted(models.items())),
         ],
         "healthcheck": {
@@ -46,13 +55,16 @@ def services(models):
 
 
 def _bound(source, target):
-    """A mount in the long form, which takes every character in a path."""
+    """A mount in the long form, which allows every character in a path."""
     source = source.replace("$", "$$")
     return {"type": "bind", "source": source, "target": target, "read_only": True}
 
 
 def _probe(model):
-    """The image has no curl. Metadata is 404 until a version answers; the status is not."""
+    """A request without curl, which the image lacks.
+
+    Metadata is 404 until a version can answer; the status is not.
+    """
     path = f"/v1/models/{model}/metadata"
     return (
         f"exec 3<>/dev/tcp/127.0.0.1/{configs.REST} && "

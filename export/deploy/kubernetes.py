@@ -1,4 +1,9 @@
-"""Kustomize manifests: a base, what production adds, and a canary beside it."""
+"""Kustomize manifests: a base, an overlay for production, and a canary beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 from tfgen.export.deploy import configs
 
@@ -6,8 +11,13 @@ APP, TRACK = "app.kubernetes.io/name", "track"
 NAME, CONFIG, CLAIM = "tfgen-serving", "tfgen-serving-config", "models"
 
 
-def base(model, files):
-    """The Deployment and its configuration; a volume claim `models` holds the SavedModels."""
+def base(model: str, files: Sequence[str]) -> dict[str, Any]:
+    """The Deployment and its configuration; a volume claim `models` holds the SavedModels.
+
+    Args:
+        model: that the probes ask for.
+        files: the names of the configuration files.
+    """
     kustomization = _kustomization(
         resources=["deployment.yaml"],
         configMapGenerator=[{"name": CONFIG, "files": files}],
@@ -15,8 +25,8 @@ def base(model, files):
     return {"kustomization.yaml": kustomization, "deployment.yaml": _deployment(model)}
 
 
-def production():
-    """The base with its Service, autoscaler and disruption budget."""
+def production() -> dict[str, Any]:
+    """The base with a Service, autoscaler and disruption budget."""
     return {
         "kustomization.yaml": _kustomization(
             resources=["../base", "service.yaml", "autoscaler.yaml", "disruption.yaml"],
@@ -25,7 +35,7 @@ def production():
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": {"name": NAME},
-            # Headless: HTTP/2 connections stay with one pod, so that gRPC clients must see all.
+            # Headless: an HTTP/2 connection stays with one pod, so gRPC clients must see all pods.
             "spec": {
                 "clusterIP": "None",
                 "selector": {APP: NAME},
@@ -63,7 +73,7 @@ def production():
     }
 
 
-def canary():
+def canary() -> dict[str, Any]:
     """One more pod, of another image tag or configuration, behind production's Service."""
     target = {"kind": "Deployment", "name": NAME}
     patch = "\n".join(
@@ -101,7 +111,7 @@ def _deployment(model):
         "startupProbe": {**answers, "periodSeconds": 5, "failureThreshold": 120},
         "readinessProbe": {**answers, "periodSeconds": 5, "failureThreshold": 2},
         "livenessProbe": {"tcpSocket": {"port": "grpc"}, "periodSeconds": 10},
-        # Time for the endpoints to forget the pod before it stops listening.
+        # Time for the endpoints to drop the pod before it stops listening.
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", "10"]}}},
         "resources": {
             "requests": {"cpu": "1", "memory": "1Gi"},
@@ -112,7 +122,7 @@ def _deployment(model):
             "capabilities": {"drop": ["ALL"]},
         },
         "volumeMounts": [
-            {"name": "config", "mountPath": configs.PLACE, "readOnly": True},
+            {"name": "config", "mountPath": configs.CONFIG_DIR, "readOnly": True},
             {"name": "models", "mountPath": "/models", "readOnly": True},
         ],
     }

@@ -1,4 +1,8 @@
-"""Prometheus and Grafana: what is scraped, when somebody is called, what a dashboard shows."""
+"""Prometheus and Grafana: what is scraped, which alerts exist, what the dashboard shows."""
+
+from __future__ import annotations
+
+from typing import Any
 
 from tfgen.export.deploy import configs
 
@@ -6,7 +10,7 @@ REQUESTS = ":tensorflow:serving:request_count"
 LATENCY = ":tensorflow:serving:request_latency"  # a histogram of microseconds
 
 
-def prometheus():
+def prometheus() -> dict[str, Any]:
     """The content of `prometheus.yml`."""
     target = {"targets": [f"serving:{configs.REST}"]}
     return {
@@ -18,10 +22,10 @@ def prometheus():
     }
 
 
-def alerts():
+def alerts() -> dict[str, Any]:
     """The content of `alerts.yml`."""
     rules = [
-        _alert("ServingDown", 'up{job="serving"} == 0', "1m", "TF Serving is not scraped"),
+        _alert("ServingDown", 'up{job="serving"} == 0', "1m", "TF Serving cannot be scraped"),
         _alert("ServingErrors", f"{_errors()} > 0.01", "5m", "More than 1 % of requests fail"),
         _alert("ServingSlow", f"{_quantile(0.99)} > 1000", "5m", "p99 is above one second"),
     ]
@@ -44,12 +48,12 @@ def _errors():
 
 
 def _quantile(q):
-    """In milliseconds."""
+    """The quantile of the latency in milliseconds."""
     rate = f"sum(rate({LATENCY}_bucket[5m])) by (le, model_name, entrypoint)"
     return f"histogram_quantile({q}, {rate}) / 1000"
 
 
-def data_source():
+def data_source() -> dict[str, Any]:
     """Grafana's data source."""
     source = {
         "name": "Prometheus",
@@ -61,8 +65,8 @@ def data_source():
     return {"apiVersion": 1, "datasources": [source]}
 
 
-def provider():
-    """Where Grafana finds dashboards."""
+def provider() -> dict[str, Any]:
+    """The directory in which Grafana finds dashboards."""
     options = {"path": "/var/lib/grafana/dashboards"}
     return {
         "apiVersion": 1,
@@ -70,8 +74,8 @@ def provider():
     }
 
 
-def dashboard():
-    """Requests, errors and latencies by model."""
+def dashboard() -> dict[str, Any]:
+    """The dashboard: requests, errors and latencies by model."""
     graphs = [
         ("Requests per second", "reqps", f"sum(rate({REQUESTS}[5m])) by (model_name, status)"),
         ("Errors", "percentunit", _errors()),

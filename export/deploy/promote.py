@@ -1,4 +1,6 @@
-"""A label moves to another version: both are loaded, it moves, then the old one goes."""
+"""A label moved to another version: both are loaded, it moves, then the old one is unloaded."""
+
+from __future__ import annotations
 
 import time
 from pathlib import Path
@@ -7,25 +9,34 @@ from urllib.parse import quote
 import requests
 from google.protobuf import text_format
 
+from tfgen import checks
 from tfgen.errors import InputError
 from tfgen.export.serving import model_config
-from tfgen.files import write_atomically
+from tfgen.files import PathLike, write_text
 
 CONFIG = "models.config"
-COPIES = (f"config/{CONFIG}", f"kubernetes/base/{CONFIG}")  # of a deployment folder
+COPIES = (f"config/{CONFIG}", f"kubernetes/base/{CONFIG}")  # in a deployment directory
 
 
-def promote(place, name, version, *, label="stable", server=None, seconds=120.0):
-    """Rewrite `models.config` so that a label means another version, in three steps.
+def promote(
+    deployment: PathLike,
+    name: str,
+    version: int,
+    *,
+    label: str = "stable",
+    server: str | None = None,
+    seconds: float = 120.0,
+) -> str:
+    """Rewrite `models.config` so that a label points to another version, in three steps.
 
-    TF Serving refuses a label of a version that is not loaded, and requests of a label whose
-    version is gone. So the first step adds the version to those that are served, the second moves
-    the label, and the third leaves out the versions without a label. With a server all are made,
-    each when it follows the one before; without one, each call makes the step that comes next, and
-    between the second and the third the label can move back at once.
+    TF Serving refuses a label of a version that is not loaded, and requests for a label whose
+    version has been unloaded. So the first step adds the version to those that are served, the
+    second moves the label, and the third removes the versions without a label. With a server all
+    steps are taken, each once the server has followed the one before. Without a server each call
+    takes the next step; between the second and the third the label can move back at once.
 
     Args:
-        place: a folder that `tfgen.export.deploy.write` made, or a `models.config`.
+        deployment: a directory that `tfgen.export.deploy.write` made, or a `models.config`.
         name: of the model.
         version: a positive integer.
         label: its name.
@@ -33,10 +44,10 @@ def promote(place, name, version, *, label="stable", server=None, seconds=120.0)
         seconds: that the server may take for a step.
 
     Returns:
-        The step: "loading", "moved" or "done".
+        The step taken last: "loading", "moved" or "done".
 
     Raises:
-        InputError: a file that cannot be read, a model or a version that is not there, a version
+        InputError: a file that cannot be read, a model or a version that does not exist, a version
             that does not load.
 
     Source: `g3doc/serving_config.md` of tensorflow/serving.
@@ -47,25 +58,25 @@ def promote(place, name, version, *, label="stable", server=None, seconds=120.0)
     >>> from tfgen.export import deploy
     >>> place = pathlib.Path(tempfile.mkdtemp())
     >>> base = tfgen.export.saved_model("vae-digits", place / "vae").parent
-    >>> folder = deploy.write(place / "deploy", {"vae": base}, labels={"vae": {"stable": 1}})
-    >>> [deploy.promote(folder, "vae", 2) for _ in range(3)]
+    >>> out = deploy.write(place / "deploy", {"vae": base}, labels={"vae": {"stable": 1}})
+    >>> [deploy.promote(out, "vae", 2) for _ in range(3)]
     ['loading', 'moved', 'done']
     """
-    files = _files(Path(place))
-    if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version < 2**63:
-        raise InputError(f"version must be a positive integer of 64 bits, got {version!r}")
+    files = _files(Path(deployment))
+    version = checks.integer("version", version, 1, 2**63 - 1)
     if not model_config.NAME.fullmatch(label):
-        raise InputError(f"label {label!r} is empty or holds one of / and :")
+        raise InputError(f"label {label!r} must not be empty or contain / or :")
     if server is not None and not server.startswith(("http://", "https://")):
-        raise InputError(f"server {server!r} is not http://HOST:PORT")
+        raise InputError(f"server {server!r} must be http://HOST:PORT")
     config = model_config.read(files[0])
     model = _model(config, name, files[0])
-    there = model_config.versions_on_disk(model.base_path)
-    if there and version not in there:
+    versions = model_config.versions_on_disk(model.base_path)
+    if versions and version not in versions:
         raise InputError(f"{model.base_path} has no version {version}")
     while True:
         step = _next_step(model, label, version)
-        _write(files, config)
+        for file in files:
+            write_text(file, text_format.MessageToString(config))
         if server is None or step == "done":
             return step
         _wait(server, name, version, label if step == "moved" else None, seconds)
@@ -89,12 +100,12 @@ def _next_step(model, label, version):
     return step
 
 
-def _files(place):
-    if place.is_file():
-        return [place]
-    files = [place / copy for copy in COPIES if (place / copy).is_file()]
+def _files(deployment):
+    if deployment.is_file():
+        return [deployment]
+    files = [deployment / copy for copy in COPIES if (deployment / copy).is_file()]
     if not files:
-        raise InputError(f"{place} is neither a {CONFIG} nor a folder that holds {COPIES[0]}")
+        raise InputError(f"{deployment} is neither a {CONFIG} nor a directory with {COPIES[0]}")
     return files
 
 
@@ -106,34 +117,33 @@ def _model(config, name, file):
     raise InputError(f"{file} has no model {name!r}; it has {names}")
 
 
-def _write(files, config):
-    text = text_format.MessageToString(config)
-    for file in files:
-        write_atomically(file, lambda path: Path(path).write_text(text, "utf-8"))
-
-
 def _wait(server, name, version, label, seconds):
-    """Until the version is AVAILABLE, or until the label means it."""
+    """Return once the version is AVAILABLE, or once the label points to it."""
     url = f"{server.rstrip('/')}/v1/models/{quote(name, safe='')}"
     url += f"/versions/{version}" if label is None else f"/labels/{quote(label, safe='')}/metadata"
-    end, said = time.monotonic() + seconds, "it does not answer"
+    end, status = time.monotonic() + seconds, "no answer"
     while time.monotonic() < end:
         try:
             answer = requests.get(url, timeout=5).json()
-            said = answer.get("error")
-            if said is None and label is None:
-                (found,) = answer["model_version_status"]
-                said = f"it is {found['state']} {found['status'].get('error_message', '')}".strip()
-                if found["state"] == "AVAILABLE":
-                    return
-            elif said is None:
-                said = f"it means version {answer['model_spec']['version']}"
-                if int(answer["model_spec"]["version"]) == version:
+            if (status := answer.get("error")) is None:
+                reached, status = _progress(answer, version, label)
+                if reached:
                     return
         except (requests.RequestException, ValueError, KeyError, TypeError, AttributeError):
-            said = "it does not answer"
+            status = "no answer"
         time.sleep(0.2)
-    undone = f"version {version} stays in {CONFIG}, the label has not moved"
+    if label is None:
+        result = f"version {version} stays in {CONFIG}, and the label has not moved"
+    else:
+        result = f"in {CONFIG} {label} points to {version}, and the other versions stay"
+    raise InputError(f"{url} after {seconds:g} s: {status}; {result}")
+
+
+def _progress(answer, version, label):
+    """Whether the server has followed, and its state in words."""
     if label is not None:
-        undone = f"{CONFIG} says that {label} is {version}, and keeps the other versions"
-    raise InputError(f"{url} after {seconds:g} s: {said}; {undone}")
+        found = int(answer["model_spec"]["version"])
+        return found == version, f"the label points to version {found}"
+    (found,) = answer["model_version_status"]
+    message = found["status"].get("error_message", "")
+    return found["state"] == "AVAILABLE", f"the version is {found['state']} {message}".strip()

@@ -1,5 +1,8 @@
 """`tfgen export` and `tfgen deploy`."""
 
+from __future__ import annotations
+
+import argparse
 import os
 import re
 from pathlib import Path
@@ -11,8 +14,16 @@ from rich.text import Text
 from tfgen.cli.common import model_argument, quiet_start
 from tfgen.errors import InputError
 
+PROMOTED = {
+    "loading": "Version {version} of {model} is to be loaded; once it is AVAILABLE, the same "
+    "command moves {label}",
+    "moved": "{label} of {model} is version {version}; the same command unloads versions without "
+    "a label",
+    "done": "{label} of {model} is version {version}",
+}
 
-def export_arguments(parser):
+
+def export_arguments(parser: argparse.ArgumentParser) -> None:
     model_argument(parser)
     parser.add_argument(
         "out", metavar="OUT", help="a directory for SavedModels, or a file that ends in .tflite"
@@ -27,24 +38,24 @@ def export_arguments(parser):
         "--promote",
         type=int,
         metavar="N",
-        help="export nothing: let a label of the served MODEL mean its version N; OUT is a folder "
-        "that `tfgen deploy` made, or a models.config",
+        help="export nothing; point a label of the served MODEL to its version N: OUT is a "
+        "directory that `tfgen deploy` wrote, or a models.config",
     )
     parser.add_argument("--label", metavar="NAME", help="with --promote (default: stable)")
     parser.add_argument(
         "--server",
         metavar="URL",
-        help="with --promote: of the REST API of the TF Serving that reads OUT; version N is "
-        "waited for, and all steps are made",
+        help="with --promote: the REST API of the TF Serving that reads OUT; take all steps, "
+        "waiting for this server",
     )
 
 
-def export(options):
+def export(options: argparse.Namespace) -> None:
     if options.promote is not None:
         _promote(options)
         return
     if options.label is not None or options.server is not None:
-        raise InputError("--label and --server go with --promote N")
+        raise InputError("--label and --server need --promote N")
     from tfgen import zoo
 
     zoo.card(options.model)
@@ -59,7 +70,7 @@ def export(options):
         path = export.saved_model(options.model, options.out, version=options.version)
         print(f"Exported to {path}")
         return
-    with quiet_start():  # The converter reports there too.
+    with quiet_start():  # the converter writes to stderr too
         path = export.tflite(options.model, options.out, options.precision or "float32")
     _print_measured(export.card(path))
     print(f"Exported to {path}")
@@ -67,25 +78,16 @@ def export(options):
 
 def _promote(options):
     if options.version is not None or options.precision is not None:
-        raise InputError("--promote exports nothing: leave --version and --precision away")
+        raise InputError("--promote exports nothing: omit --version and --precision")
     from tfgen.export import deploy
 
-    label = options.label or "stable"
-    step = deploy.promote(
-        options.out, options.model, options.promote, label=label, server=options.server
-    )
-    text = {
-        "loading": f"Version {options.promote} of {options.model} is to be loaded; when it is "
-        f"AVAILABLE, the same command moves {label}",
-        "moved": f"{label} of {options.model} is version {options.promote}; the same command "
-        "lets versions without a label go",
-        "done": f"{label} of {options.model} is version {options.promote}",
-    }
-    print(text[step])
+    model, version, label = options.model, options.promote, options.label or "stable"
+    step = deploy.promote(options.out, model, version, label=label, server=options.server)
+    print(PROMOTED[step].format(model=model, version=version, label=label))
 
 
 def _print_measured(card):
-    """What the exporter found when it ran a TFLite file."""
+    """What the exporter measured when it ran a TFLite file."""
     table = Table("signature", "error", "ms", box=None, pad_edge=False)
     for name, entry in card["signatures"].items():
         (error,) = entry["error"].values()
@@ -99,22 +101,21 @@ def _print_measured(card):
     for name, entry in card["left_out"].items():
         console.print(Text(f"{name} is left out: {entry['reason']}"))
     images = card["images"]
-    words = (
+    text = (
         f"{card['bytes']:,} bytes of {card['precision']}; errors over {images['count']} images "
-        f"({images['from']}), milliseconds for one image on this machine"
+        f"({images['from']}), milliseconds per image on this machine"
     )
-    console.print(Text(words))
+    console.print(Text(text))
     if card["networks"] != "float32":
-        console.print(
-            Text(
-                f"networks in {card['networks']}, as in what the errors are of: log_prob differs "
-                "from the model's by the rounding of its own networks too"
-            )
+        text = (
+            f"networks compute in {card['networks']}, and errors are against the model in float32: "
+            "its log_prob differs from the original's by the rounding of bfloat16"
         )
+        console.print(Text(text))
 
 
-def deploy_arguments(parser):
-    parser.add_argument("out", metavar="OUT", help="the folder to make")
+def deploy_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("out", metavar="OUT", help="the directory to make")
     parser.add_argument(
         "models",
         nargs="+",
@@ -131,14 +132,15 @@ def deploy_arguments(parser):
     )
 
 
-def deploy(options):
-    models, labels = {}, {}
+def deploy(options: argparse.Namespace) -> None:
+    models: dict[str, str] = {}
+    labels: dict[str, dict[str, int]] = {}
     for given in options.models:
         name, equals, path = given.partition("=")
         if not equals or os.path.isdir(given):
             name, path = Path(os.path.abspath(given)).name, given
         if name in models:
-            raise InputError(f"two models of the name {name}: give one as NAME=BASE_DIR")
+            raise InputError(f"two models are named {name}: give one as NAME=BASE_DIR")
         models[name] = path
     for given in options.label:
         match = re.fullmatch(r"([^:=]+):([^:=/]+)=([1-9][0-9]{0,18})", given)

@@ -1,5 +1,7 @@
 """TFLite files rewritten: smaller, with the same operations on the same numbers."""
 
+from __future__ import annotations
+
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
@@ -10,11 +12,11 @@ SMALLEST_HALVED = 256  # numbers; below, a float16 constant costs more bytes tha
 DEQUANTIZE_OF_FLOAT16 = 3  # the first version of the operation that takes it
 
 
-def compact(content):
-    """Without names of inner tensors, without the converter's metadata, each constant once.
+def compact(content: bytes) -> bytes:
+    """The file without names of inner tensors and metadata, and with each constant once.
 
-    Names are for debugging; a third of the file of a small flow consists of them. Signatures keep
-    the names of their inputs and outputs.
+    Names serve debugging only, and take up a third of the file of a small flow. Signatures keep the
+    names of their inputs and outputs.
 
     Args:
         content: bytes of a TFLite file.
@@ -27,8 +29,8 @@ def compact(content):
     return _written(model)
 
 
-def halve_weights(content):
-    """The large weights of convolutions and dense layers as float16; everything else as it is.
+def halve_weights(content: bytes) -> bytes:
+    """The file with the large weights of convolutions and dense layers stored as float16.
 
     Computation stays in float32: the weights are converted when the file is loaded. The converter's
     own float16 mode also rounds biases, 1x1 convolutions of few channels and constants of the
@@ -50,7 +52,7 @@ def halve_weights(content):
     return _written(model)
 
 
-def operations(content):
+def operations(content: bytes) -> set[str]:
     """The names of the operations in a TFLite file, "CUSTOM" and "FLEX..." among them."""
     names = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
     return {
@@ -82,9 +84,9 @@ def _is_large_constant(model, tensor):
 
 
 def _halve(model, graph, index):
-    """The tensor is now made at the beginning of the graph, of a float16 constant.
+    """Let the beginning of the graph make the tensor from a float16 constant.
 
-    Whatever reads it goes on to read float32.
+    Operations that read it still read float32.
     """
     tensor = graph.tensors[index]
     values = np.frombuffer(bytes(model.buffers[tensor.buffer].data), "<f4")
@@ -105,7 +107,7 @@ def _halve(model, graph, index):
 
 
 def _dequantize(model):
-    """The place of the operation among those of the model."""
+    """The index of the operation among those of the model."""
     for i, code in enumerate(model.operatorCodes):
         if (_builtin(code), code.version) == (
             schema.BuiltinOperator.DEQUANTIZE,
@@ -121,7 +123,7 @@ def _dequantize(model):
 
 def _compact(model):
     model.description = model.metadata = model.metadataBuffer = None
-    buffers, places = [model.buffers[0]], {}
+    buffers, indices = [model.buffers[0]], {}
     for graph in model.subgraphs:
         graph.name = None
         for tensor in graph.tensors:
@@ -133,8 +135,8 @@ def _compact(model):
                 tensor.buffer = 0  # by convention the empty one
                 continue
             data = bytes(data)
-            if data not in places:
-                places[data] = len(buffers)
+            if data not in indices:
+                indices[data] = len(buffers)
                 buffers.append(model.buffers[tensor.buffer])
-            tensor.buffer = places[data]
+            tensor.buffer = indices[data]
     model.buffers = buffers

@@ -1,10 +1,12 @@
-"""The deployment folder of a set of models."""
+"""The deployment directory of a set of models."""
 
-import json
+from __future__ import annotations
+
 import os
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -12,12 +14,18 @@ from ruamel.yaml import YAML
 from tfgen.errors import InputError
 from tfgen.export.deploy import compose, configs, kubernetes, monitoring
 from tfgen.export.serving import model_config
+from tfgen.files import PathLike, to_json
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")
 
 
-def write(out, models, *, labels=None):
-    """Write a folder from which TF Serving runs these models, by docker-compose or kustomize.
+def write(
+    out: PathLike,
+    models: Mapping[str, PathLike],
+    *,
+    labels: Mapping[str, Mapping[str, int]] | None = None,
+) -> Path:
+    """Write a directory from which TF Serving runs these models, by docker-compose or kustomize.
 
     - `config/`: `models.config`, `batching.config`, `monitoring.config`, TF Serving's own
     - `docker-compose.yml`: TF Serving, Prometheus, Grafana; `prometheus/`, `grafana/`
@@ -30,11 +38,11 @@ def write(out, models, *, labels=None):
             serves exactly these versions, another one its latest.
 
     Returns:
-        The path of the folder.
+        The path of the directory.
 
     Raises:
-        InputError: a folder that exists, no models, a name that is no DNS label, a base directory
-            without the versions that are asked for.
+        InputError: a directory that exists, no models, a name that is not a DNS label, a base
+            directory without the requested versions.
 
     Source: `config/model_server_config.proto`, `g3doc/serving_config.md` of tensorflow/serving.
 
@@ -44,19 +52,19 @@ def write(out, models, *, labels=None):
     >>> from tfgen.export import deploy
     >>> place = pathlib.Path(tempfile.mkdtemp())
     >>> _ = tfgen.export.saved_model("vae-digits", place / "vae")
-    >>> folder = deploy.write(
+    >>> out = deploy.write(
     ...     place / "deploy", {"vae": place / "vae"}, labels={"vae": {"stable": 1}}
     ... )
-    >>> (folder / "docker-compose.yml").is_file()
+    >>> (out / "docker-compose.yml").is_file()
     True
     """
     out, labels = Path(out), labels or {}
-    models = {name: os.path.abspath(path) for name, path in models.items()}
-    _check(out, models, labels)
+    paths = {name: os.path.abspath(path) for name, path in models.items()}
+    _check(out, paths, labels)
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix="tmp-"))
     try:
-        for name, content in _files(models, labels).items():
+        for name, content in _files(paths, labels).items():
             file = temporary / name
             file.parent.mkdir(parents=True, exist_ok=True)
             _write(file, content)
@@ -68,18 +76,23 @@ def write(out, models, *, labels=None):
 
 def _check(out, models, labels):
     if out.exists():
-        raise InputError(f"{out} exists: choose another folder")
+        raise InputError(f"{out} exists: choose another directory")
     if not models:
         raise InputError("no models to deploy")
     for name, path in models.items():
         if not NAME.fullmatch(name):
-            raise InputError(f"model name {name!r}: small letters, digits and - only, for DNS")
-        there = set(model_config.versions_on_disk(path))
-        if not there:
+            raise InputError(
+                f"model name {name!r} must consist of lower-case letters, digits and hyphens, as "
+                "DNS names do"
+            )
+        versions = set(model_config.versions_on_disk(path))
+        if not versions:
             raise InputError(f"{path} holds no version of {name}: tfgen export writes one")
-        missing = set(labels.get(name, {}).values()) - there
+        missing = set(labels.get(name, {}).values()) - versions
         if missing:
-            raise InputError(f"{path} has no version {min(missing)}, which a label of {name} means")
+            raise InputError(
+                f"{path} has no version {min(missing)}, to which a label of {name} points"
+            )
     for name in sorted(set(labels) - set(models)):
         raise InputError(f"labels for {name!r}, which is not deployed")
 
@@ -110,7 +123,7 @@ def _write(file, content):
     if isinstance(content, str):
         file.write_text(content, "utf-8")
     elif file.suffix == ".json":
-        file.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+        file.write_text(to_json(content), "utf-8")
     else:
         yaml = YAML(typ="safe", pure=True)
         yaml.default_flow_style = False

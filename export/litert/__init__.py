@@ -1,0 +1,1 @@
+"""TFLite files: how they are converted, rewritten and measured."""
