@@ -185,6 +185,7 @@ class Signatures(tf.Module):
         precomputed: `tf.Variable`s of the graphs besides the model's weights.
         on_device: whether they are for a TFLite file: only the signatures that such a file has,
             and without the refusals, which TFLite drops.
+        names: of the signatures; by default all that `offered` lists.
 
     Attributes:
         functions: a dict from a signature's name to its concrete function.
@@ -204,14 +205,18 @@ class Signatures(tf.Module):
         *,
         precomputed: Iterable[tf.Variable] = (),
         on_device: bool = False,
+        names: Iterable[str] | None = None,
     ):
         super().__init__()
         self._variables = [*(weight.value for weight in model.weights), *precomputed]
         self._num_classes = model.num_classes
         verbs, specs = Verbs(model), tensors(model)
+        rows = offered(model, on_device=on_device)
         self.functions = {
-            name: self._traced(row, verbs, [specs[i] for i in row.inputs], not on_device)
-            for name, row in offered(model, on_device=on_device).items()
+            name: self._traced(
+                rows[name], verbs, [specs[i] for i in rows[name].inputs], checked=not on_device
+            )
+            for name in (rows if names is None else names)
         }
 
     def _traced(self, signature, verbs, specs, checked):

@@ -1,15 +1,15 @@
-"""What exported models cost: bytes, error and latency of each TFLite precision and the SavedModel.
+"""Size, error and latency of TFLite files at each precision, and the SavedModel's latency.
 
     python tools/bench_export.py [MODEL ...] [--threads 2] [--rounds 200]
 
 MODEL is a pretrained name or a run directory; by default every model of the zoo. Prints two
-Markdown tables for each.
+Markdown tables per model.
 
-- Sizes and errors are those that `tfgen.export.tflite` writes into the card: over 64 test images,
-  the largest. "relative" is to the largest value.
-- Latencies are of one image. The SavedModel runs in a session, as in TF Serving, without the server
-  around it. In each round all of them are called one after the other; a figure is the median over
-  the rounds, the last column the median of the rounds' ratios to the SavedModel.
+- Sizes and errors come from the card that `tfgen.export.tflite` writes: the largest error over 64
+  test images; "relative" means divided by the largest value.
+- Latencies are per image. The SavedModel runs in a session, as in TF Serving, without a server.
+  Each round calls every model once; a figure is the median over the rounds, and the last column is
+  the median of the rounds' ratios to the SavedModel.
 """
 
 import argparse
@@ -25,15 +25,15 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 import tfgen
-from tfgen.export import litert_run
-from tfgen.export.precision import PRECISIONS
+from tfgen.export.litert import measurement
+from tfgen.export.litert.conversion import PRECISIONS
 from tfgen.export.source import Source
 
 VERBS = ("log_prob", "decode")
 
 
 def in_session(path, verb, inputs):
-    """A call of a SavedModel's signature as TF Serving makes it."""
+    """A function that runs a SavedModel's signature as TF Serving does."""
     graph = tf.Graph()
     with graph.as_default():
         session = tf.compat.v1.Session(graph=graph)
@@ -50,7 +50,7 @@ def on_device(file, verb, inputs, threads):
 
 
 def measured(calls, rounds):
-    """Seconds of each call in each round, the first rounds left out."""
+    """Seconds of each call in each round, after ten rounds of warm-up."""
     times = {name: [] for name in calls}
     for _ in range(rounds + 10):
         for name, call in calls.items():
@@ -74,14 +74,14 @@ def sizes(files):
     for precision, file in files.items():
         card = tfgen.export.card(file)
         entries = {name: entry["error"] for name, entry in card["signatures"].items()}
-        nats = entries.get("log_prob", {}).get("log_prob") or card["left_out"]["log_prob"]
+        error = entries.get("log_prob", {}).get("log_prob") or card["left_out"]["log_prob"]
         lines.append(
             (
                 precision,
                 f"{card['bytes']:,}",
                 f"{card['bytes'] / full:.2f}",
-                f"{nats['largest']:.1e}",
-                f"{nats['relative']:.1e}",
+                f"{error['largest']:.1e}",
+                f"{error['relative']:.1e}",
                 "left out" if "log_prob" in card["left_out"] else "yes",
                 f"{entries['encode']['latents']['relative']:.1e}",
                 f"{entries['decode']['images']['mean_levels']:.3f}",
@@ -129,7 +129,7 @@ def main():
                 for precision in PRECISIONS
             }
             sizes(files)
-            cases = litert_run.expected(source.model, images)
+            cases = measurement.references(source.model, images)
             latencies(path, files, cases, arguments.threads, arguments.rounds)
 
 

@@ -1,4 +1,4 @@
-"""One serving process and one SavedModel of each model for all tests of a session."""
+"""One serving process, and one export of each model, for all tests of a session."""
 
 import pickle
 import subprocess
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from export_cases import model
+from export_cases import exported
 
 import tfgen
 
@@ -31,13 +31,27 @@ def serve():
 
 @pytest.fixture(scope="session")
 def saved(tmp_path_factory):
-    """The folder of a model's SavedModel."""
+    """The directory of a model's SavedModel, written once."""
     paths = {}
 
     def path(name):
         if name not in paths:
-            given = name if name in tfgen.zoo.list() else model(name)
-            paths[name] = tfgen.export.saved_model(given, tmp_path_factory.mktemp(name))
+            directory = tmp_path_factory.mktemp(name)
+            paths[name] = tfgen.export.saved_model(exported(name), directory)
         return paths[name]
 
     return path
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory):
+    """The TFLite file of a model at a precision, written once."""
+    files = {}
+
+    def file(name, precision="float32"):
+        if (name, precision) not in files:
+            path = tmp_path_factory.mktemp(name) / f"{precision}.tflite"
+            files[name, precision] = tfgen.export.tflite(exported(name), path, precision)
+        return files[name, precision]
+
+    return file

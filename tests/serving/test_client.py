@@ -55,7 +55,7 @@ def test_files_and_chosen_outputs(client, images):
     np.testing.assert_allclose(found["latents"], client.encode(images), rtol=1e-4, atol=1e-5)
 
 
-def test_what_the_server_refuses_is_raised_with_its_code(client):
+def test_errors_of_the_server_are_raised_with_their_code(client):
     with pytest.raises(ServingError, match="not compatible with expected shape") as caught:
         client.decode(np.zeros((1, 3)))
     assert caught.value.code == "INVALID_ARGUMENT"
@@ -74,7 +74,7 @@ def test_what_the_server_refuses_is_raised_with_its_code(client):
             client.sample(1, seed=seed)
 
 
-def test_models_that_are_not_there(server):
+def test_missing_models(server):
     for address in (f"http://127.0.0.1:{server.rest_api_port}", f"127.0.0.1:{server.port}"):
         with Client(address, "nope") as client:
             assert not client.ready()
@@ -85,12 +85,12 @@ def test_models_that_are_not_there(server):
             assert client.ready()
 
 
-def test_answers_of_more_than_grpcs_own_4_mib(server):
+def test_answers_above_grpcs_default_of_4_mib(server):
     images = np.zeros((150_000, 8, 8, 1), np.uint8)
     with Client(f"127.0.0.1:{server.port}", NAME) as client:
         assert client.encode(images).nbytes > 4 * 2**20
     with (
-        Client(f"127.0.0.1:{server.port}", NAME, most_bytes=4 * 2**20) as client,
+        Client(f"127.0.0.1:{server.port}", NAME, max_message_bytes=4 * 2**20) as client,
         pytest.raises(ServingError) as caught,
     ):
         client.encode(images)
@@ -98,8 +98,8 @@ def test_answers_of_more_than_grpcs_own_4_mib(server):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "http://127.0.0.1:1"])
-def test_a_server_that_is_not_there_is_tried_until_the_deadline(address):
-    with Client(address, NAME, deadline=0.5, attempts=100) as client:
+def test_a_missing_server_is_tried_until_the_deadline(address):
+    with Client(address, NAME, deadline=0.5, max_attempts=100) as client:
         assert not client.ready()
         start = time.monotonic()
         with pytest.raises(ServingError) as caught:
@@ -110,7 +110,7 @@ def test_a_server_that_is_not_there_is_tried_until_the_deadline(address):
 
 class Answers(BaseHTTPRequestHandler):
     def send(self, status, body, more=0):
-        """Bytes, of which `more` are announced and never come."""
+        """Send bytes, and announce `more` that never come."""
         self.send_response(status)
         self.send_header("Content-Length", str(len(body) + more))
         self.end_headers()
@@ -122,7 +122,7 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize("how", ["busy", "the connection broke"])
 @pytest.mark.parametrize(("unavailable", "attempts", "answers"), [(2, 5, True), (3, 3, False)])
-def test_unavailable_is_tried_again(unavailable, attempts, answers, how):
+def test_unavailable_is_retried(unavailable, attempts, answers, how):
     asked = []
 
     class Handler(Answers):
@@ -142,7 +142,7 @@ def test_unavailable_is_tried_again(unavailable, attempts, answers, how):
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        with Client(address, "m", attempts=attempts) as client:
+        with Client(address, "m", max_attempts=attempts) as client:
             if answers:
                 assert client.predict("s", {}) == {}
             else:
@@ -162,7 +162,7 @@ def test_answers_that_are_not_tf_servings():
         for address in (f"http://127.0.0.1:{server.server_port}", "http://"):
             with (
                 Client(address, "m") as client,
-                pytest.raises(ServingError, match="UNKNOWN: no answer of TF Serving"),
+                pytest.raises(ServingError, match="UNKNOWN: the answer is not TF Serving's"),
             ):
                 client.sample(1)
         server.shutdown()

@@ -1,4 +1,4 @@
-"""The deployment folder: what it says is parsed, and what refers to something finds it."""
+"""The deployment directory: its files parse, and their references resolve."""
 
 import json
 import re
@@ -45,7 +45,7 @@ def test_the_embedded_server_runs_the_same_configuration(folder, base, tmp_path)
         for path in (f"{NAME}/labels/stable", "second"):
             url = f"http://127.0.0.1:{server.rest_api_port}/v1/models/{path}/metadata"
             assert requests.get(url, timeout=20).status_code == 200
-        # The container's probe, run as the container would.
+        # The container's probe, run as the container runs it.
         test = read(folder / "docker-compose.yml")["services"]["serving"]["healthcheck"]["test"]
         assert test[:2] == ["CMD", "bash"]
         words = [word.replace("8501", str(server.rest_api_port)) for word in test[1:]]
@@ -55,7 +55,7 @@ def test_the_embedded_server_runs_the_same_configuration(folder, base, tmp_path)
 
 
 def test_batching_and_monitoring_configs_parse(folder):
-    """Against the messages as tensorflow/serving declares them; its wheel leaves these two out."""
+    """As the messages that tensorflow/serving declares; its wheel lacks these two."""
     pool = descriptor_pool.DescriptorPool()
     file = descriptor_pb2.FileDescriptorProto(name="x.proto", package="x", syntax="proto3")
     kinds = descriptor_pb2.FieldDescriptorProto
@@ -189,7 +189,7 @@ def test_the_canary_is_a_deployment_of_its_own(folder):
         ({"m": "{base}"}, {"n": {"stable": 1}}, "not deployed"),
     ],
 )
-def test_what_cannot_be_deployed(models, labels, message, base, tmp_path):
+def test_invalid_deployments_are_refused(models, labels, message, base, tmp_path):
     models = {name: path.format(base=base) for name, path in models.items()}
     with pytest.raises(InputError, match=message):
         deploy.write(tmp_path / "out", models, labels=labels)

@@ -1,4 +1,4 @@
-"""A label moves in steps that TF Serving takes; `tfgen export --promote` and `tfgen deploy`."""
+"""A label moves in steps that TF Serving accepts; `tfgen export --promote` and `tfgen deploy`."""
 
 import shutil
 import threading
@@ -68,7 +68,7 @@ def test_a_server_follows_both_steps_without_a_failed_request(folder, versions, 
     ) as server:
 
         def ask():
-            with Client(f"127.0.0.1:{server.port}", "m", label=label, attempts=1) as client:
+            with Client(f"127.0.0.1:{server.port}", "m", label=label, max_attempts=1) as client:
                 while not stop.is_set():
                     try:
                         client.log_prob(images)
@@ -81,7 +81,7 @@ def test_a_server_follows_both_steps_without_a_failed_request(folder, versions, 
             url = f"http://127.0.0.1:{server.rest_api_port}"
             assert deploy.promote(file, "m", 2, label=label, server=url, seconds=30) == "done"
             assert server.manager.models["m"].labels == {label: 2}
-            stop.wait(0.3)  # while the old version goes
+            stop.wait(0.3)  # while the old version is unloaded
         finally:
             stop.set()
             thread.join(30)
@@ -95,7 +95,7 @@ def test_a_version_that_does_not_load_does_not_get_the_label(folder, versions):
     options = {"model_config_file_poll_wait_seconds": 0.05, "enable_model_warmup": False}
     with Server(file, port=None, rest_api_port=0, **options) as s:
         url = f"http://127.0.0.1:{s.rest_api_port}"
-        with pytest.raises(InputError, match=r"after 1 s: it is .*the label has not moved"):
+        with pytest.raises(InputError, match=r"after 1 s: the version is .* label has not moved"):
             deploy.promote(file, "m", 2, server=url, seconds=1)
     assert served(file) == ([1, 2], {"stable": 1})
 
@@ -108,29 +108,35 @@ def test_the_commands(versions, tmp_path, capsys):
     assert served(out / "config" / "models.config") == ([1, 2], {"canary": 2, "stable": 1})
     words = ["export", "vae", str(out), "--promote", "2"]
     assert cli.main(words) == 0
-    assert "stable of vae is version 2; the same command lets" in capsys.readouterr().out
+    assert "stable of vae is version 2; the same command unloads" in capsys.readouterr().out
     assert cli.main(words) == 0
     assert capsys.readouterr().out == "stable of vae is version 2\n"
     assert served(out / "config" / "models.config") == ([2], {"canary": 2, "stable": 2})
     assert cli.main([*words[:-1], "1", "--label", "canary"]) == 0
-    assert "when it is AVAILABLE" in capsys.readouterr().out
+    assert "once it is AVAILABLE" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["export", "x", "{out}", "--promote", "2"], "has no model 'x'; it has m"),
-        (["export", "m", "{out}/nowhere", "--promote", "2"], "neither a models.config nor"),
-        (["export", "m", "{out}", "--promote", "0"], "version must be a positive integer"),
-        (["export", "m", "{out}", "--promote", "2", "--label", "a/b"], "holds one of / and :"),
+        (
+            ["export", "m", "{out}/nowhere", "--promote", "2"],
+            "neither a models.config nor a dir",
+        ),
+        (["export", "m", "{out}", "--promote", "0"], "version must be an integer from 1"),
+        (
+            ["export", "m", "{out}", "--promote", "2", "--label", "a/b"],
+            "must not be empty or contain",
+        ),
         (["export", "m", "{out}", "--promote", "2", "--version", "3"], "exports nothing"),
-        (["export", "m", "{out}", "--label", "x"], "go with --promote"),
-        (["export", "m", "{out}", "--promote", "2", "--server", "x:1"], "is not http://HOST:PORT"),
+        (["export", "m", "{out}", "--label", "x"], "need --promote"),
+        (["export", "m", "{out}", "--promote", "2", "--server", "x:1"], "must be http://HOST:PORT"),
         (["export", "m", "{out}/config/monitoring.config", "--promote", "2"], "ModelServerConfig"),
-        (["deploy", "{out}", "{m}"], "exists: choose another folder"),
+        (["deploy", "{out}", "{m}"], "exists: choose another directory"),
         (["deploy", "{new}", "{new}"], "holds no version of"),
-        (["deploy", "{new}", "A B={m}"], "small letters, digits and - only"),
-        (["deploy", "{new}", "a={m}", "a={m}"], "two models of the name a"),
+        (["deploy", "{new}", "A B={m}"], "must consist of lower-case letters, digits and hyphens"),
+        (["deploy", "{new}", "a={m}", "a={m}"], "two models are named a"),
         (["deploy", "{new}", "a={m}", "--label", "a:stable"], "--label takes NAME:LABEL=N"),
         (["deploy", "{new}", "a={m}", "--label", "a:stable=9"], "has no version 9"),
         (["deploy", "{new}", "a={m}", "--label", "b:stable=1"], "labels for 'b'"),
