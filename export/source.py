@@ -51,8 +51,10 @@ class Source:
         self.card: dict[str, Any] = {}
         if isinstance(model, (str, os.PathLike)):
             self.card = zoo.card(model)
-            model = zoo.load(model)
-        self.model = rebuilt(model, FOR_INFERENCE)
+            loaded: GenerativeModel = zoo.load(model)
+        else:
+            loaded = model
+        self.model = rebuilt(loaded, FOR_INFERENCE)
         self._given = None
         if images is not None:
             self._given = np.asarray(images)
