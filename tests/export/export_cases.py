@@ -2,6 +2,7 @@
 
 import functools
 import io
+import math
 
 import keras
 import numpy as np
@@ -28,7 +29,7 @@ def dense_network(inputs, outputs, name):
         [
             keras.Input(inputs),
             keras.layers.Flatten(),
-            keras.layers.Dense(np.prod(outputs)),
+            keras.layers.Dense(math.prod(outputs)),
             keras.layers.Reshape(outputs),
         ],
         name=name,
@@ -105,10 +106,11 @@ UNTRAINED = {
         likelihood="gaussian",
     ),
     "vae-of-own-networks": lambda: tfgen.models.VAE(
-        (2, 2, 1),
+        (2, 2, 2),
         latent_dim=2,
-        encoder=dense_network((2, 2, 1), (4,), "encoder"),
-        decoder=dense_network((2,), (2, 2, 1), "decoder"),
+        encoder=dense_network((2, 2, 2), (4,), "encoder"),
+        decoder=dense_network((2,), (2, 2, 2), "decoder"),
+        likelihood="gaussian",
     ),
 }
 
