@@ -109,7 +109,7 @@ UNTRAINED = {
         (2, 2, 2),
         latent_dim=2,
         encoder=dense_network((2, 2, 2), (4,), "encoder"),
-        decoder=dense_network((2,), (2, 2, 2), "decoder"),
+        decoder=dense_network((2,), (2, 2, 4), "decoder"),
         likelihood="gaussian",
     ),
 }

@@ -113,9 +113,8 @@ def test_its_likelihood_of_256_images_is_that_of_its_card(name):
 def test_an_export_decodes_and_encodes_as_it_does(name, tmp_path):
     """The whole exporter is tested with the models of `tests/export`."""
     model, card = loaded(name), tfgen.zoo.card(name)
-    signatures = Signatures(model)
-    chosen = {verb: signatures.functions[verb] for verb in ("encode", "decode")}
-    tf.saved_model.save(signatures, str(tmp_path / "exported"), chosen)
+    signatures = Signatures(model, names=("encode", "decode"))
+    tf.saved_model.save(signatures, str(tmp_path / "exported"), signatures.functions)
     exported = tf.saved_model.load(str(tmp_path / "exported")).signatures
     images = checking.read_golden(tfgen.zoo.directory(name), model.image_shape)
     latents = exported["encode"](images=tf.constant(images))["latents"]
