@@ -58,7 +58,7 @@ def new(source: Source, kind: str, **entries: Any) -> dict[str, Any]:
     return {"format": kind, "model": about, **entries, "environment": environment}
 
 
-def read(path: PathLike) -> dict[str, Any]:
+def card(path: PathLike) -> dict[str, Any]:
     """The card of an exported directory or file, a dict.
 
     Args:

@@ -209,7 +209,7 @@ class Signatures(tf.Module):
     ):
         super().__init__()
         self._variables = [*(weight.value for weight in model.weights), *precomputed]
-        self._num_classes = model.num_classes
+        self._num_classes = model.num_classes or 0
         verbs, specs = Verbs(model), tensors(model)
         rows = offered(model, on_device=on_device)
         self.functions = {
