@@ -1,10 +1,11 @@
-"""AEVB, wake-sleep and Monte Carlo EM against the number of samples seen: figures 2 and 3.
+"""Figures 2 and 3 of 1312.6114: AEVB, wake-sleep and Monte Carlo EM by training samples seen.
 
     python tools/aevb_curves.py --data DIR [--methods aevb wake-sleep mcem] [--latents 20]
         [--samples-seen 1e7] [--train-size 60000] [--measure bound] --out DIR
 
-Networks of appendix C: one hidden tanh layer, 500 units for MNIST, batches of 100, weights from
-N(0, 0.01). The measure is taken on test images whenever the samples seen have doubled:
+The networks are those of appendix C: one hidden tanh layer, 500 units for MNIST, batches of 100,
+weights from N(0, 0.01). Whenever the number of training samples seen has doubled, this is measured
+on test images:
 
 - "bound": the evidence lower bound on all test images, and on as many training images, as in
   figure 2
@@ -28,7 +29,7 @@ import numpy as np
 
 import tfgen
 from tfgen.claims import baselines
-from tfgen.evaluation import hmc
+from tfgen.evaluation.hmc import hmc_log_prob
 
 METHODS = {
     "aevb": tfgen.models.VAE,
@@ -42,7 +43,7 @@ FIRST_MEASUREMENT = 20_000
 def measured(model, images, measure):
     if measure == "bound":
         return float(np.mean(model.log_prob(images)))
-    parts = [hmc.log_likelihood(model, images[i : i + 100]) for i in range(0, len(images), 100)]
+    parts = [hmc_log_prob(model, images[i : i + 100]) for i in range(0, len(images), 100)]
     return float(np.mean(np.concatenate(parts)))
 
 
@@ -91,7 +92,7 @@ def draw(rows, measure, file):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", help="where MNIST lies")
+    parser.add_argument("--data", help="directory of the local data sets")
     parser.add_argument("--source", default="mnist", help="a data set of tfgen.data")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["aevb", "wake-sleep"])
     parser.add_argument("--latents", type=int, default=20)

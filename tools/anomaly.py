@@ -1,12 +1,12 @@
-"""How well models of the zoo tell other images from their own, by three scores.
+"""Anomaly detection with the models of the zoo, by three scores.
 
-    python tools/anomaly.py [MODEL:OTHER ...] [--images 2000] [--draws 1] [--data-dir DIR]
+    python tools/anomaly.py [MODEL:OTHER ...] [--images 2000] [--num-samples 1] [--data-dir DIR]
 
-For each pair: the area under the ROC curve (1/2 is chance, below it the score is misled) of
-likelihood, typicality and complexity (`tfgen.anomaly.scores`), test images of the model's data set
-against test images of OTHER. The default is every pair of which model and data are here: MNIST
-against Fashion-MNIST, the reverse, CIFAR-10 against shapes, and the reverse. Images that are not of
-the model's shape are refused, not resized: resizing alone makes images smoother.
+For each pair: the area under the ROC curve (1/2 is chance, less is worse than chance) of
+likelihood, typicality and complexity (`tfgen.anomaly.scores`), for test images of the model's data
+set against test images of OTHER. The default is every pair whose model and data are on this
+machine: MNIST against Fashion-MNIST, the reverse, CIFAR-10 against shapes, and the reverse. Images
+of another shape than the model's are refused, not resized: resizing alone makes images smoother.
 """
 
 import argparse
@@ -30,14 +30,14 @@ PAIRS = (
 )
 
 
-def compare(name, other, count, draws, data_dir=None):
-    """A dict from each score to its AUROC, and the mean bits/dim of both kinds of images."""
+def compare(name, other, count, num_samples, data_dir=None):
+    """The AUROC of each score, a dict, and the mean bits/dim of both kinds of images."""
     model = tfgen.zoo.load(name)
     own = trained_on.load(tfgen.zoo.card(name), data_dir)
     others = tfgen.data.load(other, data_dir=data_dir)
     training = own.images("train")[:count]
     usual, unusual = (
-        anomaly_scores(model, data.images("test")[:count], training, draws)
+        anomaly_scores(model, data.images("test")[:count], training, num_samples)
         for data in (own, others)
     )
     bits = [np.mean(s["likelihood"]) / (model.num_dims * np.log(2.0)) for s in (usual, unusual)]
@@ -47,16 +47,20 @@ def compare(name, other, count, draws, data_dir=None):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pairs", nargs="*", metavar="MODEL:OTHER")
-    parser.add_argument("--images", type=int, default=2000, help="of each kind (default: 2000)")
-    parser.add_argument("--draws", type=int, default=1, help="see tfgen score (default: 1)")
-    parser.add_argument("--data-dir", metavar="DIR", help="where local data sets lie")
+    parser.add_argument(
+        "--images", type=int, default=2000, help="number of each kind (default: 2000)"
+    )
+    parser.add_argument("--num-samples", type=int, default=1, help="see tfgen score (default: 1)")
+    parser.add_argument("--data-dir", metavar="DIR", help="directory of the local data sets")
     options = parser.parse_args()
     print(f"| model | against | bits/dim own, other | {' | '.join(SCORES)} |")
     print(f"|---|---|---|{'---|' * len(SCORES)}")
     for pair in options.pairs or PAIRS:
         name, _, other = pair.partition(":")
         try:
-            found, bits = compare(name, other, options.images, options.draws, options.data_dir)
+            found, bits = compare(
+                name, other, options.images, options.num_samples, options.data_dir
+            )
         except InputError as error:
             if options.pairs:
                 parser.error(str(error))

@@ -2,14 +2,14 @@
 
     python tools/bench_glow.py [--widths 64 256] [--depth 8] [--batch 64] [--rounds 7]
 
-Images are 32x32x3, levels 3, affine couplings. All peers have the same architecture and the same
-optimizer's algorithm. Each runs in a process of its own, as its users would have it, with the same
-number of threads; in each round they are called one after the other while the others wait. A figure
-is the median over the rounds, a ratio the median of the rounds' ratios. Prints a Markdown table for
-each width. Rows that need PyTorch are left out where it is missing.
+Images are 32x32x3, with 3 levels and affine couplings. All peers have the same architecture and
+optimizer. Each runs in its own process with the same number of threads; in each round they are
+called one after the other while the others wait. A time is the median over the rounds, a ratio the
+median of the ratios of each round. Prints a Markdown table for each width. Rows that need PyTorch
+are omitted where it is missing.
 
-"convolutions" are those of the couplings of one training step alone, forward and backward, without
-biases and activations.
+"convolutions" are only the convolutions of the couplings in one training step, forward and
+backward, without biases and activations.
 """
 
 import argparse
@@ -73,7 +73,7 @@ def tfb_peer(width, depth, pixels):
         values = tf.cast(images, tf.float32) / 256.0 - 0.5
         return distribution.log_prob(values + tf.random.uniform(tf.shape(values)) / 256.0)
 
-    log_density(images)  # Makes the variables of the actnorms.
+    log_density(images)  # Creates the variables of the actnorms.
     optimizer.build(flow.trainable_variables)
 
     @tf.function
@@ -166,20 +166,20 @@ PEERS = {
 
 
 class Peer:
-    """A peer in a process of its own, which works only while it is asked."""
+    """A peer in its own process, which is idle between calls."""
 
     def __init__(self, name, *arguments):
         self._pipe, other = multiprocessing.Pipe()
         process = multiprocessing.Process(target=_serve, args=(name, arguments, other), daemon=True)
         process.start()
-        self.figures, self.parameters = self._pipe.recv()
-        self.first = {figure: self.seconds(figure) for figure in self.figures}
-        for figure in self.figures:
-            self.seconds(figure)
+        self.calls, self.parameters = self._pipe.recv()
+        self.first = {call: self.seconds(call) for call in self.calls}
+        for call in self.calls:
+            self.seconds(call)
 
-    def seconds(self, figure):
-        """How long one call takes."""
-        self._pipe.send(figure)
+    def seconds(self, call):
+        """The time of one call."""
+        self._pipe.send(call)
         return self._pipe.recv()
 
     def stop(self):
@@ -189,9 +189,9 @@ class Peer:
 def _serve(name, arguments, pipe):
     functions, parameters = PEERS[name](*arguments)
     pipe.send((list(functions), parameters))
-    while figure := pipe.recv():
+    while call := pipe.recv():
         start = time.perf_counter()
-        functions[figure]()
+        functions[call]()
         pipe.send(time.perf_counter() - start)
 
 
@@ -202,22 +202,22 @@ def _size(variables):
 def bench(names, width, options):
     pixels = np.random.default_rng(0).integers(0, 256, (options.batch, *SHAPE), "uint8")
     peers = {name: Peer(name, width, options.depth, pixels) for name in names}
-    times = {(name, figure): [] for name, peer in peers.items() for figure in peer.figures}
+    times = {(name, call): [] for name, peer in peers.items() for call in peer.calls}
     for _ in range(options.rounds):
-        for figure in dict.fromkeys(figure for _, figure in times):
+        for call in dict.fromkeys(call for _, call in times):
             for name, peer in peers.items():
-                if figure in peer.figures:
-                    times[name, figure].append(peer.seconds(figure))
+                if call in peer.calls:
+                    times[name, call].append(peer.seconds(call))
     print(f"\n**Width {width}**\n")
-    print("| peer | parameters | figure | ms | time / tfgen's float32 | first call, s |")
+    print("| peer | parameters | call | ms | time / tfgen's float32 | first call, s |")
     print("|---|---|---|---|---|---|")
-    for (name, figure), seconds in times.items():
-        own = times.get((OWN, figure), seconds)
+    for (name, call), seconds in times.items():
+        own = times.get((OWN, call), seconds)
         ratio = statistics.median(a / b for a, b in zip(seconds, own, strict=True))
         print(
-            f"| {name} | {peers[name].parameters:,} | {figure} "
+            f"| {name} | {peers[name].parameters:,} | {call} "
             f"| {1e3 * statistics.median(seconds):.0f} | {ratio:.2f} "
-            f"| {peers[name].first[figure]:.1f} |"
+            f"| {peers[name].first[call]:.1f} |"
         )
     for peer in peers.values():
         peer.stop()

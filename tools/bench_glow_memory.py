@@ -1,11 +1,11 @@
-"""Memory, step time and tracing time of deep Glows, by what the backward pass keeps.
+"""Memory, step time and tracing time of deep Glows, by what is kept for the backward pass.
 
     python tools/bench_glow_memory.py             32x32x3, levels 3, depths 8 and 32
     python tools/bench_glow_memory.py --large     256x256x3, levels 6, depth 32, width 512, additive
 
-Each model runs in a process of its own. The memory of activations is the peak of resident memory
-during a training step, less that of a step with a batch of 1; the peak of the large model is of all
-its memory. Step times are medians of rounds in which the models take turns. Linux only: the peak is
+Each model runs in its own process. The memory of activations is the peak of resident memory during
+a training step minus that of a step with a batch of 1; the peak of the large model includes all its
+memory. Step times are medians over rounds in which the models alternate. Linux only: the peak is
 read from /proc.
 """
 
@@ -21,7 +21,7 @@ MEGABYTE = 2**20
 
 
 class Process:
-    """A model in a process of its own, which works only while it is asked."""
+    """A model in its own process, which is idle between tasks."""
 
     def __init__(self, image_shape, **options):
         self._pipe, other = multiprocessing.Pipe()
@@ -31,7 +31,7 @@ class Process:
         process.start()
 
     def ask(self, task, batch):
-        """Seconds that the task took and the peak of resident memory meanwhile, in MB."""
+        """The seconds that a task takes, and the peak of resident memory during it, in MB."""
         self._pipe.send((task, batch))
         return self._pipe.recv()
 
@@ -44,7 +44,7 @@ def _serve(image_shape, options, pipe):
     model = tfgen.models.Glow(image_shape, **options)
     model.compile(tfgen.optimizers.Adam(1e-4))
     images = tf.TensorSpec([None, *image_shape], tf.uint8)
-    step = tf.function(model.train_step, input_signature=[images])  # one trace for all batches
+    step = tf.function(model.train_step, input_signature=[images])  # one trace for all batch sizes
     generator = np.random.default_rng(0)
 
     def batch_of(count):
@@ -58,7 +58,7 @@ def _serve(image_shape, options, pipe):
     while True:
         task, batch = pipe.recv()
         with open("/proc/self/clear_refs", "w") as file:
-            file.write("5")  # The peak starts anew.
+            file.write("5")  # Resets the peak.
         start = time.perf_counter()
         tasks[task](batch)
         seconds = time.perf_counter() - start
@@ -76,7 +76,9 @@ def small(options):
         process = Process(shape, levels=3, depth=depth, width=options.width, memory=memory)
         process.ask("initialize", 1)
         first, _ = process.ask("train step", 1)
-        base = process.ask("train step", 1)[1]  # before the allocator keeps what batches need
+        base = process.ask("train step", 1)[
+            1
+        ]  # before the allocator keeps memory for larger batches
         peak = max(process.ask("train step", options.batch)[1] for _ in range(2))
         processes[memory, depth] = process
         rows[memory, depth] = [first, peak - base, []]

@@ -1,4 +1,4 @@
-"""A straightforward Glow in PyTorch, channels-last: the peer of tools/bench_glow.py."""
+"""A plain Glow in PyTorch, channels-last, for tools/bench_glow.py."""
 
 import math
 
@@ -79,7 +79,7 @@ class Split(nn.Module):
 
 
 class TorchGlow(nn.Module):
-    """log_prob of uint8 images `[N, C, H, W]`, in nats."""
+    """`log_prob` of uint8 images `[N, C, H, W]`, in nats."""
 
     def __init__(self, image_shape, levels, depth, width):
         super().__init__()

@@ -1,10 +1,10 @@
-"""Time and memory of a step of tfgen's optimizers beside Keras' and PyTorch's.
+"""Time and memory of a step of tfgen's optimizers compared with Keras' and PyTorch's.
 
     python tools/bench_optimizers.py [--rounds 30] [--weights 20000000] [--threads 2]
 
 Prints Markdown tables. All optimizers of a case run in one process, one after the other in each
-round, with the same number of threads; a figure is the median over the rounds, a ratio the median
-of the rounds' ratios. Rows that need PyTorch are left out where it is missing.
+round, with the same number of threads; a time is the median over the rounds, a ratio the median of
+the ratios of each round. Rows that need PyTorch are omitted where it is missing.
 """
 
 import argparse
@@ -30,7 +30,7 @@ DEVICE = "CPU:0"
 
 
 def small_glow(levels=3, depth=7, width=64, channels=3):
-    """Shapes of a Glow's variables: per step actnorm, LU convolution and a coupling network."""
+    """The shapes of a Glow's variables: actnorm, LU convolution and coupling network per step."""
     shapes = []
     for level in range(levels):
         channels *= 4
@@ -46,7 +46,7 @@ def small_glow(levels=3, depth=7, width=64, channels=3):
 
 
 def keras_step(optimizer, shapes):
-    """One step of a Keras optimizer as a function; the gradients are made within the graph."""
+    """One step of a Keras optimizer as a function; the gradients are created in its graph."""
     variables = [keras.Variable(np.zeros(shape, "float32")) for shape in shapes]
     optimizer.build(variables)
     if len(shapes) == 1:
@@ -73,7 +73,7 @@ def torch_step(count, **how):
 
 
 def torch_streams(count):
-    """Two ways to read and write `count` floats; the faster one measures the bandwidth."""
+    """Two ways to read and write `count` floats; the faster one gives the bandwidth."""
     source, target = torch.ones(count), torch.zeros(count)
     return {"copy": lambda: target.copy_(source), "scale in place": lambda: target.mul_(1.5)}
 
@@ -93,14 +93,14 @@ def sparse_step(optimizer, rows, width, touched):
 
 
 def measure(steps, rounds):
-    """Seconds of each named step in each round: [rounds] by name."""
+    """Name -> seconds of its step in each round."""
     for step in steps.values():
         step()
         step()
     times = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
-            time.sleep(0.05)  # until the threads of the step before no longer spin for work
+            time.sleep(0.05)  # until the threads of the previous step stop spinning
             start = time.perf_counter()
             step()
             times[name].append(time.perf_counter() - start)
@@ -108,7 +108,7 @@ def measure(steps, rounds):
 
 
 def extra_memory(step):
-    """MiB that TensorFlow allocates at the most within a step, beyond what it held before."""
+    """The peak of what TensorFlow allocates during a step, in MiB."""
     step()
     tf.config.experimental.reset_memory_stats(DEVICE)
     before = tf.config.experimental.get_memory_info(DEVICE)["current"]
@@ -133,7 +133,7 @@ def ratio(seconds, ours):
 
 
 def large(count, rounds):
-    """One large variable; the ratios are the others' time over ours."""
+    """One large variable; ratios are the time of the others divided by ours."""
     shapes = [(count,)]
     steps = {
         "`tfgen` Adam": keras_step(Adam(), shapes),

@@ -1,9 +1,9 @@
-"""Measures what training costs besides computing: the input, and dividing it between devices.
+"""Measures the overhead of training: the input pipeline, and distribution over devices.
 
 python tools/bench_training.py input      time per step with real data / with one cached batch
 python tools/bench_training.py devices    images/s of two logical CPU devices / of one
 
-Both cases of a ratio run in turns in one process, in rounds; a ratio is the median of the rounds'.
+Both cases of a ratio alternate in one process, in rounds; a ratio is the median over the rounds.
 """
 
 import argparse
@@ -34,7 +34,7 @@ MODELS = {
 
 
 class CachedBatch:
-    """A stream whose every batch is the same one, ready in memory."""
+    """A stream that repeats one batch, which is in memory."""
 
     def __init__(self, stream):
         self._batch = stream.global_batch(0)
@@ -61,7 +61,7 @@ def seconds_per_step(replicated, batches, seconds):
 
 
 def in_turns(first, second, rounds, seconds):
-    """Medians of both in seconds per step, and the median of the ratios first / second."""
+    """Median seconds per step of both, and the median of the ratios first / second."""
     for case in (first, second):
         seconds_per_step(*case, seconds)
     pairs = [
@@ -126,7 +126,7 @@ def bench_devices(options):
 
 
 def prepared_in(home, source, shape):
-    """A folder's data set, prepared where it does not stay."""
+    """The data set of a folder, prepared in a temporary directory."""
     before = os.environ.get("TFGEN_HOME")
     os.environ["TFGEN_HOME"] = str(home)
     try:
@@ -138,7 +138,7 @@ def prepared_in(home, source, shape):
 
 
 def write_jpegs(folder, count):
-    """Photographs would take no longer: every file is decoded once, before the first epoch."""
+    """Photographs would not take longer: each file is decoded once, before the first epoch."""
     folder.mkdir()
     generator = np.random.default_rng(0)
     for i in range(count):
@@ -150,7 +150,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["input", "devices"])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=1.5, help="of each case in a round")
+    parser.add_argument("--seconds", type=float, default=1.5, help="per case and round")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))

@@ -1,18 +1,18 @@
-"""Training throughput of the 784-200-200-50 VAE beside PyTorch and Keras.
+"""Training throughput of the 784-200-200-50 VAE compared with PyTorch and Keras.
 
     python tools/bench_vae.py [--batch 128] [--rounds 9] [--steps 100] [--importance-samples 1]
 
-All peers have the same networks (tanh, Bernoulli), algorithm (Adam) and batch size, and train on
-the same images, shuffled; tfgen and PyTorch binarize each batch anew, Keras takes grey levels as
-keras.io's example does. They run in one process, one after the other in each round; a figure is
-the median over the rounds, a ratio the median of the rounds' ratios. Prints a Markdown table. The
-images are MNIST where TFGEN_DATA or --data says where it lies, random ones elsewhere.
+All peers have the same networks (tanh, Bernoulli), optimizer (Adam) and batch size, and train on
+the same images, shuffled; tfgen and PyTorch binarize each batch at random, Keras takes grey levels
+as the example of keras.io does. They run in one process, one after the other in each round; a time
+is the median over the rounds, a ratio the median of the ratios of each round. Prints a Markdown
+table. The images are MNIST if TFGEN_DATA or --data names its directory, random ones otherwise.
 
-- tfgen: the steps and the input of `tfgen-train`, which takes as many steps in a call as fit into
+- tfgen: the steps and the input of `tfgen-train`, which takes as many steps per call as fit into
   a tenth of a second, or one
-- PyTorch: the plain loop, `torch.optim.Adam(fused=True)`
-- Keras: `keras.Model.fit` of the VAE with a `train_step` of its own, in the manner of keras.io's
-  "Variational AutoEncoder" example
+- PyTorch: a plain loop with `torch.optim.Adam(fused=True)`
+- Keras: `keras.Model.fit` of a VAE with its own `train_step`, as in the "Variational AutoEncoder"
+  example of keras.io
 """
 
 import argparse
@@ -41,7 +41,7 @@ except ImportError:
 LATENTS, HIDDEN, PIXELS = 50, 200, 784
 
 
-def tfgen_case(images, batch, importance_samples, dtype=None, steps_a_call=None):
+def tfgen_case(images, batch, importance_samples, dtype=None, steps_per_call=None):
     model = tfgen.models.VAE(
         (28, 28, 1),
         latent_dim=LATENTS,
@@ -58,7 +58,7 @@ def tfgen_case(images, batch, importance_samples, dtype=None, steps_a_call=None)
     def run(steps):
         taken, pace, start = 0, 0.0, time.perf_counter()
         while taken < steps:
-            at_once = steps_a_call or loop.steps_per_call(pace)
+            at_once = steps_per_call or loop.steps_per_call(pace)
             found = replicated.train(batches, min(steps - taken, at_once)).steps
             taken += len(found)
             pace = (time.perf_counter() - start) / taken
@@ -123,7 +123,7 @@ class Sampling(keras.layers.Layer):
 
 
 class KerasVAE(keras.Model):
-    """In the manner of keras.io: three metrics, the loss in `train_step`."""
+    """As in the example of keras.io: three metrics, the loss in `train_step`."""
 
     def __init__(self):
         super().__init__()
@@ -176,10 +176,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--steps", type=int, default=100, help="a round's")
+    parser.add_argument("--steps", type=int, default=100, help="per round")
     parser.add_argument("--importance-samples", type=int, default=1)
-    parser.add_argument("--bfloat16", action="store_true", help="networks in bfloat16 too")
-    parser.add_argument("--data", help="where MNIST lies")
+    parser.add_argument("--bfloat16", action="store_true", help="also networks in bfloat16")
+    parser.add_argument("--data", help="directory of the local data sets")
     arguments = parser.parse_args()
     batch, k, steps = arguments.batch, arguments.importance_samples, arguments.steps
     try:
@@ -189,7 +189,7 @@ def main():
         images = np.random.default_rng(0).integers(0, 256, shape).astype("uint8")
     cases = {
         "tfgen": tfgen_case(images, batch, k),
-        "tfgen, one step a call": tfgen_case(images, batch, k, steps_a_call=1),
+        "tfgen, one step per call": tfgen_case(images, batch, k, steps_per_call=1),
     }
     if arguments.bfloat16:
         cases["tfgen, bfloat16 networks"] = tfgen_case(images, batch, k, "bfloat16")
@@ -208,7 +208,7 @@ def main():
             run(steps)
             times[name].append((time.perf_counter() - start) / steps)
     print(f"784-200-200-50, batch {batch}, k = {k}, {os.cpu_count()} cores\n")
-    print("| | ms a step | images/s | times as fast as PyTorch | as Keras |")
+    print("| | ms per step | images/s | times as fast as PyTorch | as Keras |")
     print("|---|---|---|---|---|")
     for name, own in times.items():
         ratios = []

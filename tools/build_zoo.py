@@ -1,33 +1,33 @@
-"""Trains pretrained models of the zoo by the recipes of their names and puts them in place.
+"""Trains models by the recipes of their names and puts them into the zoo.
 
     python tools/build_zoo.py vae-digits glow-digits
     python tools/build_zoo.py glow-mnist --run runs/glow-mnist-001
 
-With --run, a finished run directory is taken over instead. The further figures of its kind
-(`tfgen.evaluation.figures`) are measured and written into the card, and so is what
-`tfgen.zoo.checking` compares with. --check-only adds the latter to models that are in place.
+With --run, a finished run directory is used instead of a new training. The further metrics of the
+model (`tfgen.evaluation.metrics`) are measured and written into the card, and so is the reference
+for `tfgen.zoo.checking`. --check-only adds only the latter to models of the zoo; --readme-only
+writes only their README.md again.
 
 --new-version keeps the present model as NAME@VERSION and makes the new one the next version.
 """
 
 import argparse
-import json
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 import tfgen
-from tfgen.evaluation import figures, report
-from tfgen.files import sha256, write_json
+from tfgen.evaluation import metrics, report
+from tfgen.files import read_json, sha256, write_json, write_text
 from tfgen.models import preset
 from tfgen.zoo import checking, places, trained_on
 
 ZOO = Path(__file__).resolve().parent.parent / "zoo"
 
 
-def build(name, run=None, new_version=False, data_dir=None, wanted=None, samples=None):
-    """Trains the recipe of this name, or takes a run over: what its card lists, and no logs."""
+def build(name, run=None, new_version=False, data_dir=None, wanted=None, num_samples=None):
+    """Train the recipe of this name, or copy the files that the card of a run lists."""
     with tempfile.TemporaryDirectory(dir=ZOO.parent) as directory:
         if run is None:
             run = Path(directory) / "run" / name
@@ -39,34 +39,39 @@ def build(name, run=None, new_version=False, data_dir=None, wanted=None, samples
         for file in card["files"]:
             shutil.copyfile(run / file, ready / file)
         card["name"] = name
-        finish(ready, card, data_dir, wanted, samples)
+        finish(ready, card, data_dir, wanted, num_samples)
         put(ready, name, new_version)
 
 
-def finish(directory, card, data_dir=None, wanted=None, samples=None):
-    """Measures the further figures and the check, and writes card and README."""
+def finish(directory, card, data_dir=None, wanted=None, num_samples=None):
+    """Measure the further metrics and the reference of the check; write card and README."""
     write_json(directory / preset.CARD, card)
     model = preset.load(directory)
     data = trained_on.load(card, data_dir)
-    chosen = figures.names(model, data) if wanted is None else wanted
-    card["metrics"] |= {name: figures.measure(name, model, data, samples) for name in chosen}
-    (directory / "README.md").write_text(report.readme(card), "utf-8")
+    chosen = metrics.further_names(model, data) if wanted is None else wanted
+    card["metrics"] |= {name: metrics.measure(name, model, data, num_samples) for name in chosen}
+    write_text(directory / "README.md", report.readme(card))
     add_check(model, data, directory, card)
 
 
 def add_check(model, data, directory, card):
-    """Writes `golden.png`, the entry `check`, and the card with every digest."""
+    """Write `golden.png`, the entry `check`, and the card with every digest."""
     checking.write_golden(model, directory)
-    card["check"] = checking.entries(model, data.images("test")[: checking.IMAGES])
-    files = sorted({*card["files"], checking.GOLDEN})
-    card["files"] = {file: sha256(directory / file) for file in files}
+    card["check"] = checking.entry(model, data.images("test")[: checking.NUM_IMAGES])
+    card["files"][checking.GOLDEN] = ""
+    write_card(directory, card)
+
+
+def write_card(directory, card):
+    """Write a card with the digests of its files."""
+    card["files"] = {file: sha256(directory / file) for file in sorted(card["files"])}
     write_json(directory / preset.CARD, card)
 
 
 def put(ready, name, new_version):
-    """Makes a directory the model of this name."""
+    """Copy a directory into the zoo, as the model of this name."""
     target = ZOO / name
-    card = json.loads((ready / preset.CARD).read_text("utf-8"))
+    card = read_json(ready / preset.CARD)
     present = places.version_of(target / preset.CARD)
     if new_version and target.is_dir():
         shutil.move(target, ZOO / f"{name}@{present}")
@@ -83,35 +88,43 @@ def put(ready, name, new_version):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="+", metavar="NAME", help="of a recipe")
-    parser.add_argument("--run", type=Path, metavar="DIR", help="take over this finished run")
+    parser.add_argument("--run", type=Path, metavar="DIR", help="use this finished run")
     parser.add_argument("--new-version", action="store_true", help="keep the present version too")
-    parser.add_argument("--check-only", action="store_true", help="add what is compared with")
     parser.add_argument(
-        "--figures", nargs="*", metavar="FIGURE", help="the further ones (default: all there are)"
+        "--check-only", action="store_true", help="add only the reference of the check"
+    )
+    parser.add_argument("--readme-only", action="store_true", help="write only README.md again")
+    parser.add_argument(
+        "--metrics", nargs="*", metavar="NAME", help="the further ones (default: all)"
     )
     parser.add_argument(
-        "--samples",
+        "--num-samples",
         type=int,
         metavar="K",
-        help="of the importance-weighted bound (default: those of tfgen.evaluation.figures)",
+        help="of the tighter bound (default: the model's num_tight_samples)",
     )
-    parser.add_argument("--data-dir", metavar="DIR", help="where local data sets lie")
+    parser.add_argument("--data-dir", metavar="DIR", help="directory of the local data sets")
     options = parser.parse_args()
     if options.run and len(options.names) != 1:
-        parser.error("--run goes with one NAME")
+        parser.error("--run needs exactly one NAME")
     for name in options.names:
+        directory = ZOO / name
         if options.check_only:
-            card, directory = tfgen.zoo.card(ZOO / name), ZOO / name
+            card = tfgen.zoo.card(directory)
             data = trained_on.load(card, options.data_dir)
             add_check(preset.load(directory), data, directory, card)
+        elif options.readme_only:
+            card = tfgen.zoo.card(directory)
+            write_text(directory / "README.md", report.readme(card))
+            write_card(directory, card)
         else:
             build(
                 name,
                 options.run,
                 options.new_version,
                 options.data_dir,
-                options.figures,
-                options.samples,
+                options.metrics,
+                options.num_samples,
             )
 
 

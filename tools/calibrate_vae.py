@@ -2,11 +2,11 @@
 
     python tools/calibrate_vae.py [MODEL] [--images 40] [--data-dir DIR] [--seed 0]
 
-MODEL is a name of the zoo or a run directory, of 1 or 2 latents; without it a VAE of two latents is
-trained on the 8x8 digits for some seconds. Prints a Markdown table: for each estimator the mean and
-the root mean square of its errors over test images, the largest one, and its time. The errors are
-differences from the trapezoidal rule on 601 points in each latent, whose own error is shown by the
-rule on half as many.
+MODEL is a name of the zoo or a run directory, with 1 or 2 latents; without it a VAE with two
+latents is trained on the 8x8 digits for some seconds. Prints a Markdown table: for each estimator
+the mean and the root mean square of its errors over test images, the largest error, and its time.
+The errors are differences from the trapezoidal rule on 601 points in each latent; the rule on half
+as many points shows its own error.
 """
 
 import argparse
@@ -22,16 +22,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 import tfgen
-from tfgen.evaluation import hmc, quadrature
+from tfgen.evaluation.hmc import hmc_log_prob
+from tfgen.evaluation.quadrature import quadrature_log_prob
 from tfgen.training import recipe, run
 from tfgen.zoo import trained_on
 
 SETTINGS = ["latent_dim=2", "hidden_units=[64]", "epochs=20", "batch_size=64"]
-HMC = {"20 chains x 100": {}, "20 chains x 500": {"samples": 500}}
+HMC = {"20 chains x 100": {}, "20 chains x 500": {"num_samples": 500}}
 
 
 def trained(seed):
-    """A model of two latents, and its data."""
+    """A model with two latents, and its data."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         chosen = recipe.load("vae-digits", [*SETTINGS, f"seed={seed}"])
         out = run.train(chosen, Path(folder) / "run")
@@ -39,7 +40,10 @@ def trained(seed):
 
 
 def estimators(model, seed):
-    yield "quadrature, 301 points", lambda x: quadrature.log_likelihood(model, x, points=301)
+    yield (
+        "quadrature, 301 points",
+        lambda x: quadrature_log_prob(model, x, num_points=301),
+    )
     for k in (1, 10, 100, 1000, 5000):
         yield (
             f"importance sampling, k = {k}",
@@ -48,15 +52,15 @@ def estimators(model, seed):
     for name, options in HMC.items():
         yield (
             f"appendix D, {name}",
-            lambda x, options=options: hmc.log_likelihood(model, x, seed=seed, **options),
+            lambda x, options=options: hmc_log_prob(model, x, seed=seed, **options),
         )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?")
-    parser.add_argument("--images", type=int, default=40, help="the first so many test images")
-    parser.add_argument("--data-dir", help="where local data sets lie")
+    parser.add_argument("--images", type=int, default=40, help="number of test images")
+    parser.add_argument("--data-dir", help="directory of the local data sets")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if options.model:
@@ -65,7 +69,7 @@ def main():
     else:
         model, data = trained(options.seed)
     images = data.images("test")[: options.images]
-    exact = np.asarray(quadrature.log_likelihood(model, images))
+    exact = np.asarray(quadrature_log_prob(model, images))
     print(
         f"{data.name}, {len(images)} test images, {model.latent_dim} latents; "
         f"exact: {exact.mean():.4f} nats on average\n"

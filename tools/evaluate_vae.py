@@ -1,10 +1,11 @@
-"""Figures of a VAE on test images: ELBO, L_k, KL, active units, appendix D, each with its time.
+"""Estimates of log p(x) and latent statistics of a VAE on test images, each with its time.
 
     python tools/evaluate_vae.py MODEL [--data mnist] [--data-dir DIR] [--images N]
-        [--importance-samples 5000] [--weights FILE --hidden-units 200 200 --latents 50]
+        [--num-samples 5000] [--weights FILE --hidden-units 200 200 --latents 50]
 
-MODEL is a name of the zoo or a run directory, or "-" with --weights: a weights file of an MLP VAE
-of the sizes given. Prints a line a figure: mean, standard error over images, seconds, peak memory.
+The estimates are the ELBO, L_k, and quadrature and appendix D where there are few latents. MODEL is
+a name of the zoo or a run directory, or "-" with --weights: a weights file of an MLP VAE of the
+given sizes. Prints one line per estimate: mean, standard error over images, seconds, peak memory.
 """
 
 import argparse
@@ -40,10 +41,10 @@ def main():
     parser.add_argument("--weights")
     parser.add_argument("--hidden-units", type=int, nargs="+", default=[200, 200])
     parser.add_argument("--latents", type=int, default=50)
-    parser.add_argument("--data", help="a data set of tfgen.data; by default that of the card")
-    parser.add_argument("--data-dir", help="where local data sets lie")
-    parser.add_argument("--images", type=int, help="the first so many test images")
-    parser.add_argument("--importance-samples", type=int, nargs="*", default=[5000])
+    parser.add_argument("--data", help="a data set of tfgen.data (default: that of the card)")
+    parser.add_argument("--data-dir", help="directory of the local data sets")
+    parser.add_argument("--images", type=int, help="number of test images (default: all)")
+    parser.add_argument("--num-samples", type=int, nargs="*", metavar="K", default=[5000])
     options = parser.parse_args()
     data = options.data and tfgen.data.load(options.data, data_dir=options.data_dir)
     if options.weights:
@@ -58,14 +59,14 @@ def main():
     images = data.images("test")[: options.images]
     print(f"{data.name}, {model.dequantization}, {model.num_dims} dims")
     report("ELBO", lambda: model.log_prob(images))
-    for k in options.importance_samples:
+    for k in options.num_samples:
         report(f"L_{k}", lambda k=k: model.log_prob(images, num_samples=k))
     if model.latent_dim <= 2:
         part = images[:100]
-        report("quadrature", lambda: quadrature.log_likelihood(model, part))
-    if model.latent_dim <= hmc.MOST_LATENTS:
+        report("quadrature", lambda: quadrature.quadrature_log_prob(model, part))
+    if model.latent_dim <= hmc.MAX_LATENTS:
         part = images[:100]
-        report("appendix D", lambda: hmc.log_likelihood(model, part))
+        report("appendix D", lambda: hmc.hmc_log_prob(model, part))
     active = int(latent_statistics.active_units(model, images).sum())
     print(f"active units: {active} of {model.latent_dim}")
     if model.settings["prior"] == "normal" and model.settings["posterior"] == "gaussian":

@@ -1,12 +1,11 @@
-"""Kills a training at random moments with SIGKILL, resumes it each time, and compares the end.
+"""Kills a training at random moments with SIGKILL, resumes it each time, and compares the result.
 
 python tools/kill_training.py --kills 20
 
-The weights, the history and the figures must be those of a training that was left alone, bit by
-bit, and no kill may cost more than the steps since the last checkpoint. One kill in four comes at
-any moment before the first new checkpoint, the others at any moment after it, while steps are taken
-and checkpoints are written. Each training runs in a fork of this process, which has imported
-TensorFlow and not used it.
+The weights, the history and the metrics must equal those of an uninterrupted training, bit for bit,
+and no kill may lose more than the steps since the last checkpoint. One kill in four happens before
+the first new checkpoint, the others after it, while steps are taken and checkpoints are written.
+Each training runs in a fork of this process, which has imported TensorFlow but not used it.
 """
 
 import argparse
@@ -32,7 +31,7 @@ SETTINGS = [
 
 
 def train(directory):
-    """A training or what is left of it, to its end."""
+    """Start a training or resume it, until it ends."""
     if (directory / run_directory.PLAN).exists():
         run.resume(directory)
     else:
@@ -40,7 +39,7 @@ def train(directory):
 
 
 def started(directory):
-    """The process id of a fork that trains, its output thrown away."""
+    """The process id of a fork that trains; its output is discarded."""
     process = os.fork()
     if process:
         return process
@@ -55,7 +54,7 @@ def started(directory):
 
 
 def ended(process, until=lambda: False, seconds=LONGEST):
-    """The status of a process that has ended; None if `until()` came true first, or time is up."""
+    """The exit status of a process; None if `until()` became true first, or on a time-out."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and not until():
         found, status = os.waitpid(process, os.WNOHANG)
@@ -70,7 +69,7 @@ def kill(process):
     return os.waitpid(process, 0)[1]
 
 
-def to_the_end(process, what):
+def exit_status(process, what):
     status = ended(process)
     if status is None:
         kill(process)
@@ -102,18 +101,18 @@ def outcome(directory):
 
 
 def kill_and_compare(folder, kills, seed=0):
-    """Kills, the steps at which they met the training, and whether the end is the same."""
+    """Kill a training: the steps at which it was killed, and whether the result is the same."""
     chosen = random.Random(seed)
     whole, killed = folder / "whole", folder / "killed"
     process, start = started(whole), time.monotonic()
     ended(process, lambda: newest(whole))
     preparing, start = time.monotonic() - start, time.monotonic()
-    if to_the_end(process, "the training that was left alone"):
-        raise SystemExit("the training that was left alone failed")
+    if exit_status(process, "the uninterrupted training"):
+        raise SystemExit("the uninterrupted training failed")
     stepping = time.monotonic() - start
     steps, done = [], 0
     while done < kills:
-        if (killed / "card.json").exists():  # finished before it could be killed: once more
+        if (killed / "card.json").exists():  # it finished before it could be killed: start another
             killed = folder / f"killed-{done}"
         before = newest(killed)
         process = started(killed)
@@ -129,13 +128,13 @@ def kill_and_compare(folder, kills, seed=0):
         done += 1
         now = saved_step(killed)
         if now < step_of(before):
-            raise SystemExit(f"went back from step {step_of(before)} to {now}")
+            raise SystemExit(f"lost steps: {now} after {step_of(before)}")
         steps.append(now)
-        print(f"kill {done}: the newest checkpoint is of step {now}", flush=True)
+        print(f"kill {done}: the newest checkpoint is from step {now}", flush=True)
     if not (killed / "card.json").exists():
-        to_the_end(started(killed), "the training that was killed")
+        exit_status(started(killed), "the killed training")
     if not (killed / "card.json").exists():
-        raise SystemExit("the training that was killed cannot be resumed")
+        raise SystemExit("the killed training cannot be resumed")
     return steps, outcome(killed) == outcome(whole)
 
 
@@ -145,5 +144,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         steps, same = kill_and_compare(Path(folder), options.kills)
-    print(f"{options.kills} kills; the end is {'the same, bit by bit' if same else 'ANOTHER'}")
+    print(
+        f"{options.kills} kills; the result is {'identical, bit for bit' if same else 'DIFFERENT'}"
+    )
     sys.exit(not same)

@@ -1,11 +1,12 @@
-"""What the trainings of the paper's recipes cost: GFLOP an image, memory, GPU-hours.
+"""The cost of training the paper's recipes: GFLOP per image, memory, GPU-hours.
 
     python tools/recipe_costs.py [NAME-paper ...]
 
-Counted are the multiplications and additions of convolutions and 1x1 mixings, forwards once and
-backwards twice, and once more where activations are computed again (memory: reversible or
-checkpoint). GPU-hours are at 30 TFLOP/s, which is what one NVIDIA A100 may sustain in TF32. Memory
-is that of weights, gradients, Adam's two slots and the activations of one image on one device.
+The count includes the multiplications and additions of the coupling networks and the 1x1
+convolutions: once for the forward pass, twice for the backward pass, and once more where
+activations are recomputed (memory: reversible or checkpoint). GPU-hours assume 30 TFLOP/s, which
+one NVIDIA A100 may sustain in TF32. Memory is that of weights, gradients, Adam's two slots and the
+activations of one image on one device.
 """
 
 import argparse
@@ -24,7 +25,7 @@ PAPER = (
 
 
 def cost(chosen, image_shape):
-    """Of a recipe with the paper's networks: a dict of weights, GFLOP an image, GiB, GPU-hours."""
+    """Weights, GFLOP per image, GiB and GPU-hours of a recipe with the paper's networks: a dict."""
     model, (height, width, channels) = chosen.model, image_shape
     hidden, depth, outputs = model.width, model.depth, 1 if _additive(model) else 2
     forward = weights = kept = 0
@@ -41,9 +42,9 @@ def cost(chosen, image_shape):
     images = chosen.training.steps * chosen.training.batch_size
     return {
         "weights": weights,
-        "GFLOP an image": flop / 1e9,
+        "GFLOP per image": flop / 1e9,
         "GiB of weights and Adam": 16 * weights / 2**30,
-        "GiB an image": 4 * kept / 2**30,
+        "GiB per image": 4 * kept / 2**30,
         "images": images,
         "GPU-hours": images * flop / SUSTAINED / 3600,
     }
@@ -63,14 +64,14 @@ def main():
     recipes = parser.parse_args().recipes
     for name in recipes:
         if name not in PAPER:
-            parser.error(f"{name} is none of {', '.join(PAPER)}, whose networks are counted")
+            parser.error(f"{name} is not one of {', '.join(PAPER)}")
     for name in recipes:
         chosen = recipe.load(name)
         shape = chosen.data.image_shape or (32, 32, 3)
         found = cost(chosen, shape)
         print(name, *(f"{value:,.3g} {key}" for key, value in found.items()), sep="  ")
         side = math.prod(shape)
-        print(f"  {found['GFLOP an image'] * 1e9 / side / 1e6:.2f} MFLOP a dimension")
+        print(f"  {found['GFLOP per image'] * 1e9 / side / 1e6:.2f} MFLOP per dimension")
 
 
 if __name__ == "__main__":

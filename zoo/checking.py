@@ -1,74 +1,84 @@
-"""Whether a model computes here what it computed where it was made.
+"""Whether a model computes on this machine what it computed on the machine where it was made.
 
 The card of a pretrained model has an entry `check`: the mean bits/dim of the first images of its
-test split, and `golden.png`, what it decodes from fixed noise, each with the deviation that other
-machines may show: networks in bfloat16 round differently from one processor to another.
+test split, and `golden.png`, the images that it decodes from fixed noise, each with a tolerance:
+networks in bfloat16 round differently from one processor to another.
 """
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from tfgen.errors import InputError
+from tfgen.models.base import GenerativeModel
 
-IMAGES = 256
-SAMPLES = 8
+NUM_IMAGES = 256
+NUM_SAMPLES = 8
 GOLDEN = "golden.png"
 SEED = 20180709
 
 
-def entries(model, images):
+def entry(model: GenerativeModel, images: np.ndarray) -> dict[str, Any]:
     """The entry `check` of a card.
 
     Args:
         model: as it is published.
-        images: the first `IMAGES` images of the test split, uint8 `[N, H, W, C]`.
+        images: the first `NUM_IMAGES` images of the test split, uint8 `[N, H, W, C]`.
     """
     half = str(model.get_config().get("network_dtype")) in ("bfloat16", "float16")
     return {
         "images": len(images),
         "bits_per_dim": round(_bits_per_dim(model, images), 6),
         "relative_tolerance": 1e-3 if half else 1e-4,
-        "samples": SAMPLES,
+        "samples": NUM_SAMPLES,
         "seed": SEED,
         "tolerance_in_levels": 2.0 if half else 0.05,
     }
 
 
-def golden(model):
-    """Decodings of fixed noise: uint8 `[SAMPLES, H, W, C]`.
+def golden(model: GenerativeModel) -> np.ndarray:
+    """Images decoded from fixed noise: uint8 `[NUM_SAMPLES, H, W, C]`.
 
-    The noise is NumPy's, the same on every machine and in every version of TensorFlow. At
-    temperature 0.7; of a class-conditional model, of the classes in turn.
+    The noise is NumPy's, the same on every machine and in every version of TensorFlow, at
+    temperature 0.7. A class-conditional model decodes each class in turn.
     """
-    noise = np.random.RandomState(SEED).normal(0.0, 0.7, (SAMPLES, model.latent_dim))
-    noise = noise.astype("float32")
-    return np.asarray(model.decode(model.latents_from_noise(noise)))
+    noise = np.random.RandomState(SEED).normal(0.0, 0.7, (NUM_SAMPLES, model.latent_dim))
+    return np.asarray(model.decode(model.latents_from_noise(noise.astype("float32"))))
 
 
-def write_golden(model, directory):
-    """Keep `golden` in `golden.png`, below each other."""
+def write_golden(model: GenerativeModel, directory: Path) -> None:
+    """Write `golden` to `golden.png`, in one column."""
     images = golden(model)
     column = images.reshape(-1, *images.shape[2:])
     Image.fromarray(column[..., 0] if column.shape[-1] == 1 else column).save(directory / GOLDEN)
 
 
-def read_golden(directory, image_shape):
-    """What `write_golden` kept."""
+def read_golden(directory: Path, image_shape: tuple[int, ...]) -> np.ndarray:
+    """The images that `write_golden` wrote."""
     with Image.open(directory / GOLDEN) as picture:
         return np.asarray(picture).reshape(-1, *image_shape)
 
 
-def check(model, directory, card, images=None):
+def check(
+    model: GenerativeModel,
+    directory: Path,
+    card: Mapping[str, Any],
+    images: np.ndarray | None = None,
+) -> None:
     """Compare a model with its card.
 
     Args:
         model: loaded from `directory`.
         directory: of the model.
-        card: of it.
-        images: the first so many test images as the card says, if the data are here.
+        card: of the model.
+        images: the first test images, as many as the card says; None to compare samples only.
 
     Raises:
-        InputError: the likelihood or the samples are not those of the card; what, by how much.
+        InputError: the likelihood or the samples differ from the card's; the message says by how
+            much.
 
     Example:
 
@@ -83,13 +93,13 @@ def check(model, directory, card, images=None):
     levels = float(np.abs(difference).mean())
     if levels > expected["tolerance_in_levels"]:
         raise InputError(
-            f"{card['name']}: its samples differ from {GOLDEN} by {levels:.3f} levels in the "
-            f"mean, more than {expected['tolerance_in_levels']}"
+            f"{card['name']}: its samples differ from {GOLDEN} by {levels:.3f} levels on average, "
+            f"more than {expected['tolerance_in_levels']}"
         )
     if images is None:
         return
     if len(images) != expected["images"]:
-        raise InputError(f"check: {expected['images']} images are needed, got {len(images)}")
+        raise InputError(f"check: needs {expected['images']} images, got {len(images)}")
     bits = _bits_per_dim(model, images)
     if not abs(bits / expected["bits_per_dim"] - 1) <= expected["relative_tolerance"]:  # Or NaN.
         raise InputError(

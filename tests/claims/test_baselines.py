@@ -75,10 +75,10 @@ def test_both_baselines_raise_the_likelihood(digits):
     for cls in (WakeSleep, MonteCarloEM):
         keras.utils.set_random_seed(0)
         model = small(cls)
-        options = {"chains": 4, "samples": 30, "burn_in": 60}
-        before = np.mean(hmc.log_likelihood(model, digits[:10], **options))
+        options = {"num_chains": 4, "num_samples": 30, "num_burnin_steps": 60}
+        before = np.mean(hmc.hmc_log_prob(model, digits[:10], **options))
         model.fit(digits, batch_size=32, epochs=8, verbose=0)
-        assert np.mean(hmc.log_likelihood(model, digits[:10], **options)) > before + 5
+        assert np.mean(hmc.hmc_log_prob(model, digits[:10], **options)) > before + 5
 
 
 def test_the_step_size_of_monte_carlo_em_follows_the_acceptance(digits):
@@ -100,7 +100,7 @@ def test_a_leap_of_hmc_keeps_the_posterior(digits):
 
     observed = tf.constant([[0.5], [-1.0]])  # p(z|x) = N(0.8 x, 0.2)
     draws = hmc.posterior_samples(
-        Linear(), observed, tf.zeros([2, 50, 1]), samples=100, burn_in=100, seed=[0, 0]
+        Linear(), observed, tf.zeros([2, 50, 1]), num_samples=100, num_burnin_steps=100, seed=[0, 0]
     )
     draws = np.asarray(draws)[..., 0]
     np.testing.assert_allclose(draws.mean(axis=(0, 2)), [0.4, -0.8], atol=0.03)

@@ -47,7 +47,7 @@ def given(words, tmp_path):
 
 RUNS = {
     "train": (["vae-digits", "--dry-run"], "parameters"),
-    "evaluate": (["vae-digits", "--figure", "nats"], "vae-digits"),
+    "evaluate": (["vae-digits", "--metric", "nats"], "vae-digits"),
     "sample": (["vae-digits", "--grid", "1x2", "--out", "{tmp}/a.png"], "2 samples in"),
     "interpolate": (["vae-digits", "--rows", "1", "--out", "{tmp}/a.png"], "1 x 8 images in"),
     "score": (["vae-digits", folder_of_an_image], "a.png"),
@@ -59,7 +59,7 @@ RUNS = {
 }
 FAILS = {
     "fetch": "expected sha256",
-    "serve": "Give BASE_DIR|NAME, --model_config_file or --model_base_path",
+    "serve": "give BASE_DIR|NAME, --model_config_file or --model_base_path",
 }
 
 
@@ -103,7 +103,10 @@ BAD = {
     "no model there": (["evaluate", "{tmp}"], "holds no finished model"),
     "bad grid": (["sample", "vae-digits", "--grid", "8"], "ROWSxCOLUMNS"),
     "odd grid": (["sample", "vae-digits", "--grid", "²x8"], "ROWSxCOLUMNS"),
-    "huge seed": (["sample", "vae-digits", "--seed", "9" * 20], "integer of 64 bits"),
+    "huge seed": (
+        ["sample", "vae-digits", "--seed", "9" * 20],
+        "must be an integer from -9223372036854775808",
+    ),
     "unwritable picture": (["sample", "vae-digits", "--out", "a.psd"], "kind of picture"),
     "bad temperature": (["sample", "vae-digits", "--temperature=-1"], "number >= 0"),
     "bad picture": (["sample", "vae-digits", "--out", "grid.txt"], "kind of picture"),
@@ -114,21 +117,21 @@ BAD = {
         ["evaluate", "vae-digits", "--data", "shapes"],
         "shapes has images of shape (32, 32, 3), not (8, 8, 1)",
     ),
-    "no figure": (["evaluate", "vae-digits", "--figure", "beauty"], "no figure 'beauty' of this"),
-    "no such data": (["evaluate", "vae-digits", "--figure", "moves_hue"], "no figure 'moves_hue'"),
+    "no metric": (["evaluate", "vae-digits", "--metric", "beauty"], "no metric 'beauty' of this"),
+    "no such data": (["evaluate", "vae-digits", "--metric", "moves_hue"], "no metric 'moves_hue'"),
     "no such model": (
-        ["evaluate", "vae-digits", "--figure", "samples_as_asked"],
-        "no figure 'samples_as_asked' of this model on digits",
+        ["evaluate", "vae-digits", "--metric", "sample_class_accuracy"],
+        "no metric 'sample_class_accuracy' of this model on digits",
     ),
     "no such split": (
-        ["evaluate", "vae-digits", "--figure", "beauty", "--split", "train"],
-        "beauty is a figure of the test split of digits",
+        ["evaluate", "vae-digits", "--metric", "beauty", "--split", "train"],
+        "--metric beauty needs the test split of the model's training data",
     ),
-    "no folder": (["score", "vae-digits", "nowhere"], "nowhere is no folder"),
+    "no folder": (["score", "vae-digits", "nowhere"], "nowhere is not a directory"),
     "no home": (["score", "vae-digits", "~nobody-here/x"], "~nobody-here/x: there is no home"),
     "no images": (["score", "vae-digits", "."], "holds no readable image"),
-    "no draws": (
-        ["score", "vae-digits", ".", "--draws", "0"],
+    "no samples": (
+        ["score", "vae-digits", ".", "--num-samples", "0"],
         "num_samples must be a positive integer",
     ),
     "no place": (["score", "vae-digits", ".", "--out", "no/x.csv"], "there is no directory no"),

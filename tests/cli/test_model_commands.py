@@ -8,7 +8,7 @@ from PIL import Image
 
 import tfgen
 from tfgen import cli
-from tfgen.evaluation import likelihood as scoring
+from tfgen.data.image_files import read_files
 from tfgen.evaluation import pictures
 
 
@@ -32,7 +32,7 @@ def test_evaluate_takes_the_images_that_the_card_names(tmp_path, capsys):
     assert f"{metric['value']:.3f}" in capsys.readouterr().out
 
 
-def test_evaluate_measures_every_figure_of_a_card_by_its_protocol(tmp_path, capsys):
+def test_evaluate_measures_every_metric_of_a_card_by_its_protocol(tmp_path, capsys):
     directory = shutil.copytree(tfgen.zoo.directory("vae-digits"), tmp_path / "model")
     card = tfgen.zoo.card(directory)
     nats = card["metrics"]["nats"]
@@ -45,7 +45,7 @@ def test_evaluate_measures_every_figure_of_a_card_by_its_protocol(tmp_path, caps
     tight = -tfgen.zoo.load(directory).log_prob(images, num_samples=3).numpy().mean()
     for value in (nats["value"], card["metrics"]["bits_per_dim"]["value"], tight):
         assert f"{value:.3f}" in out
-    assert cli.main(["evaluate", str(directory), "--figure", "nats"]) == 0
+    assert cli.main(["evaluate", str(directory), "--metric", "nats"]) == 0
     out = capsys.readouterr().out
     assert f"{nats['value']:.3f}" in out
     assert f"{tight:.3f}" not in out
@@ -82,7 +82,7 @@ def test_interpolate_draws_the_images_between_files_and_between_samples(
     files = [str(folder / name) for name in ("a.png", "b.png")]
     assert cli.main(["interpolate", saved["glow"], *files, "--steps", "4", "--out", str(out)]) == 0
     assert capsys.readouterr().out == f"1 x 4 images in {out}\n"
-    first, second = scoring.read_images(files, (8, 8, 1))
+    first, second = read_files(files, (8, 8, 1))
     model = tfgen.zoo.load(saved["glow"])
     between = model.interpolate(first[None], second[None], 4)[0]
     expected = np.asarray(pictures.grid(between, columns=4))

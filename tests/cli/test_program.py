@@ -79,7 +79,7 @@ def interrupted(tmp_path_factory):
     process.terminate()
     out, error = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM
-    message = r"tfgen-train: stopped at step \d+ of 630 and saved; go on with: (.*)\n"
+    message = r"tfgen-train: stopped at step \d+ of 630 and saved; resume with: (.*)\n"
     command = re.fullmatch(message, error)[1]
     return folder / "run", out, command, program(*command.split(), cwd=folder)
 

@@ -67,12 +67,12 @@ BAD_TRAININGS = {
         lambda p: ["vae-digits", "--data", "shapes"],
         "likelihood='quantized_logistic'",
     ),
-    "held run": (lambda p: ["vae-digits", "--out", finished_run(p)], "already holds a run"),
+    "held run": (lambda p: ["vae-digits", "--out", finished_run(p)], "already contains a run"),
     "bad activation": (lambda p: ["vae-digits", "--set", "activation=foo"], "VAE refuses"),
     "not a class": (lambda p: ["vae-digits", "--set", "model.class=noise"], "nearest: Glow, VAE"),
     "too deep a key": (
         lambda p: ["vae-digits", "--set", "data.options.a.b=3"],
-        "data.options.a.b: no such key",
+        "data.options.a.b: there is no such key",
     ),
     "path under a file": (lambda p: ["vae-digits", "--out", "/dev/null/x"], "/dev/null"),
     "recipe after set": (lambda p: ["--set", "epochs=1", "vae-digits"], "must come before --set"),
@@ -86,7 +86,7 @@ BAD_TRAININGS = {
     ),
     "one image": (
         lambda p: ["vae-digits", "--data", folder_with_one_image(p), "--set", "data.validation=0"],
-        "photos has no split 'test', on which the model is evaluated, only train",
+        "photos has no split 'test', which the evaluation needs, only train",
     ),
     "endless": (lambda p: ["vae-digits", "--set", "hours=.inf"], "training.hours: input should be"),
     "unknown home": (lambda p: ["vae-digits", "--data", "~nobody-here/x"], "~nobody-here/x"),
@@ -100,7 +100,7 @@ BAD_TRAININGS = {
     ),
     "initial weights of another": (
         lambda p: ["vae-digits", "--initial", "glow-digits"],
-        "they are of a Glow, and the recipe's model is a VAE",
+        "they are of a Glow, but the recipe's model is a VAE",
     ),
     "initial weights of no name": (
         lambda p: ["vae-digits", "--initial", ""],
@@ -113,14 +113,14 @@ BAD_TRAININGS = {
     "no such gpu": (lambda p: ["vae-digits", "--devices", "gpu:64"], "TensorFlow sees"),
     "no such strategy": (lambda p: ["vae-digits", "--strategy", "both"], "auto, single, mirrored"),
     "no workers": (lambda p: ["vae-digits", "--strategy", "multi_worker"], "TF_CONFIG must list"),
-    "nothing to resume": (lambda p: ["--resume"], "there is no run to go on with"),
+    "nothing to resume": (lambda p: ["--resume"], "there is no run to resume"),
     "resumed with a recipe": (lambda p: ["vae-digits", "--resume"], "omit RECIPE"),
     "misspelt decay": (lambda p: ["vae-digits", "--set", "decay=cosin"], "schedule.decay"),
     "misspelt schedule": (
         lambda p: ["vae-digits", "--set", "warmup_step=3"],
         "nearest: schedule.warmup_steps",
     ),
-    "two lengths": (lambda p: [two_lengths(p)], "there is epochs and hours"),
+    "two lengths": (lambda p: [two_lengths(p)], "got epochs and hours"),
 }
 
 

@@ -141,7 +141,9 @@ def small(prior, posterior, **options):
 def test_bounds_with_flows_approach_the_integral_over_latents(prior, posterior):
     model = small(prior, posterior)
     image = np.array([0, 255, 255, 0, 255, 0, 0, 0, 255], "uint8").reshape(1, *SHAPE)
-    exact = tfgen.evaluation.quadrature.log_likelihood(model, image, limit=9.0, points=301)[0]
+    exact = tfgen.evaluation.quadrature.quadrature_log_prob(
+        model, image, limit=9.0, num_points=301
+    )[0]
     observed = tf.repeat(model.observe(tf.constant(image)), 400, axis=0)
     generator = np.random.default_rng(0)
     means, weights = {}, None

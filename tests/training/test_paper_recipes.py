@@ -40,8 +40,8 @@ def test_its_summary_tells_what_it_costs(name):
         float(number) for number in re.findall(r"([\d.]+) (?:GFLOP|MiB|GiB|GPU)", chosen.summary)
     ]
     expected = [
-        cost["GFLOP an image"],
-        1024 * cost["GiB an image"],
+        cost["GFLOP per image"],
+        1024 * cost["GiB per image"],
         cost["GiB of weights and Adam"],
         cost["GPU-hours"],
     ]
@@ -58,7 +58,7 @@ def test_the_tool_counts_these_and_no_others(monkeypatch, capsys):
         monkeypatch.setattr("sys.argv", ["recipe_costs.py", other])
         with pytest.raises(SystemExit):
             COSTS["main"]()
-        assert f"error: {other} is none of glow-cifar10-paper, " in capsys.readouterr().err
+        assert f"error: {other} is not one of glow-cifar10-paper, " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("coupling", ["affine", "additive"])

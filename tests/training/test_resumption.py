@@ -390,4 +390,4 @@ def test_a_killed_training_ends_with_the_bits_of_one_left_alone():
     result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
     assert result.returncode == 0, result.stdout + result.stderr[-2000:]
     assert result.stdout.count("the newest checkpoint is of step") == 3
-    assert "the same, bit by bit" in result.stdout
+    assert "identical, bit for bit" in result.stdout

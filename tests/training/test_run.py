@@ -12,8 +12,7 @@ from tensorflow.core.util import event_pb2
 
 import tfgen
 from tfgen.errors import InputError
-from tfgen.evaluation import pictures
-from tfgen.evaluation.metrics import evaluate
+from tfgen.evaluation import metrics, pictures
 from tfgen.files import sha256
 from tfgen.training import curve, initial_weights, loop, recipe, run
 from tfgen.training.run_directory import claimed
@@ -35,7 +34,7 @@ def test_a_run_directory_is_a_zoo_model(finished):
     card = tfgen.zoo.card(finished)
     model = tfgen.zoo.load(finished)
     images = tfgen.data.load("digits").images("test")
-    again = evaluate(model, tfgen.data.load("digits"), "test")
+    again = metrics.likelihood(model, tfgen.data.load("digits"), "test")
     assert again == card["metrics"]
     bits = again["bits_per_dim"]
     assert bits["value"] == pytest.approx(np.mean(model.bits_per_dim(images)), rel=1e-4)

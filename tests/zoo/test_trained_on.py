@@ -9,7 +9,7 @@ from PIL import Image
 
 import tfgen
 from tfgen.errors import InputError
-from tfgen.evaluation import latent_pictures
+from tfgen.evaluation import pictures
 from tfgen.training import recipe, run
 from tfgen.zoo import trained_on
 
@@ -81,8 +81,8 @@ def test_the_evaluation_is_on_images_of_the_folder(finished, monkeypatch):
 
 
 def test_the_pictures_are_of_images_of_the_folder(finished, monkeypatch, tmp_path):
-    main, _ = main_of("vae_pictures", monkeypatch, finished, "--out", tmp_path)
+    main, _ = main_of("pictures", monkeypatch, finished, "--out", tmp_path)
     shown = []
-    monkeypatch.setattr(latent_pictures, "of_vae", lambda model, images: shown.append(images) or {})
+    monkeypatch.setattr(pictures, "of_model", lambda model, images: shown.append(images) or {})
     main()
     assert [len(images) for images in shown] == [3]

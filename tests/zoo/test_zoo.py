@@ -16,7 +16,7 @@ import tensorflow as tf
 import tfgen
 from tfgen.claims.baselines import WakeSleep
 from tfgen.errors import InputError
-from tfgen.evaluation.metrics import evaluate
+from tfgen.evaluation import metrics, report
 from tfgen.export.signatures import Signatures
 from tfgen.files import sha256
 from tfgen.models import preset
@@ -89,6 +89,12 @@ def test_its_card_is_complete(name):
 
 
 @EVERY
+def test_its_readme_is_written_from_its_card(name):
+    directory = tfgen.zoo.directory(name)
+    assert (directory / "README.md").read_text("utf-8") == report.readme(tfgen.zoo.card(name))
+
+
+@EVERY
 def test_it_loads_without_a_network(name, monkeypatch):
     def refuse(*args, **options):
         raise AssertionError("a model was loaded through the network")
@@ -135,7 +141,7 @@ def test_a_model_that_is_not_what_its_card_says_is_found_out(name, monkeypatch):
     }
     with pytest.raises(InputError, match="bits/dim of 256 test images, its card says"):
         checking.check(model, directory, worse, images)
-    with pytest.raises(InputError, match="256 images are needed, got 5"):
+    with pytest.raises(InputError, match="needs 256 images, got 5"):
         checking.check(model, directory, card, images[:5])
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -153,7 +159,7 @@ def test_a_model_that_is_not_what_its_card_says_is_found_out(name, monkeypatch):
 def test_its_figures_are_those_of_its_card(name):
     card, model = tfgen.zoo.card(name), loaded(name)
     data = tfgen.data.load(card["data"]["name"])
-    found = evaluate(model, data, "test")
+    found = metrics.likelihood(model, data, "test")
     for metric, entry in card["metrics"].items():
         assert found[metric]["protocol"] == entry["protocol"]
         assert found[metric]["value"] == pytest.approx(entry["value"], rel=1e-4)

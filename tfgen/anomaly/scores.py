@@ -4,32 +4,40 @@ import io
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from tfgen.errors import InputError
+from tfgen.models.base import GenerativeModel
 
 SCORES = ("likelihood", "typicality", "complexity")
+_FORMATS = (
+    {"format": "PNG", "optimize": True},
+    {"format": "WEBP", "lossless": True, "quality": 100, "method": 4},
+)
 
 
-def anomaly_scores(model, images, reference, num_samples=1):
-    """Three scores of each image, higher for what is less like the training data.
+def anomaly_scores(
+    model: GenerativeModel, images: ArrayLike, reference: ArrayLike, num_samples: int = 1
+) -> dict[str, np.ndarray]:
+    """Three scores of each image, higher for images less like the training data.
 
-    Equations, with L(x) the length of x in bits, losslessly compressed:
+    Equations, with L(x) the length of x in bits after lossless compression:
 
     - likelihood: -log p(x), in nats
     - typicality: |-log p(x) - H|, H the mean of -log p over the reference images, in nats
     - complexity: -log2 p(x) - L(x), in bits: how many bits the model needs more than a general
       compressor
 
-    The first fails where images are simpler than the training data: a likelihood is high for smooth
-    images, whatever they show. The second finds those too, and fails where both kinds happen to be
-    equally likely. The third weighs out what is due to complexity alone.
+    The first fails for images simpler than the training data: a likelihood is high for smooth
+    images, whatever they show. The second detects those too, and fails where both kinds happen to
+    be equally likely. The third subtracts what complexity alone contributes to the likelihood.
 
     Args:
-        model: a `tfgen.models.Glow` or `tfgen.models.VAE`.
+        model: a model of any kind.
         images: uint8 `[N, H, W, C]`.
-        reference: training images (or others that are like them), uint8 `[M, H, W, C]`.
+        reference: training images, or others like them, uint8 `[M, H, W, C]`.
         num_samples: as for `model.log_prob`.
 
     Returns:
@@ -37,34 +45,39 @@ def anomaly_scores(model, images, reference, num_samples=1):
 
     Source: Nalisnick et al., Do deep generative models know what they don't know?, 2019
     (1810.09136), for the failure; Nalisnick et al., Detecting out-of-distribution inputs to deep
-    generative models using typicality, 2019 (1906.02994), section 3, with one image a test; Serra
-    et al., Input complexity and out-of-distribution detection, 2020 (1909.11480), equation 2.
+    generative models using typicality, 2019 (1906.02994), section 3, for a single image; Serra et
+    al., Input complexity and out-of-distribution detection, 2020 (1909.11480), equation 2.
 
     Example:
 
     >>> import tfgen
     >>> from tfgen.anomaly import scores as anomaly
     >>> digits, model = tfgen.data.load("digits"), tfgen.zoo.load("glow-digits")
-    >>> usual, upside_down = digits.images("test"), 255 - digits.images("test")
+    >>> usual, inverted = digits.images("test"), 255 - digits.images("test")
     >>> training = digits.images("train")
     >>> inside = anomaly.anomaly_scores(model, usual, training)
-    >>> outside = anomaly.anomaly_scores(model, upside_down, training)
+    >>> outside = anomaly.anomaly_scores(model, inverted, training)
     >>> anomaly.auroc(inside["likelihood"], outside["likelihood"]) > 0.99
     True
     """
-    nll, usual = (
+    nll, reference_nll = (
         -np.asarray(model.log_prob(x, num_samples=num_samples), "float64")
         for x in (images, reference)
     )
     return {
         "likelihood": nll,
-        "typicality": np.abs(nll - usual.mean()),
+        "typicality": np.abs(nll - reference_nll.mean()),
         "complexity": nll / math.log(2.0) - compressed_bits(images),
     }
 
 
-def compressed_bits(images):
-    """The length of each image in bits: the shorter of PNG and of lossless WebP.
+def compressed_bits(images: ArrayLike) -> np.ndarray:
+    """The length of each image in bits: the shorter of PNG and lossless WebP.
+
+    Shapes: uint8 `[N, H, W, C]`, C of 1 or 3, `-> float64 [N]`.
+
+    Raises:
+        InputError: images with another number of channels.
 
     Example:
 
@@ -80,18 +93,18 @@ def compressed_bits(images):
         if image.shape[-1] not in (1, 3):
             raise InputError(f"images must be grey or RGB to be compressed, got {image.shape}")
         picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-        lengths.append(min(_length(picture, **options) for options in _FORMATS))
+        lengths.append(min(_length(picture, options) for options in _FORMATS))
     return 8.0 * np.array(lengths)
 
 
-def auroc(usual, unusual):
-    """The probability that an unusual image scores higher than a usual one: 1/2 is chance.
+def auroc(usual: ArrayLike, unusual: ArrayLike) -> float:
+    """The area under the ROC curve: how probably an unusual image scores higher than a usual one.
 
-    Infinite scores are compared like others: a flow's density of an image far from what it has
-    learned may be below what float32 holds.
+    1/2 is chance. Infinite scores are compared like others: the density of a flow at an image far
+    from its training data may underflow in float32.
 
     Raises:
-        InputError: a score that is no number.
+        InputError: a score is NaN.
 
     Example:
 
@@ -99,21 +112,15 @@ def auroc(usual, unusual):
     >>> auroc([0.0, 1.0, 2.0], [1.5, 3.0])
     0.8333333333333334
     """
-    labels = np.concatenate([np.zeros(len(usual)), np.ones(len(unusual))])
-    scores = np.concatenate([usual, unusual])
+    scores = np.concatenate([np.asarray(usual), np.asarray(unusual)])
+    labels = np.arange(len(scores)) >= len(np.asarray(usual))
     if np.isnan(scores).any():
-        raise InputError(f"{np.isnan(scores).sum():,} of {len(scores):,} scores are no numbers")
+        raise InputError(f"{np.isnan(scores).sum():,} of {len(scores):,} scores are NaN")
     _, ranks = np.unique(scores, return_inverse=True)
     return float(roc_auc_score(labels, ranks))
 
 
-_FORMATS = (
-    {"format": "PNG", "optimize": True},
-    {"format": "WEBP", "lossless": True, "quality": 100, "method": 4},
-)
-
-
-def _length(picture, **options):
+def _length(picture, options):
     file = io.BytesIO()
     picture.save(file, **options)
     return len(file.getvalue())

@@ -82,7 +82,7 @@ class MonteCarloEM(VAE):
     - M: maximize log p(x, z), one step of the optimizer (the paper takes five with one z)
 
     It needs no encoder, so `log_prob` means little;
-    `tfgen.evaluation.hmc.log_likelihood` measures it. What it reports while it trains is
+    `tfgen.evaluation.hmc.hmc_log_prob` measures it. What it reports while it trains is
     -log p(x, z).
 
     Args: those of `tfgen.models.VAE`, with prior "normal" and posterior "gaussian", and

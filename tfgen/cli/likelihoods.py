@@ -1,5 +1,6 @@
 """`tfgen evaluate` and `tfgen score`."""
 
+import argparse
 import os
 import re
 import sys
@@ -7,125 +8,121 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tfgen.cli.common import model_argument, quiet_start
+from tfgen.cli.common import data_dir_argument, model_argument, output_file, quiet_start
 from tfgen.errors import InputError
 
 
-def evaluate_arguments(parser):
+def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tfgen evaluate`."""
     model_argument(parser)
-    parser.add_argument("--data", metavar="SOURCE", help="default: the data that it was trained on")
-    parser.add_argument("--data-dir", metavar="DIR", help="where local data sets lie")
+    parser.add_argument("--data", metavar="SOURCE", help="default: the model's training data")
+    data_dir_argument(parser)
     parser.add_argument("--split", default="test", help="default: test")
     parser.add_argument(
-        "--figure",
+        "--metric",
         nargs="+",
         metavar="NAME",
-        help="of the card, such as bits_per_dim (default: every one that the data allow)",
+        help="metrics of the card, such as bits_per_dim (default: all that the data allow)",
     )
 
 
-def evaluate(options):
+def evaluate(options: argparse.Namespace) -> None:
+    """Measure the metrics of a card again, or the likelihood of other data."""
     from tfgen import zoo
 
     card = zoo.card(options.model)
     with quiet_start():
         model = zoo.load(options.model)
-        from tfgen import data
-        from tfgen.evaluation import report
-        from tfgen.evaluation.metrics import evaluate
-        from tfgen.zoo import trained_on
+        from tfgen.evaluation import metrics, report
+    data, is_own = _data(options, card, model.image_shape)
+    in_card = card.get("metrics", {})
+    wanted = options.metric or [*in_card] or list(metrics.LIKELIHOOD)
+    status = Console(stderr=True).status
+    found = {}
+    if {*metrics.LIKELIHOOD} & {*wanted}:
+        with status(f"likelihood of {data.splits[options.split]:,} images"):
+            found = metrics.likelihood(model, data, options.split)
+    found = {name: metric for name, metric in found.items() if name in wanted}
+    further = [name for name in wanted if name not in found]
+    if is_own and options.split == "test":
+        for name in further:
+            num_samples = in_card.get(name, {}).get("protocol", {}).get("samples")
+            with status(report.label(name)):
+                found[name] = metrics.measure(name, model, data, num_samples)
+    elif options.metric and further:
+        raise InputError(f"--metric {further[0]} needs the test split of the model's training data")
+    Console().print(report.table({"name": card["name"], "metrics": found}))
+
+
+def _data(options, card, image_shape):
+    """The data set to evaluate on, and whether the model was trained on it."""
+    from tfgen import data
+    from tfgen.zoo import trained_on
+
     own = card.get("recipe", {}).get("data", {}).get("source")
     source = options.data or own
     if source is None:
-        raise InputError(f"the card of {options.model} names no data: give --data")
+        raise InputError(f"the card of {options.model} names no training data: give --data")
     if source == own:
-        chosen = trained_on.load(card, options.data_dir)
+        found = trained_on.load(card, options.data_dir)
     else:
-        chosen = data.load(source, data_dir=options.data_dir, image_shape=model.image_shape)
-    if options.split not in chosen.splits:
+        found = data.load(source, data_dir=options.data_dir, image_shape=image_shape)
+    if options.split not in found.splits:
         raise InputError(
-            f"{source} has no split {options.split!r}; it has {', '.join(chosen.splits)}"
+            f"{source} has no split {options.split!r}; it has {', '.join(found.splits)}"
         )
-    of_card = card.get("metrics", {})
-    wanted = options.figure or [*of_card] or ["bits_per_dim", "nats"]
-    metrics = {}
-    status = Console(stderr=True).status
-    if {"bits_per_dim", "nats"} & {*wanted}:
-        with status(f"likelihood of {chosen.splits[options.split]:,} images"):
-            found = evaluate(model, chosen, options.split)
-        metrics = {name: found[name] for name in found if name in wanted}
-    others = [name for name in wanted if name not in metrics]
-    if source == own and options.split == "test":
-        from tfgen.evaluation import figures
-
-        for name in others:
-            samples = of_card.get(name, {}).get("protocol", {}).get("samples")
-            with status(report.EXPLAINED.get(name, name)):
-                metrics[name] = figures.measure(name, model, chosen, samples)
-    elif options.figure and others:
-        raise InputError(
-            f"{others[0]} is a figure of the test split of {own or 'its training data'}"
-        )
-    Console().print(report.table({"name": card["name"], "metrics": metrics}))
+    return found, source == own
 
 
-def score_arguments(parser):
+def score_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `tfgen score`."""
     model_argument(parser)
-    parser.add_argument("folder", metavar="FOLDER", help="of images, with those in its subfolders")
+    parser.add_argument("folder", metavar="FOLDER", help="folder of images, with its subfolders")
     parser.add_argument(
-        "--draws",
+        "--num-samples",
         type=int,
         default=1,
         metavar="N",
-        help="of a flow's dequantization noise, or a VAE's importance samples (default: 1)",
+        help="draws of a flow's dequantization noise, or importance samples of a VAE (default: 1)",
     )
     parser.add_argument("--out", metavar="FILE", help="a CSV file (default: the terminal)")
 
 
-def score(options):
-    """A line for each image: the file, log p(x) in nats, bits/dim, how it was estimated."""
+def score(options: argparse.Namespace) -> None:
+    """Write the file, log p(x) in nats, bits/dim and the estimator, one line per image."""
     from tfgen import zoo
 
-    out = None if options.out is None else _csv_file(options.out)
+    out = None if options.out is None else output_file(options.out)
     with quiet_start():
         model = zoo.load(options.model)
-        from tfgen.evaluation import likelihood as scoring
+        from tfgen.evaluation import folder_scores
         from tfgen.files import write_atomically
-    rows, fitted, unreadable, words = scoring.score_folder(model, options.folder, options.draws)
-    if fitted:
+    scores = folder_scores.score_folder(model, options.folder, options.num_samples)
+    if scores.resized:
         size = "x".join(map(str, model.image_shape[:2]))
         print(
-            f"tfgen score: {len(fitted)} of {len(rows)} images, {fitted[0]} the first, are not of "
-            f"{size} and were fitted to it, which changes their likelihood",
+            f"tfgen score: {len(scores.resized)} of {len(scores.rows)} images, such as "
+            f"{scores.resized[0]}, were resized to {size}, which changes their likelihood",
             file=sys.stderr,
         )
-    for path, reason in unreadable:
+    for path, reason in scores.unreadable:
         print(f"tfgen score: left out: {path}: {reason}", file=sys.stderr)
     if out is None:
-        scoring.write_csv(sys.stdout, rows, words)
+        folder_scores.write_csv(sys.stdout, scores)
         return
 
     def write(path):
         with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            scoring.write_csv(file, rows, words)
+            folder_scores.write_csv(file, scores)
 
     if _is_device(out):
-        write(out)  # It stays what it is; it may be where a message would go.
+        write(out)  # It must not be replaced, and a message might be written into it.
         return
     write_atomically(Path(os.path.realpath(out)), write)
-    print(f"{len(rows)} images in {out}: {words}")
+    print(f"{len(scores.rows)} images in {out}: {scores.bound}")
 
 
 def _is_device(path):
-    """Whether it is a device or a pipe, or a name for where a process' output goes already."""
+    """Whether it is a device or a pipe, or a name of an open file of a process."""
     of_process = re.fullmatch(r"/dev/(stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+", str(path))
     return bool(of_process) or (path.exists() and not path.is_file())
-
-
-def _csv_file(name):
-    path = Path(name)
-    if path.is_dir():
-        raise InputError(f"--out {name} is a directory: give a file")
-    if not path.parent.is_dir():
-        raise InputError(f"--out {name}: there is no directory {path.parent}")
-    return path

@@ -85,11 +85,11 @@ def interpolate(options: argparse.Namespace) -> None:
     out = _picture_file(options.out)
     with quiet_start():
         model = zoo.load(options.model)
+        from tfgen.data.image_files import read_files
         from tfgen.evaluation import pictures
-        from tfgen.evaluation.likelihood import read_images
         from tfgen.files import write_atomically
     if options.images:
-        images = read_images(options.images, model.image_shape)
+        images = read_files(options.images, model.image_shape)
     else:
         temperature = 1.0 if options.temperature is None else options.temperature
         images = model.sample(2 * rows, temperature, options.seed)

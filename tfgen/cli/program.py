@@ -5,6 +5,7 @@ Parsing, `--help` and listings do not import TensorFlow, which takes seconds.
 
 import argparse
 import contextlib
+import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -112,7 +113,7 @@ def _run(program, command, options):
 
 def _print_any_file_name():
     """Print file names that are not text in the system's encoding as their own bytes."""
-    if getattr(sys.stdout, "errors", None) == "strict":
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="surrogateescape")
 
 

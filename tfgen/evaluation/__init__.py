@@ -1,4 +1,4 @@
-"""Everything that measures a model: likelihoods, estimators, figures of cards, pictures.
+"""Everything that measures a model: metrics of cards, estimators of log p(x), reports, pictures.
 
 The submodules are imported when first used.
 """
@@ -8,13 +8,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=[
-        "attributes",
-        "class_samples",
-        "figures",
+        "attribute_directions",
+        "class_accuracy",
+        "folder_scores",
         "hmc",
-        "latent_pictures",
         "latent_statistics",
-        "likelihood",
         "metrics",
         "pictures",
         "quadrature",

@@ -1,19 +1,31 @@
 """Hamiltonian Monte Carlo in a VAE's latents, and the marginal likelihood that it gives."""
 
 import math
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
+from numpy.typing import ArrayLike
 from tensorflow_probability import mcmc
 
+from tfgen import checks
 from tfgen.errors import InputError
+from tfgen.models.vae import VAE
 
-MOST_LATENTS = 5
+MAX_LATENTS = 5
 TARGET_ACCEPTANCE = 0.9
 LEAPFROG_STEPS = 10
 JITTER = (0.7, 1.0)  # factors of the step size
 
 
-def log_likelihood(model, images, *, chains=20, samples=100, burn_in=200, seed=0):
+def hmc_log_prob(
+    model: VAE,
+    images: ArrayLike,
+    *,
+    num_chains: int = 20,
+    num_samples: int = 100,
+    num_burnin_steps: int = 200,
+    seed: int = 0,
+) -> tf.Tensor:
     """log p(x) by the estimator of appendix D, for up to 5 latents.
 
     Equation: with z_1 ... z_L from p(z|x) by Hamiltonian Monte Carlo and a density q fitted to
@@ -22,48 +34,55 @@ def log_likelihood(model, images, *, chains=20, samples=100, burn_in=200, seed=0
         1 / p(x) = E_p(z|x)[q(z) / p(x, z)],   so   log p(x) = -log(1/L sum_l q(z_l) / p(x, z_l))
 
     q is the Gaussian with mean and covariance of the draws of one half of the chains; the mean is
-    taken over the other half. It is no bound, and its spread grows fast with the latents.
+    taken over the other half. It is not a bound, and its variance grows fast with the number of
+    latents.
 
     Shapes: uint8 `[N, H, W, C] -> float32 [N]`, nats.
 
     Args:
-        model: a `tfgen.models.VAE` of at most 5 latents.
+        model: with at most 5 latents.
         images: as for its `log_prob`, which sees the same binarization.
-        chains: of each image, an even number; they start at draws from q(z|x).
-        samples: kept of each chain.
-        burn_in: transitions before them, during which the step size is adapted.
+        num_chains: per image, an even number; they start at draws from q(z|x).
+        num_samples: kept per chain.
+        num_burnin_steps: transitions before them, during which the step size is adapted.
         seed: of all random numbers.
 
     Raises:
-        InputError: more than 5 latents, fewer than 2 chains or an odd number of them.
+        InputError: more than 5 latents, or num_chains that is not an even number of at least 2.
 
     Source: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), appendix D.
 
     Example:
 
     >>> import tfgen
-    >>> from tfgen.evaluation import hmc
+    >>> from tfgen.evaluation.hmc import hmc_log_prob
     >>> model = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[8])
     >>> images = tfgen.data.load("digits").images("test")[:2]
-    >>> hmc.log_likelihood(model, images, chains=4, samples=20, burn_in=20).shape
+    >>> hmc_log_prob(model, images, num_chains=4, num_samples=20, num_burnin_steps=20).shape
     TensorShape([2])
     """
-    if model.latent_dim > MOST_LATENTS:
+    if model.latent_dim > MAX_LATENTS:
         raise InputError(
-            f"appendix D's estimator works for up to {MOST_LATENTS} latents, {model.name} has "
+            f"the estimator of appendix D needs at most {MAX_LATENTS} latents, {model.name} has "
             f"{model.latent_dim}: use log_prob(images, num_samples=5000)"
         )
-    if chains < 2 or chains % 2:
-        raise InputError(f"chains must be an even number of at least 2, got {chains}")
-    observed = model.observe(tf.convert_to_tensor(images))
+    if checks.integer("num_chains", num_chains, 2) % 2:
+        raise InputError(f"num_chains must be even, got {num_chains}")
+    images = tf.convert_to_tensor(images)
+    observed = model.observe(images)
     encoded = model.encoder_outputs(observed)
-    count = len(images)
-    noise = tf.random.stateless_normal([count, chains, 1, model.latent_dim], [seed, 0])
+    count = images.shape[0]
+    noise = tf.random.stateless_normal([count, num_chains, 1, model.latent_dim], [seed, 0])
     start = model.posterior.sample(encoded, noise)[0][:, :, 0]
     draws = posterior_samples(
-        model, observed, start, samples=samples, burn_in=burn_in, seed=[seed, 1]
+        model,
+        observed,
+        start,
+        num_samples=num_samples,
+        num_burnin_steps=num_burnin_steps,
+        seed=[seed, 1],
     )
-    fitted, averaged = tf.split(draws, 2, axis=2)  # [samples, N, chains / 2, D] each
+    fitted, averaged = tf.split(draws, 2, axis=2)  # [num_samples, N, num_chains / 2, D] each
     together = tf.reshape(tf.transpose(fitted, [1, 0, 2, 3]), [count, -1, model.latent_dim])
     averaged = tf.reshape(tf.transpose(averaged, [1, 0, 2, 3]), [count, -1, model.latent_dim])
     log_joint = tf.concat(
@@ -77,11 +96,19 @@ def log_likelihood(model, images, *, chains=20, samples=100, burn_in=200, seed=0
     return math.log(averaged.shape[1]) - tf.reduce_logsumexp(log_ratio, axis=1)
 
 
-def posterior_samples(model, observed, start, *, samples, burn_in, seed):
-    """Draws from p(z|x), each image with a step size of its own that accepts 90 %.
+def posterior_samples(
+    model: VAE,
+    observed: tf.Tensor,
+    start: tf.Tensor,
+    *,
+    num_samples: int,
+    num_burnin_steps: int,
+    seed: Sequence[int],
+) -> tf.Tensor:
+    """Draws from p(z|x), with a step size per image at which 90 % of the proposals are accepted.
 
-    The step size is adapted during the burn-in. Afterwards each transition takes it times a random
-    factor: trajectories of one length may come back to where they began.
+    The step size is adapted during the burn-in. Afterwards each transition multiplies it by a
+    random factor, because trajectories of one fixed length may return to their start.
 
     Shapes: `[N, H, W, C]`, chains `[N, C, D] -> [samples, N, C, D]`.
 
@@ -92,16 +119,16 @@ def posterior_samples(model, observed, start, *, samples, burn_in, seed):
     @tf.function(autograph=False)
     def run(observed, start):
         log_joint = log_joint_of(model, observed)
-        keys = tf.random.experimental.stateless_split(tf.constant(seed, tf.int32), samples + 1)
+        keys = tf.random.experimental.stateless_split(tf.constant(seed, tf.int32), num_samples + 1)
         adapted = mcmc.sample_chain(
             1,
             start,
             kernel=mcmc.DualAveragingStepSizeAdaptation(
                 _transition(log_joint, 0.1 * tf.ones([tf.shape(start)[0], 1, 1])),
-                num_adaptation_steps=burn_in - 1,
+                num_adaptation_steps=num_burnin_steps - 1,
                 target_accept_prob=TARGET_ACCEPTANCE,
             ),
-            num_burnin_steps=burn_in - 1,
+            num_burnin_steps=num_burnin_steps - 1,
             trace_fn=None,
             return_final_kernel_results=True,
             seed=keys[0],
@@ -125,7 +152,7 @@ def _transition(log_joint, step_size):
     )
 
 
-def log_joint_of(model, observed):
+def log_joint_of(model: VAE, observed: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
     """log p(x, z) as a function of latents: `[N, C, D] -> [N, C]`, nats."""
     return lambda latents: model.joint_density(observed, latents).log_prob
 

@@ -3,17 +3,18 @@
 import numpy as np
 
 from tfgen.errors import InputError
-from tfgen.models.vae import objectives
+from tfgen.models.base import GenerativeModel
+from tfgen.models.vae import VAE, objectives
 
 ACTIVE_VARIANCE = 0.01
 
 
-def active_units(model, images):
-    """Which latents say something about the images.
+def active_units(model: GenerativeModel, images: np.ndarray) -> np.ndarray:
+    """Which latents depend on the image.
 
-    Equation: latent j is active if the variance over the images of `encode`'s z_j exceeds 0.01.
-    With a Gaussian posterior and a normal prior that is the mean of q(z_j|x), as in the paper; with
-    flows it is the mean, bent and straightened by them.
+    Equation: latent j is active if the variance over the images of z_j = `encode(x)_j` exceeds
+    0.01. With a Gaussian posterior and a normal prior z_j is the mean of q(z_j|x), as in the paper;
+    with flows it is that mean, transformed by them.
 
     Shapes: uint8 `[N, H, W, C] -> bool [D]`.
 
@@ -31,8 +32,8 @@ def active_units(model, images):
     return np.var(np.asarray(model.encode(images), "float64"), axis=0) > ACTIVE_VARIANCE
 
 
-def divergence_per_latent(model, images):
-    """The mean over the images of KL(q(z_j|x) || p(z_j)) of each latent.
+def divergence_per_latent(model: VAE, images: np.ndarray) -> np.ndarray:
+    """KL(q(z_j|x) || p(z_j)) of each latent, averaged over the images.
 
     Shapes: uint8 `[N, H, W, C] -> float64 [D]`, nats.
 
@@ -50,8 +51,8 @@ def divergence_per_latent(model, images):
     """
     if model.settings["prior"] != "normal" or model.settings["posterior"] != "gaussian":
         raise InputError(
-            f"{model.name}: KL of each latent needs prior='normal' and posterior='gaussian'; under "
-            "a flow the latents depend on each other"
+            f"{model.name}: the KL divergence per latent needs prior='normal' and "
+            "posterior='gaussian'; with a flow the latents depend on each other"
         )
     parts = []
     for start in range(0, len(images), 256):

@@ -1,21 +1,28 @@
-"""The pictures of a run: samples, reconstructions, interpolations."""
+"""Pictures of what a model does: samples, reconstructions, interpolations, its latent space."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+import tensorflow as tf
+from numpy.typing import ArrayLike
 from PIL import Image
 
+from tfgen.errors import InputError
+from tfgen.models.base import GenerativeModel
+
 WIDTH_IN_PIXELS = 512
+TEMPERATURES = (0.0, 0.4, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1)
 
 
-def grid(images, columns=None):
-    """Images side by side on a white ground, enlarged in whole steps to some 500 pixels' width.
+def grid(images: ArrayLike, columns: int | None = None) -> Image.Image:
+    """Images side by side on white, enlarged by a whole factor to a width of about 512 pixels.
 
     Shapes: uint8 `[N, H, W, C]`, C of 1 or 3, to a `PIL.Image`.
 
     Args:
-        images: in reading order.
-        columns: images in a row; by default the grid is as square as can be.
+        images: row by row.
+        columns: images per row; by default the grid is as square as possible.
 
     Example:
 
@@ -39,12 +46,12 @@ def grid(images, columns=None):
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
 
 
-def samples(model, seed=0):
+def samples(model: GenerativeModel, seed: int = 0) -> Image.Image:
     """64 samples at temperature 1."""
     return grid(model.sample(64, seed=seed), columns=8)
 
 
-def reconstructions(model, images):
+def reconstructions(model: GenerativeModel, images: np.ndarray) -> Image.Image:
     """Up to four rows of images, each above the row of their reconstructions."""
     columns = min(8, len(images))
     rows = []
@@ -54,11 +61,98 @@ def reconstructions(model, images):
     return grid(np.concatenate(rows), columns=columns)
 
 
-def interpolation(model, images):
-    """Up to eight pairs of images, a row each, with the images between them in latent space.
+def interpolations(model: GenerativeModel, images: np.ndarray) -> Image.Image:
+    """Up to eight pairs of images, one row per pair, interpolated in latent space.
 
-    An image without a second is interpolated with itself.
+    A single image is interpolated with itself.
     """
     pairs = min(8, max(1, len(images) // 2))
     first, second = images[:pairs], images[-pairs:]
     return grid(np.concatenate(np.asarray(model.interpolate(first, second, steps=8))), columns=8)
+
+
+def temperatures(
+    model: GenerativeModel,
+    values: Sequence[float] = TEMPERATURES,
+    columns: int = 8,
+    seed: int = 0,
+) -> Image.Image:
+    """Samples of the same noise, one row per temperature.
+
+    Args:
+        model: to sample from.
+        values: the temperatures, from the top.
+        columns: samples per row.
+        seed: of the noise.
+
+    Example:
+
+    >>> import tfgen
+    >>> from tfgen.evaluation import pictures
+    >>> model = tfgen.models.VAE((8, 8, 1), latent_dim=4, hidden_units=[16])
+    >>> pictures.temperatures(model, values=(0.5, 1.0), columns=4).size
+    (518, 266)
+    """
+    rows = [model.sample(columns, temperature=value, seed=seed) for value in values]
+    return grid(np.concatenate(rows), columns=columns)
+
+
+def manifold(model: GenerativeModel, side: int = 20) -> Image.Image:
+    """What a model of two latents decodes at a regular grid of quantiles of the prior.
+
+    Equation: the image in row i and column j is decode(F^-1((j + 1/2) / side),
+    F^-1((i + 1/2) / side)), with F^-1 the inverse cumulative distribution function of the standard
+    normal, so that each image stands for the same probability of the prior.
+
+    Args:
+        model: with two latents.
+        side: images per row and per column.
+
+    Raises:
+        InputError: a model with another number of latents.
+
+    Source: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), figure 4.
+
+    Example:
+
+    >>> import tfgen
+    >>> from tfgen.evaluation import pictures
+    >>> model = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[16])
+    >>> pictures.manifold(model, side=4).size
+    (518, 518)
+    """
+    if model.latent_dim != 2:
+        raise InputError(f"a manifold needs a model with 2 latents, got {model.latent_dim}")
+    quantiles = tf.math.ndtri((np.arange(side) + 0.5).astype("float32") / side).numpy()
+    rows, columns = np.meshgrid(quantiles, quantiles, indexing="ij")
+    latents = np.stack([columns, rows], axis=-1).reshape(-1, 2)
+    return grid(model.decode(latents), columns=side)
+
+
+def of_model(model: GenerativeModel, images: np.ndarray) -> dict[str, Image.Image]:
+    """The pictures of a run directory, by their names.
+
+    An invertible model, which reconstructs every image exactly, has samples and interpolations
+    only.
+
+    Args:
+        model: of any kind.
+        images: to reconstruct, and to interpolate between.
+
+    Example:
+
+    >>> import tfgen
+    >>> from tfgen.evaluation import pictures
+    >>> model = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[16])
+    >>> list(pictures.of_model(model, tfgen.data.load("digits").images("test")[:8]))
+    ['samples', 'reconstructions', 'interpolation', 'temperatures', 'manifold']
+    """
+    made = {"samples": samples(model)}
+    if not model.is_invertible:
+        made["reconstructions"] = reconstructions(model, images)
+    made["interpolation"] = interpolations(model, images)
+    if not model.is_invertible:
+        made["temperatures"] = temperatures(model)
+    if model.latent_dim == 2:
+        made["manifold"] = manifold(model)
+    return made

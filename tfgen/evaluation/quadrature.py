@@ -1,28 +1,33 @@
-"""The log-likelihood of a VAE of one or two latents by integration over a grid."""
+"""The log-likelihood of a VAE with one or two latents by integration over a grid."""
 
 import math
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from tfgen.errors import InputError
+from tfgen.models.vae import VAE
 
-POINTS_AT_A_TIME = 2000
+MAX_LATENTS = 2
+POINTS_PER_BATCH = 2000
 
 
-def log_likelihood(model, images, *, limit=6.0, points=601):
+def quadrature_log_prob(
+    model: VAE, images: ArrayLike, *, limit: float = 6.0, num_points: int = 601
+) -> np.ndarray:
     """log of the integral of p(x|z) p(z) over the latents, by the trapezoidal rule.
 
-    The reference that estimators of log p(x) are held against. It is exact as long as the posterior
-    of an image is wider than the grid's spacing, 2 limit / (points - 1).
+    The reference for estimators of log p(x). It is exact as long as the posterior of an image is
+    wider than the grid's spacing, 2 limit / (num_points - 1).
 
     Shapes: uint8 `[N, H, W, C] -> float64 [N]`, nats.
 
     Args:
-        model: a `tfgen.models.VAE` of 1 or 2 latents.
+        model: with 1 or 2 latents.
         images: as for its `log_prob`, which sees the same binarization.
         limit: the grid covers [-limit, limit] in each latent.
-        points: of the grid in each latent.
+        num_points: of the grid in each latent.
 
     Raises:
         InputError: more than 2 latents.
@@ -30,21 +35,21 @@ def log_likelihood(model, images, *, limit=6.0, points=601):
     Example:
 
     >>> import keras, tfgen
-    >>> from tfgen.evaluation import quadrature
+    >>> from tfgen.evaluation.quadrature import quadrature_log_prob
     >>> keras.utils.set_random_seed(0)
     >>> model = tfgen.models.VAE((8, 8, 1), latent_dim=1, hidden_units=[8])
     >>> images = tfgen.data.load("digits").images("test")[:2]
     >>> estimates = model.log_prob(images, num_samples=5000).numpy()
-    >>> bool((abs(quadrature.log_likelihood(model, images) - estimates) < 0.05).all())
+    >>> bool((abs(quadrature_log_prob(model, images) - estimates) < 0.05).all())
     True
     """
-    if model.latent_dim > 2:
+    if model.latent_dim > MAX_LATENTS:
         raise InputError(
-            f"a grid of latents is for 1 or 2 of them, {model.name} has {model.latent_dim}: use "
-            "log_prob(images, num_samples=5000)"
+            f"quadrature needs at most {MAX_LATENTS} latents, {model.name} has "
+            f"{model.latent_dim}: use log_prob(images, num_samples=5000)"
         )
     observed = model.observe(tf.convert_to_tensor(images))
-    axis = np.linspace(-limit, limit, points)
+    axis = np.linspace(-limit, limit, num_points)
     grids = np.meshgrid(*[axis] * model.latent_dim, indexing="ij")
     grid = np.stack(grids, axis=-1).reshape(-1, model.latent_dim).astype("float32")
 
@@ -55,8 +60,8 @@ def log_likelihood(model, images, *, limit=6.0, points=601):
     totals = []
     for image in observed:
         parts = [
-            log_joint(tf.constant(grid[i : i + POINTS_AT_A_TIME]), image[None])
-            for i in range(0, len(grid), POINTS_AT_A_TIME)
+            log_joint(tf.constant(grid[i : i + POINTS_PER_BATCH]), image[None])
+            for i in range(0, len(grid), POINTS_PER_BATCH)
         ]
         values = np.concatenate(parts).astype("float64")
         totals.append(np.logaddexp.reduce(values))

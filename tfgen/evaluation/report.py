@@ -1,52 +1,64 @@
-"""What is told of a finished run: its README and the table in the terminal."""
+"""A card as text: the table in the terminal, and the README.md of its directory."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-EXPLAINED = {
+LABELS = {
     "bits_per_dim": "bits/dim",
     "nats": "negative log-likelihood, nats",
-    "nats_importance_weighted": "the same with more samples an image, nats",
-    "samples_as_asked": "samples of the class asked for",
-    "moves_hue": "images whose hue moves as asked",
-    "moves_size": "images whose size moves as asked",
-    "moves_x": "images moved to the right as asked",
-    "moves_y": "images moved down as asked",
-    "moves_only_hue": "images of which the hue alone moves as asked",
-    "moves_only_size": "images of which the size alone moves as asked",
-    "moves_only_x": "images moved to the right and otherwise unchanged",
-    "moves_only_y": "images moved down and otherwise unchanged",
+    "nats_importance_weighted": "negative log-likelihood by a tighter bound, nats",
+    "sample_class_accuracy": "samples of the requested class",
+    "moves_hue": "hue moved",
+    "moves_size": "size increased",
+    "moves_x": "position moved right",
+    "moves_y": "position moved down",
+    "moves_only_hue": "hue moved, other attributes kept",
+    "moves_only_size": "size increased, other attributes kept",
+    "moves_only_x": "position moved right, other attributes kept",
+    "moves_only_y": "position moved down, other attributes kept",
 }
 
 CAPTIONS = {
     "samples": "Samples at temperature 1.",
-    "interpolation": "Between two test images, in latent space.",
+    "interpolation": "Interpolations between two test images in latent space.",
     "reconstructions": "Test images, each above its reconstruction.",
     "temperatures": "Samples of the same noise at temperatures from 0 to 1.1.",
-    "manifold": "The images of the prior's quantiles.",
-    "curve": "Training by epochs.",
+    "manifold": "Images at the quantiles of the prior.",
+    "curve": "Bits/dim during training.",
 }
 
+Card = Mapping[str, Any]
 
-def table(card):
-    """The test figures of a card with their protocols, as a `rich.table.Table`."""
-    result = Table("figure", "value", caption_justify="left")
+
+def table(card: Card) -> Table:
+    """The metrics of a card with their protocols, for the terminal."""
+    result = Table("metric", "value", caption_justify="left")
     result.title = Text(card["name"], "table.title")
     for name, metric in card["metrics"].items():
-        result.add_row(Text(EXPLAINED.get(name, name)), value(metric))
+        result.add_row(Text(label(name)), value(metric))
     result.caption = Text("\n".join(protocols(card)), "table.caption")
     return result
 
 
-def protocols(card):
-    """One sentence for each way in which figures of a card were counted."""
+def label(name: str) -> str:
+    """A metric's name in words."""
+    return LABELS.get(name, name)
+
+
+def protocols(card: Card) -> list[str]:
+    """One sentence for each way in which metrics of a card were measured."""
     return list(dict.fromkeys(_protocol(metric) for metric in card["metrics"].values()))
 
 
-def value(metric):
-    """A figure with its standard error, to a digit in which that is not 0; none of one image."""
+def value(metric: Mapping[str, Any]) -> str:
+    """A metric with its standard error, to the first digit in which that is not 0.
+
+    A standard error of 0, that of a single image or of a share of 100 %, is omitted.
+    """
     error, share = metric["standard_error"], metric["unit"] == "share"
     digits = 1 if share else 3
     if 0 < error < 1:
@@ -62,21 +74,21 @@ def _protocol(metric):
     return (
         f"{p['data']} {p['split']}, {p['images']:,} images; {p['dims']} dims, "
         f"{_count(p['bits'], 'bit')}; padding: {p['padding']}; dequantization: "
-        f"{p['dequantization']}; {p['bound']}; {_count(p['samples'], 'sample')} an image"
+        f"{p['dequantization']}; {p['bound']}; {_count(p['samples'], 'sample')} per image"
     )
 
 
 def _count(number, noun):
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def readme(card):
-    """The README.md of a run directory, made from its card."""
+def readme(card: Card) -> str:
+    """The README.md of a run directory."""
     model = card["recipe"]["model"]
     rows = "\n".join(
-        f"| {EXPLAINED.get(name, name)} | {value(metric)} |"
-        for name, metric in card["metrics"].items()
+        f"| {label(name)} | {value(metric)} |" for name, metric in card["metrics"].items()
     )
+    measured = "\n".join(f"- {protocol}" for protocol in protocols(card))
     arguments = ", ".join(f"{k}={v!r}" for k, v in model.items() if k != "class")
     environment = ", ".join(f"{k} {v}" for k, v in card["environment"].items())
     shape = ", ".join(map(str, card["image_shape"]))
@@ -90,29 +102,31 @@ def readme(card):
 
 {card["summary"][0].upper()}{card["summary"][1:]}.
 
-| figure | value |
+| metric | value |
 |---|---|
 {rows}
 
-{"; ".join(protocols(card))}.
+How they were measured:
+
+{measured}
 
 ```python
 import tfgen
 
 model = tfgen.zoo.load("{card["name"]}")  # or the path of this directory
 images = model.sample(16, temperature=1.0, seed=0)  # uint8 [16, {shape}]
-nats = model.log_prob(images)  # {card["bound"]}
+log_prob = model.log_prob(images)  # nats; {card["bound"]}
 latents = model.encode(images)  # float32 [16, {card["latent_dim"]}]
 images = model.decode(latents)
 ```
 
 {pictures}
 
-## How it was made
+## Training
 
 {command}- Model: `{model["class"]}({arguments})`, {card["parameters"]:,} parameters
 - Data: `{card["data"]["name"]}`, {splits} images of shape ({shape})
-- Training: {images:,} images seen in {seconds:,.0f} s by the clock, whatever else the machine did
+- Training: {images:,} images seen in {seconds:,.0f} s of wall-clock time
 - Environment: {environment}
 
 `card.json` holds all of this, the recipe and the SHA-256 of every file.

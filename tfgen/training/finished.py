@@ -13,8 +13,7 @@ import tensorflow as tf
 
 import tfgen
 from tfgen.data.dataset import Dataset
-from tfgen.evaluation import latent_pictures, pictures, report
-from tfgen.evaluation.metrics import evaluate
+from tfgen.evaluation import metrics, pictures, report
 from tfgen.files import write_text
 from tfgen.models import preset
 from tfgen.models.base import GenerativeModel
@@ -29,7 +28,7 @@ def card(setup: Setup, loop: Loop) -> dict[str, Any]:
     epochs = loop.step / loop.stream.steps_per_epoch
     return {
         "summary": recipe.summary or f"{recipe.model.class_name} of {data.name}",
-        "metrics": evaluate(setup.model, data, "test"),
+        "metrics": metrics.likelihood(setup.model, data, "test"),
         "data": {"name": data.name, "splits": data.splits, **data.provenance},
         "recipe": recipe.to_dict(),
         "training": {
@@ -68,11 +67,7 @@ def write(
         out: the directory.
     """
     test = data.images("test")[:32]
-    if model.is_invertible:  # Reconstructions are the images themselves.
-        shown = {"interpolation": pictures.interpolation(model, test)}
-    else:
-        shown = latent_pictures.of_vae(model, test)
-    shown = {"samples": pictures.samples(model), **shown}
+    shown = pictures.of_model(model, test)
     for name, picture in shown.items():
         picture.save(out / f"{name}.png")
     curve.draw(history, out / curve.FILE)

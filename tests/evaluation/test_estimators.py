@@ -30,12 +30,12 @@ def model(digits):
 
 @pytest.fixture(scope="module")
 def exact(model, digits):
-    return quadrature.log_likelihood(model, digits.images("test")[:20])
+    return quadrature.quadrature_log_prob(model, digits.images("test")[:20])
 
 
 def test_the_grid_is_fine_and_wide_enough(model, exact, digits):
     images = digits.images("test")[:20]
-    coarse = quadrature.log_likelihood(model, images, limit=7.0, points=451)
+    coarse = quadrature.quadrature_log_prob(model, images, limit=7.0, num_points=451)
     np.testing.assert_allclose(coarse, exact, atol=2e-3)
 
 
@@ -49,7 +49,7 @@ def test_importance_sampling_is_calibrated(model, exact, digits):
 
 @pytest.mark.slow
 def test_appendix_d_is_calibrated(model, exact, digits):
-    found = hmc.log_likelihood(model, digits.images("test")[:20]).numpy()
+    found = hmc.hmc_log_prob(model, digits.images("test")[:20]).numpy()
     assert np.abs(found - exact).max() < 0.6
     assert abs(np.mean(found - exact)) < 0.1
 
@@ -125,12 +125,12 @@ def test_what_cannot_be_estimated_is_refused(digits):
     images = digits.images("test")[:2]
     wide = tfgen.models.VAE((8, 8, 1), latent_dim=6, hidden_units=[8], prior="flow", flow_steps=1)
     for call, message in (
-        (lambda: hmc.log_likelihood(wide, images), "up to 5 latents, vae has 6: use log_prob"),
-        (lambda: quadrature.log_likelihood(wide, images), "1 or 2 of them, vae has 6"),
+        (lambda: hmc.hmc_log_prob(wide, images), "at most 5 latents, vae has 6: use log_prob"),
+        (lambda: quadrature.quadrature_log_prob(wide, images), "at most 2 latents, vae has 6"),
         (lambda: latent_statistics.divergence_per_latent(wide, images), "prior='normal'"),
     ):
         with pytest.raises(InputError, match=message):
             call()
     small = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[8])
-    with pytest.raises(InputError, match="chains must be an even number of at least 2, got 3"):
-        hmc.log_likelihood(small, images, chains=3)
+    with pytest.raises(InputError, match="num_chains must be even, got 3"):
+        hmc.hmc_log_prob(small, images, num_chains=3)

@@ -1,9 +1,9 @@
-"""Pictures of a VAE: manifold, reconstructions, interpolation, samples at several temperatures.
+"""The pictures of a run directory, for any model: samples, interpolation, and more for a VAE.
 
-    python tools/vae_pictures.py MODEL --out DIR [--data mnist] [--data-dir DIR]
+    python tools/pictures.py MODEL --out DIR [--data mnist] [--data-dir DIR]
 
-MODEL is a name of the zoo or a run directory, which holds the same pictures. The manifold is left
-out unless it has two latents.
+MODEL is a name of the zoo or a run directory. A VAE also gets reconstructions, samples at several
+temperatures and, with two latents, its manifold.
 """
 
 import argparse
@@ -13,15 +13,15 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tfgen
-from tfgen.evaluation import latent_pictures
+from tfgen.evaluation import pictures
 from tfgen.zoo import trained_on
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model")
-    parser.add_argument("--data", help="a data set of tfgen.data; by default that of the card")
-    parser.add_argument("--data-dir", help="where local data sets lie")
+    parser.add_argument("--data", help="a data set of tfgen.data (default: that of the card)")
+    parser.add_argument("--data-dir", help="directory of the local data sets")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     model = tfgen.zoo.load(options.model)
@@ -31,7 +31,7 @@ def main():
         data = trained_on.load(tfgen.zoo.card(options.model), options.data_dir)
     images = data.images("test")[:32]
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, picture in latent_pictures.of_vae(model, images).items():
+    for name, picture in pictures.of_model(model, images).items():
         picture.save(options.out / f"{name}.png")
         print(options.out / f"{name}.png")
 

@@ -6,7 +6,7 @@ from scipy import stats
 
 import tfgen
 from tfgen.errors import InputError
-from tfgen.evaluation import latent_pictures
+from tfgen.evaluation import pictures
 
 
 class Recorder:
@@ -21,7 +21,7 @@ class Recorder:
 
 def test_each_image_of_the_manifold_stands_for_the_same_probability():
     recorder = Recorder()
-    latent_pictures.manifold(recorder, side=5)
+    pictures.manifold(recorder, side=5)
     cumulative = stats.norm.cdf(recorder.latents.astype("float64")).reshape(5, 5, 2)
     centers = (np.arange(5) + 0.5) / 5
     np.testing.assert_allclose(cumulative[..., 0], np.tile(centers, (5, 1)), atol=1e-6)
@@ -30,13 +30,13 @@ def test_each_image_of_the_manifold_stands_for_the_same_probability():
 
 def test_a_manifold_of_other_latents_is_refused():
     model = tfgen.models.VAE((8, 8, 1), latent_dim=3, hidden_units=[8])
-    with pytest.raises(InputError, match="2 latents, this one has 3"):
-        latent_pictures.manifold(model)
+    with pytest.raises(InputError, match="2 latents, got 3"):
+        pictures.manifold(model)
 
 
 def test_rows_are_temperatures_of_the_same_noise():
     model = tfgen.zoo.load("vae-digits")
-    picture = np.asarray(latent_pictures.temperatures(model, values=(0.0, 1.0), columns=4))
+    picture = np.asarray(pictures.temperatures(model, values=(0.0, 1.0), columns=4))
     zoom, cell = 14, 9 * 14  # 8 pixels and a gap of one, 14 times enlarged
 
     def shown(row, column):
