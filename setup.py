@@ -68,12 +68,7 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=[
         *find_packages(include=["tfgen", "tfgen.*"]),
-        "tfgen.zoo",
-        "tfgen.export",
-        "tfgen.export.client",
-        "tfgen.export.deploy",
-        "tfgen.export.litert",
-        "tfgen.export.serving",
+        *(f"tfgen.{package}" for package in find_packages(include=["zoo", "export", "export.*"])),
     ],
     package_dir={"tfgen.zoo": "zoo", "tfgen.export": "export"},
     package_data={
