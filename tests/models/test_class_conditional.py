@@ -177,7 +177,7 @@ def test_bad_labels_are_refused(model, images):
         plain.log_prob(images, np.zeros(6, int))
     with pytest.raises(InputError, match="this model has no classes"):
         plain.sample(2, labels=0)
-    with pytest.raises(InputError, match="num_classes must be at least 2, got 1"):
+    with pytest.raises(InputError, match="num_classes must be an integer of at least 2, got 1"):
         tfgen.models.Glow((4, 4, 2), levels=1, depth=1, width=4, num_classes=1)
     with pytest.raises(InputError, match="class_prior must be one of channel, pixel, got 'image'"):
         tfgen.models.Glow((4, 4, 1), levels=1, depth=1, width=4, class_prior="image")

@@ -25,7 +25,11 @@ class GenerativeModel(keras.Model):
     `_log_prob(images, labels, num_samples)`, `_encode(images)`, `_decode(latents)`, and
     `_training_loss(images, labels, noise)`, which gives the negative log-likelihood in nats and the
     loss, both `[N]`. It also sets `num_bits` and `bijectors`, the bijectors that it is made of, and
-    defines `bound_of`, `dequantization` and what else differs from the defaults below.
+    defines `bound_of`, `dequantization`, `layers` and what else differs from the defaults below.
+
+    The layout of weight files does not depend on private attributes: Keras visits public attributes
+    first, by name, `layers` among them; what these hold is where the file says, and numbered in the
+    order of `layers`.
 
     The verbs take NumPy arrays or tensors. Eagerly they run compiled, a limited number of images at
     a time, so that memory stays bounded; inside a `tf.function` they are part of its graph.
@@ -37,7 +41,8 @@ class GenerativeModel(keras.Model):
 
     Attributes:
         num_classes: K of a class-conditional model, None for any other.
-        is_invertible: whether `decode(encode(images))` gives the images back.
+        is_invertible: whether `decode(encode(images))` gives the images back, up to the bits that
+            the model drops.
         num_evaluation_samples: `num_samples` of the bits/dim in cards and of validation.
         num_tight_samples: `num_samples` of the tighter bound in cards; 1: there is none.
     """

@@ -7,12 +7,12 @@ function of the image alone; shifted modulo 1 it gives further draws for a bound
 
 import math
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfgen import networks
 from tfgen.bijectors import GlowStep, Squeeze
+from tfgen.models.saved_layers import LayerOfLayers
 from tfgen.numerics import log_sigmoid
 
 UNIFORM_SLOPE = 1.702  # sigmoid(1.702 z) of a normal z is uniform, nearly
@@ -49,7 +49,7 @@ class UniformDequantization:
         return 0.5
 
 
-class VariationalDequantization(keras.layers.Layer):
+class VariationalDequantization(LayerOfLayers):
     """Offsets drawn from a flow conditioned on the image.
 
     Equations, with e standard normal noise, h the features of the image and g the steps of flow:
@@ -72,14 +72,13 @@ class VariationalDequantization(keras.layers.Layer):
     protocol = "variational, one draw per image"
 
     def __init__(self, image_shape, *, depth, width, network_dtype=None, name):
-        super().__init__(name=name)
-        self._squeeze = Squeeze(image_shape, name=f"{name}_squeeze")
-        shape = self._squeeze.latent_shape
+        squeeze = Squeeze(image_shape, name=f"{name}_squeeze")
+        shape = squeeze.latent_shape
         dtype = network_dtype or "float32"
-        self._features = networks.image_features(
+        features = networks.image_features(
             shape, width, width=width, dtype=dtype, name=f"{name}_features"
         )
-        self.bijectors = [
+        steps = [
             GlowStep(
                 shape,
                 width=width,
@@ -89,9 +88,10 @@ class VariationalDequantization(keras.layers.Layer):
             )
             for number in range(depth)
         ]
-        self._step_layers = [layer for step in self.bijectors for layer in step.layers]
+        step_layers = [layer for step in steps for layer in step.layers]
+        super().__init__({"_features": features, "_step_layers": step_layers}, name=name)
+        self._squeeze, self.bijectors = squeeze, steps
         self._size = math.prod(image_shape)
-        self.built = True
 
     def noise_of_step(self, noise, image_shape):
         """`[N, H, W, C]` of a `StepNoise`."""
@@ -116,9 +116,8 @@ class VariationalDequantization(keras.layers.Layer):
         return tf.clip_by_value(tf.sigmoid(logits), 1.0 - LARGEST, LARGEST)
 
     def _logits(self, values, noise):
-        context = tf.cast(
-            self._features(self._squeeze._inverse_with_log_det(values)[0]), tf.float32
-        )
+        squeezed, _ = self._squeeze._inverse_with_log_det(values)
+        context = tf.cast(self._saved_layers["_features"](squeezed), tf.float32)
         z = self._squeeze._inverse_with_log_det(noise)[0]
         total = self._size * math.log(UNIFORM_SLOPE)
         for step in self.bijectors:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfgen import bijectors
+from tfgen import bijectors, checks
 from tfgen.errors import InputError
 from tfgen.models.base import GenerativeModel
 from tfgen.models.glow.class_prior import CLASS_PRIORS, ClassPrior
@@ -120,31 +120,22 @@ class Glow(GenerativeModel):
         name="glow",
     ):
         super().__init__(image_shape, None, name=name)
-        if not isinstance(num_bits, int) or not 1 <= num_bits <= 8:
-            raise InputError(f"{name}: num_bits must be an integer from 1 to 8, got {num_bits!r}")
-        if num_classes is not None and not (isinstance(num_classes, int) and num_classes > 1):
-            raise InputError(f"{name}: num_classes must be at least 2, got {num_classes!r}")
-        for argument, value, known in (
-            ("class_prior", class_prior, CLASS_PRIORS),
-            ("dequantization", dequantization, DEQUANTIZATIONS),
-            ("preprocessing", preprocessing, PREPROCESSINGS),
-        ):
-            if value not in known:
-                known = ", ".join(known)
-                raise InputError(f"{name}: {argument} must be one of {known}, got {value!r}")
-        for argument, value in (
-            ("dequantization_depth", dequantization_depth),
-            ("dequantization_width", dequantization_width or 1),
-        ):
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{name}: {argument} must be a positive integer, got {value!r}")
-        self.num_bits = num_bits
-        self._preprocessing_name = preprocessing
-        self._preprocessing = PREPROCESSINGS[preprocessing]
-        self.num_classes, self._class_prior_name = num_classes, class_prior
-        self._dequantization_config = {
-            "dequantization": dequantization,
-            "dequantization_depth": dequantization_depth,
+        self.num_bits = checks.integer(f"{name}: num_bits", num_bits, 1, 8)
+        if num_classes is not None:
+            self.num_classes = checks.integer(f"{name}: num_classes", num_classes, 2)
+        if dequantization_width is not None:
+            checks.integer(f"{name}: dequantization_width", dequantization_width, 1)
+        self._config = {
+            "num_bits": self.num_bits,
+            "num_classes": self.num_classes,
+            "class_prior": checks.choice(f"{name}: class_prior", class_prior, CLASS_PRIORS),
+            "preprocessing": checks.choice(f"{name}: preprocessing", preprocessing, PREPROCESSINGS),
+            "dequantization": checks.choice(
+                f"{name}: dequantization", dequantization, DEQUANTIZATIONS
+            ),
+            "dequantization_depth": checks.integer(
+                f"{name}: dequantization_depth", dequantization_depth, 1
+            ),
             "dequantization_width": dequantization_width,
         }
         self._flow_config = {
@@ -167,6 +158,7 @@ class Glow(GenerativeModel):
             **self._flow_config,
         )
         self._flow_layers = self.flow.layers
+        self._preprocessing = PREPROCESSINGS[preprocessing](self.image_shape)
         self._top_size = math.prod(self.flow.top_shape)
         self._class_prior = None
         if num_classes:
@@ -188,13 +180,9 @@ class Glow(GenerativeModel):
     def get_config(self):
         return {
             "image_shape": self.image_shape,
-            "num_bits": self.num_bits,
-            "num_classes": self.num_classes,
-            "class_prior": self._class_prior_name,
-            "preprocessing": self._preprocessing_name,
             "name": self.name,
+            **self._config,
             **self._flow_config,
-            **self._dequantization_config,
         }
 
     is_invertible = True
@@ -202,8 +190,7 @@ class Glow(GenerativeModel):
     @property
     def bound(self):
         """ "exact", or what kind of lower bound `log_prob` is."""
-        uniform = self._dequantization_config["dequantization"] == "uniform"
-        return "exact" if uniform else self.bound_of(1)
+        return "exact" if self._config["dequantization"] == "uniform" else self.bound_of(1)
 
     def bound_of(self, num_samples):
         """What `log_prob` with so many samples is, in words."""
@@ -220,6 +207,16 @@ class Glow(GenerativeModel):
         return self._dequantization.num_tight_samples
 
     @property
+    def layers(self):
+        """The layers in the order in which weight files hold them."""
+        layers = [*self._flow_layers]
+        if self._class_prior is not None:
+            layers.append(self._class_prior)
+        if self._dequantization.bijectors:
+            layers.append(self._dequantization)
+        return layers
+
+    @property
     def bijectors(self):
         """The flow, and what the dequantization is made of."""
         return [self.flow, *self._dequantization.bijectors]
@@ -233,7 +230,7 @@ class Glow(GenerativeModel):
         """Set every actnorm from a batch of images; `fit` does it with one of its data."""
         images = self._checked_images(images)
         noise = tf.random.stateless_uniform(tf.shape(images), seed=[self._seed, 0])
-        self.flow.initialize(self._preprocessing.forward(self._at(images, noise))[0])
+        self.flow.initialize(self._preprocessing.inverse_and_log_det(self._at(images, noise))[0])
 
     def fit(self, x=None, *args, **options):
         if not self.initialized:
@@ -302,22 +299,22 @@ class Glow(GenerativeModel):
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(inside), [known, labels])]):
             labels = tf.where(inside, labels, 0)
         log_density = tf.where(inside, log_density, math.nan)  # XLA leaves assertions out.
-        nats = -log_density - tf.gather(ratios, labels, batch_dims=1)
+        nll = -log_density - tf.gather(ratios, labels, batch_dims=1)
         errors = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        return nats, nats + CLASSIFICATION_WEIGHT * self.num_dims * errors
+        return nll, nll + CLASSIFICATION_WEIGHT * self.num_dims * errors
 
     def _encode(self, images):
         middle = self._dequantization.middle(self._at(images, 0.5))
-        values, _ = self._preprocessing.forward(self._at(images, middle))
+        values, _ = self._preprocessing.inverse_and_log_det(self._at(images, middle))
         return self.flow.inverse_and_log_det(values)[0]
 
     def _decode(self, latents):
         values, _ = self.flow.forward_and_log_det(latents)
-        return self._quantize(self._preprocessing.inverse(values))
+        return self._quantize(self._preprocessing.forward_and_log_det(values)[0])
 
     def _log_density(self, values, log_q=0.0):
         """With a standard normal prior; what each class adds to it; the classifier's logits."""
-        values, log_slope = self._preprocessing.forward(values)
+        values, log_slope = self._preprocessing.inverse_and_log_det(values)
         latents, log_det = self.flow.inverse_and_log_det(values)
         log_det += log_slope - log_q
         normalizer = self.num_dims * (0.5 * math.log(2 * math.pi) + self.num_bits * math.log(2.0))

@@ -1,36 +1,58 @@
-"""The scale on which a flow sees the values of an image."""
+"""Bijectors between what a flow sees and the values of an image.
+
+Their direction is TFP's: `forward` makes values y in [-1/2, 1/2) from what the flow generates, v,
+and `inverse` makes v from y.
+"""
+
+from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
+
+from tfgen.bijectors.base import FlowBijector
+from tfgen.numerics import log_sigmoid
 
 SMALLEST = 1e-6  # of the probability whose logit is taken
 
 
-class LinearPreprocessing:
-    """The values themselves: v = y, y in [-1/2, 1/2)."""
+class LinearPreprocessing(FlowBijector):
+    """The values themselves: y = v.
 
-    @staticmethod
-    def forward(y):
-        """v and log |det dv/dy|: `[N, H, W, C] -> [N, H, W, C], [N]`."""
+    Args:
+        image_shape: (H, W, C).
+        name: of the bijector.
+    """
+
+    def __init__(self, image_shape: Sequence[int], *, name: str = "linear") -> None:
+        super().__init__(image_shape, name=name, parameters=dict(locals()))
+
+    def _forward_with_log_det(self, v):
+        return v, tf.zeros(tf.shape(v)[:1])
+
+    def _inverse_with_log_det(self, y):
         return y, tf.zeros(tf.shape(y)[:1])
 
-    @staticmethod
-    def inverse(v):
-        """y of v: `[N, H, W, C] -> [N, H, W, C]`."""
-        return v
 
-
-class LogitPreprocessing:
+class LogitPreprocessing(FlowBijector):
     """The log-odds of the values, unbounded on both sides.
 
     Equations, with y in [-1/2, 1/2) and a = 1e-6:
 
-    - p = a + (1 - 2a) (1/2 + y), q = 1 - p, v = log(p / q)
+    - forward: y = (sigmoid(v) - a) / (1 - 2a) - 1/2
+    - inverse: p = a + (1 - 2a) (1/2 + y), q = a + (1 - 2a) (1/2 - y), v = log p - log q
     - log |det dv/dy| = sum(log(1 - 2a) - log p - log q)
 
-    A flow's density is smooth; on this scale it need not end at black and at white, where many
+    The density of a flow is smooth. On this scale it need not end at black and at white, where many
     images have most of their pixels, nor be 256 times narrower there than elsewhere.
+
+    A `tfb.Chain` of TFP's Shift, Scale and Sigmoid is the same function, but takes 1 - p of the
+    rounded p: of white pixels, where p is almost 1, few digits are left. Here q has all of them.
+
+    Args:
+        image_shape: (H, W, C).
+        name: of the bijector.
 
     Source: Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2016
     (1605.08803), section 4.1; a as in Papamakarios et al., Masked autoregressive flow, 2017
@@ -40,24 +62,27 @@ class LogitPreprocessing:
 
     >>> import numpy as np
     >>> from tfgen.models.glow.preprocessing import LogitPreprocessing
-    >>> v, log_det = LogitPreprocessing.forward(np.zeros((1, 2, 2, 1), "float32"))
+    >>> logit = LogitPreprocessing((2, 2, 1))
+    >>> v, log_det = logit.inverse_and_log_det(np.zeros((1, 2, 2, 1), "float32"))
     >>> float(v[0, 0, 0, 0]), round(float(log_det[0]), 4)
     (0.0, 5.5452)
     """
 
-    @staticmethod
-    def forward(y):
-        """v and log |det dv/dy|: `[N, H, W, C] -> [N, H, W, C], [N]`."""
+    def __init__(self, image_shape: Sequence[int], *, name: str = "logit") -> None:
+        super().__init__(image_shape, name=name, parameters=dict(locals()))
+
+    def _forward_with_log_det(self, v):
+        wide = 1.0 - 2.0 * SMALLEST
+        log_slope = log_sigmoid(v) + log_sigmoid(-v) - math.log(wide)
+        y = (tf.sigmoid(v) - SMALLEST) / wide - 0.5
+        return y, tf.reduce_sum(log_slope, axis=[1, 2, 3])
+
+    def _inverse_with_log_det(self, y):
         wide = 1.0 - 2.0 * SMALLEST
         log_p = tf.math.log(SMALLEST + wide * (0.5 + y))
         log_q = tf.math.log(SMALLEST + wide * (0.5 - y))
         log_slope = math.log(wide) - log_p - log_q
         return log_p - log_q, tf.reduce_sum(log_slope, axis=[1, 2, 3])
-
-    @staticmethod
-    def inverse(v):
-        """y of v: `[N, H, W, C] -> [N, H, W, C]`."""
-        return (tf.sigmoid(v) - SMALLEST) / (1.0 - 2.0 * SMALLEST) - 0.5
 
 
 PREPROCESSINGS = {"linear": LinearPreprocessing, "logit": LogitPreprocessing}

@@ -206,6 +206,11 @@ class VAE(GenerativeModel):
         return {**super().protocol(num_samples), "samples": drawn}
 
     @property
+    def layers(self):
+        """The layers in the order in which weight files hold them."""
+        return [*self.prior.layers, *self.posterior.layers, self.encoder, self.decoder]
+
+    @property
     def bijectors(self):
         """Those that the prior and the posterior are made of."""
         return [*self.prior.bijectors, *self.posterior.bijectors]
