@@ -44,7 +44,7 @@ UNTRAINED = {
     ),
     "glow-additive": lambda: tfgen.models.Glow(
         (4, 4, 2),
-        levels=1,
+        levels=2,
         depth=1,
         width=4,
         coupling="additive",
