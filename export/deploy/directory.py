@@ -51,10 +51,10 @@ def write(
 
     >>> import pathlib, tempfile, tfgen
     >>> from tfgen.export import deploy
-    >>> place = pathlib.Path(tempfile.mkdtemp())
-    >>> _ = tfgen.export.saved_model("vae-digits", place / "vae")
+    >>> directory = pathlib.Path(tempfile.mkdtemp())
+    >>> _ = tfgen.export.saved_model("vae-digits", directory / "vae")
     >>> out = deploy.write(
-    ...     place / "deploy", {"vae": place / "vae"}, labels={"vae": {"stable": 1}}
+    ...     directory / "deploy", {"vae": directory / "vae"}, labels={"vae": {"stable": 1}}
     ... )
     >>> (out / "docker-compose.yml").is_file()
     True

@@ -56,9 +56,9 @@ def promote(
 
     >>> import pathlib, tempfile, tfgen
     >>> from tfgen.export import deploy
-    >>> place = pathlib.Path(tempfile.mkdtemp())
-    >>> base = tfgen.export.saved_model("vae-digits", place / "vae").parent
-    >>> out = deploy.write(place / "deploy", {"vae": base}, labels={"vae": {"stable": 1}})
+    >>> directory = pathlib.Path(tempfile.mkdtemp())
+    >>> base = tfgen.export.saved_model("vae-digits", directory / "vae").parent
+    >>> out = deploy.write(directory / "deploy", {"vae": base}, labels={"vae": {"stable": 1}})
     >>> [deploy.promote(out, "vae", 2) for _ in range(3)]
     ['loading', 'moved', 'done']
     """

@@ -50,8 +50,8 @@ def test_the_card_holds_what_was_written_and_measured(name, written):
     assert card["bytes"] == file.stat().st_size
     assert card["files"] == {file.name: sha256(file)}
     assert card["images"]["count"] == 64
-    wanted = "split test" if name in tfgen.zoo.list() else "samples of the model"
-    assert wanted in card["images"]["from"]
+    expected = "split test" if name in tfgen.zoo.list() else "samples of the model"
+    assert expected in card["images"]["from"]
     assert card["left_out"] == {}
     assert not {op for op in card["operations"] if op == "CUSTOM" or op.startswith("Flex")}
     interpreter = Interpreter(str(file))
@@ -124,13 +124,13 @@ def test_the_errors_of_int8_are_those_in_the_card(kind, written):
     file = written("vae-digits", kind)
     stated = {k: v["error"] for k, v in tfgen.export.card(file)["signatures"].items()}
     images, latents = (cases("vae-digits")["encode"][i][k] for i, k in enumerate(NAMES))
-    wanted = {
+    expected = {
         "encode": ({"images": images}, latents),
         "reconstruct": ({"images": images}, model("vae-digits").reconstruct(images).numpy()),
         "decode": ({"latents": latents}, model("vae-digits").decode(latents).numpy()),
     }
     for count in (64, 1, 3):
-        for verb, (inputs, outputs) in wanted.items():
+        for verb, (inputs, outputs) in expected.items():
             runner = Interpreter(str(file)).get_signature_runner(verb)
             (found,) = runner(**rows(inputs, count)).values()
             errors = np.abs(found.astype("float64") - outputs[:count])

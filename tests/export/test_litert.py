@@ -46,10 +46,10 @@ def test_the_noise_of_an_image_is_the_same_to_the_last_bit(kind, image_shape):
     np.testing.assert_array_equal(hashes, ImageNoise(image_shape)._hash(images))
     if kind != "int8":  # there floats have 8 bits, and the exporter leaves log_prob out
         found = interpreter.get_signature_runner("uniform")(images=images)["noise"]
-        wanted = ImageNoise(image_shape).uniform(images, image_shape).numpy()
-        np.testing.assert_array_equal(found, wanted)
+        expected = ImageNoise(image_shape).uniform(images, image_shape).numpy()
+        np.testing.assert_array_equal(found, expected)
         grey = images.astype("float32") / 255.0
-        np.testing.assert_array_equal(grey > found, grey > wanted)
+        np.testing.assert_array_equal(grey > found, grey > expected)
 
 
 class Dense(tf.Module):
@@ -94,8 +94,8 @@ def test_rewriting_changes_the_bytes_and_not_the_numbers():
         for answer, weights in ((answers[0], half_of), (answers[2], kernel)):
             x64, w = x.astype("float64"), weights.astype("float64")
             hidden = np.tanh(x64 @ w.T)
-            wanted = {"log_prob": hidden @ small, "twice": 2.0 * hidden + w @ x64[0]}[verb]
-            assert np.abs(answer - wanted).max() <= 1e-5 * np.abs(wanted).max()
+            expected = {"log_prob": hidden @ small, "twice": 2.0 * hidden + w @ x64[0]}[verb]
+            assert np.abs(answer - expected).max() <= 1e-5 * np.abs(expected).max()
         assert np.any(answers[0] != answers[2])
     # Both graphs use the kernel, and the file has it once.
     assert len(full) < 4 * kernel.size + 4000

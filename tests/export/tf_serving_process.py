@@ -44,13 +44,13 @@ class Servable:
         if name not in self.signatures:
             raise ValueError(f'Serving signature key "{name}" not found.')
         signature = self.signatures[name]
-        wanted, sent = set(signature.inputs), set(inputs)
-        if len(wanted) != len(sent):
+        expected, sent = set(signature.inputs), set(inputs)
+        if len(expected) != len(sent):
             raise ValueError(
-                f"input size does not match signature: {len(sent)}!={len(wanted)} "
-                f"len({listed(sent)}) != len({listed(wanted)}). "
-                f"Sent extra: {listed(sent - wanted)}. "
-                f"Missing but required: {listed(wanted - sent)}."
+                f"input size does not match signature: {len(sent)}!={len(expected)} "
+                f"len({listed(sent)}) != len({listed(expected)}). "
+                f"Sent extra: {listed(sent - expected)}. "
+                f"Missing but required: {listed(expected - sent)}."
             )
         for alias, info in signature.inputs.items():
             if alias not in inputs:
@@ -65,7 +65,7 @@ class Servable:
             for alias, value in inputs.items()
         }
         outputs = sorted(signature.outputs)
-        # Below `Session.run`, which would convert the inputs to the dtype that is wanted.
+        # Below `Session.run`, which would convert the inputs to the expected dtype.
         results = pywrap_tf_session.TF_SessionRun_wrapper(
             self.session._session,
             None,

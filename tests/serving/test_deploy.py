@@ -18,7 +18,7 @@ NAME = "vae-digits"
 
 
 @pytest.fixture(scope="module")
-def folder(base, tmp_path_factory):
+def directory(base, tmp_path_factory):
     out = tmp_path_factory.mktemp("deploy") / "out"
     return deploy.write(out, {NAME: base, "second": base}, labels={NAME: {"stable": 1}})
 
@@ -27,8 +27,8 @@ def read(path):
     return YAML(typ="safe", pure=True).load(path)
 
 
-def test_models_config_is_tf_servings(folder):
-    config = model_config.read(folder / "config" / "models.config")
+def test_models_config_is_tf_servings(directory):
+    config = model_config.read(directory / "config" / "models.config")
     first, second = sorted(config.model_config_list.config, key=lambda m: m.name != NAME)
     assert (first.name, first.base_path) == (NAME, f"/models/{NAME}")
     assert dict(first.version_labels) == {"stable": 1}
@@ -36,8 +36,8 @@ def test_models_config_is_tf_servings(folder):
     assert not second.version_labels
 
 
-def test_the_embedded_server_runs_the_same_configuration(folder, base, tmp_path):
-    text = (folder / "config" / "models.config").read_text()
+def test_the_embedded_server_runs_the_same_configuration(directory, base, tmp_path):
+    text = (directory / "config" / "models.config").read_text()
     for name in (NAME, "second"):
         text = text.replace(f"/models/{name}", str(base))
     (tmp_path / "models.config").write_text(text)
@@ -46,7 +46,7 @@ def test_the_embedded_server_runs_the_same_configuration(folder, base, tmp_path)
             url = f"http://127.0.0.1:{server.rest_api_port}/v1/models/{path}/metadata"
             assert requests.get(url, timeout=20).status_code == 200
         # The container's probe, run as the container runs it.
-        test = read(folder / "docker-compose.yml")["services"]["serving"]["healthcheck"]["test"]
+        test = read(directory / "docker-compose.yml")["services"]["serving"]["healthcheck"]["test"]
         assert test[:2] == ["CMD", "bash"]
         words = [word.replace("8501", str(server.rest_api_port)) for word in test[1:]]
         assert subprocess.run(words, timeout=20, check=False).returncode == 0
@@ -54,7 +54,7 @@ def test_the_embedded_server_runs_the_same_configuration(folder, base, tmp_path)
         assert subprocess.run(words, timeout=20, check=False).returncode != 0
 
 
-def test_batching_and_monitoring_configs_parse(folder):
+def test_batching_and_monitoring_configs_parse(directory):
     """As the messages that tensorflow/serving declares; its wheel lacks these two."""
     pool = descriptor_pool.DescriptorPool()
     file = descriptor_pb2.FileDescriptorProto(name="x.proto", package="x", syntax="proto3")
@@ -83,7 +83,7 @@ def test_batching_and_monitoring_configs_parse(folder):
 
     def parsed(name, file_name):
         made = message_factory.GetMessageClass(pool.FindMessageTypeByName(f"x.{name}"))()
-        return text_format.Parse((folder / "config" / file_name).read_text(), made)
+        return text_format.Parse((directory / "config" / file_name).read_text(), made)
 
     batching = parsed("BatchingParameters", "batching.config")
     sizes = list(batching.allowed_batch_sizes)
@@ -92,45 +92,45 @@ def test_batching_and_monitoring_configs_parse(folder):
     assert batching.num_batch_threads.value > 0
     monitoring = parsed("MonitoringConfig", "monitoring.config")
     assert monitoring.prometheus_config.enable
-    scraped = read(folder / "prometheus" / "prometheus.yml")["scrape_configs"][0]
+    scraped = read(directory / "prometheus" / "prometheus.yml")["scrape_configs"][0]
     assert scraped["metrics_path"] == monitoring.prometheus_config.path
 
 
-def test_compose_mounts_what_the_flags_name(folder, base):
-    services = read(folder / "docker-compose.yml")["services"]
+def test_compose_mounts_what_the_flags_name(directory, base):
+    services = read(directory / "docker-compose.yml")["services"]
     targets = {m["target"]: m["source"] for s in services.values() for m in s["volumes"]}
     assert targets[f"/models/{NAME}"] == str(base)
     for target, source in targets.items():
-        assert (folder / source).exists(), target
+        assert (directory / source).exists(), target
     for flag in services["serving"]["command"]:
         value = flag.split("=", 1)[1]
         if value.startswith("/"):
             (mount,) = [t for t in targets if value.startswith(f"{t}/")]
-            assert (folder / targets[mount] / value[len(mount) + 1 :]).is_file()
+            assert (directory / targets[mount] / value[len(mount) + 1 :]).is_file()
     for service in services.values():
         assert re.search(r":v?[0-9]+\.[0-9]+\.[0-9]+$", service["image"])
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
-    (job,) = read(folder / "prometheus" / "prometheus.yml")["scrape_configs"]
+    (job,) = read(directory / "prometheus" / "prometheus.yml")["scrape_configs"]
     host, port = job["static_configs"][0]["targets"][0].split(":")
     assert host in services
     assert f"127.0.0.1:{port}:{port}" in services[host]["ports"]
-    (source,) = read(folder / "grafana" / "datasources" / "prometheus.yml")["datasources"]
+    (source,) = read(directory / "grafana" / "datasources" / "prometheus.yml")["datasources"]
     assert source["url"].split("//")[1].split(":")[0] in services
-    dashboard = json.loads((folder / "grafana" / "dashboards" / "serving.json").read_text())
+    dashboard = json.loads((directory / "grafana" / "dashboards" / "serving.json").read_text())
     assert {p["datasource"]["uid"] for p in dashboard["panels"]} == {source["uid"]}
-    (provider,) = read(folder / "grafana" / "providers" / "tfgen.yml")["providers"]
+    (provider,) = read(directory / "grafana" / "providers" / "tfgen.yml")["providers"]
     assert provider["options"]["path"] in targets
 
 
-def test_kustomize_manifests_refer_to_each_other(folder):
-    kubernetes = folder / "kubernetes"
+def test_kustomize_manifests_refer_to_each_other(directory):
+    kubernetes = directory / "kubernetes"
     for kustomization in kubernetes.glob("*/kustomization.yaml"):
         for resource in read(kustomization)["resources"]:
             assert (kustomization.parent / resource).exists()
     (config_map,) = read(kubernetes / "base" / "kustomization.yaml")["configMapGenerator"]
     for name in config_map["files"]:
         text = (kubernetes / "base" / name).read_text()
-        assert text == (folder / "config" / name).read_text()
+        assert text == (directory / "config" / name).read_text()
     deployment = read(kubernetes / "base" / "deployment.yaml")
     labels = deployment["spec"]["template"]["metadata"]["labels"]
     assert deployment["spec"]["selector"]["matchLabels"] == labels
@@ -158,10 +158,10 @@ def test_kustomize_manifests_refer_to_each_other(folder):
     assert pod["securityContext"]["runAsNonRoot"]
 
 
-def test_the_canary_is_a_deployment_of_its_own(folder):
+def test_the_canary_is_a_deployment_of_its_own(directory):
     """Its patches, applied by hand: another name, another selector, the same Service."""
-    kustomization = read(folder / "kubernetes" / "canary" / "kustomization.yaml")
-    deployment = read(folder / "kubernetes" / "base" / "deployment.yaml")
+    kustomization = read(directory / "kubernetes" / "canary" / "kustomization.yaml")
+    deployment = read(directory / "kubernetes" / "base" / "deployment.yaml")
     (patch,) = kustomization["patches"]
     assert patch["target"] == {"kind": "Deployment", "name": deployment["metadata"]["name"]}
     for operation in read(patch["patch"]):
@@ -175,7 +175,7 @@ def test_the_canary_is_a_deployment_of_its_own(folder):
     selector = deployment["spec"]["selector"]["matchLabels"]
     assert selector["track"] == "canary"
     assert deployment["spec"]["template"]["metadata"]["labels"] == selector
-    service = read(folder / "kubernetes" / "production" / "service.yaml")
+    service = read(directory / "kubernetes" / "production" / "service.yaml")
     assert service["spec"]["selector"].items() <= selector.items()
 
 
@@ -196,6 +196,6 @@ def test_invalid_deployments_are_refused(models, labels, message, base, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_nothing_is_overwritten(folder, base):
+def test_nothing_is_overwritten(directory, base):
     with pytest.raises(InputError, match="exists"):
-        deploy.write(folder, {NAME: base})
+        deploy.write(directory, {NAME: base})

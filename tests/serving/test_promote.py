@@ -23,7 +23,7 @@ def versions(base, tmp_path):
 
 
 @pytest.fixture
-def folder(versions, tmp_path):
+def directory(versions, tmp_path):
     return deploy.write(tmp_path / "out", {"m": versions}, labels={"m": {"stable": 1}})
 
 
@@ -33,28 +33,28 @@ def served(file):
     return list(model.model_version_policy.specific.versions), dict(model.version_labels)
 
 
-def test_both_are_served_before_the_label_moves(folder):
-    file = folder / "config" / "models.config"
+def test_both_are_served_before_the_label_moves(directory):
+    file = directory / "config" / "models.config"
     assert served(file) == ([1], {"stable": 1})
-    assert deploy.promote(folder, "m", 2) == "loading"
+    assert deploy.promote(directory, "m", 2) == "loading"
     assert served(file) == ([1, 2], {"stable": 1})
-    assert deploy.promote(folder, "m", 2) == "moved"
+    assert deploy.promote(directory, "m", 2) == "moved"
     assert served(file) == ([1, 2], {"stable": 2})
-    assert deploy.promote(folder, "m", 2) == "done"
+    assert deploy.promote(directory, "m", 2) == "done"
     assert served(file) == ([2], {"stable": 2})
-    assert (folder / "kubernetes" / "base" / "models.config").read_text() == file.read_text()
+    assert (directory / "kubernetes" / "base" / "models.config").read_text() == file.read_text()
     assert not list(file.parent.glob(".*"))
 
 
-def test_other_labels_keep_their_versions(folder):
-    deploy.promote(folder, "m", 2, label="canary")
-    assert deploy.promote(folder, "m", 2, label="canary") == "moved"
-    assert served(folder / "config" / "models.config") == ([1, 2], {"stable": 1, "canary": 2})
+def test_other_labels_keep_their_versions(directory):
+    deploy.promote(directory, "m", 2, label="canary")
+    assert deploy.promote(directory, "m", 2, label="canary") == "moved"
+    assert served(directory / "config" / "models.config") == ([1, 2], {"stable": 1, "canary": 2})
 
 
 @pytest.mark.parametrize("label", ["stable", "a?b #%25"])
-def test_a_server_follows_both_steps_without_a_failed_request(folder, versions, images, label):
-    file = folder / "config" / "models.config"
+def test_a_server_follows_both_steps_without_a_failed_request(directory, versions, images, label):
+    file = directory / "config" / "models.config"
     text = file.read_text().replace("/models/m", str(versions)).replace("stable", label)
     file.write_text(text)
     failures, stop = [], threading.Event()
@@ -88,9 +88,9 @@ def test_a_server_follows_both_steps_without_a_failed_request(folder, versions, 
     assert failures == []
 
 
-def test_a_version_that_does_not_load_does_not_get_the_label(folder, versions):
+def test_a_version_that_does_not_load_does_not_get_the_label(directory, versions):
     (versions / "2" / "saved_model.pb").write_bytes(b"broken")
-    file = folder / "config" / "models.config"
+    file = directory / "config" / "models.config"
     file.write_text(file.read_text().replace("/models/m", str(versions)))
     options = {"model_config_file_poll_wait_seconds": 0.05, "enable_model_warmup": False}
     with Server(file, port=None, rest_api_port=0, **options) as s:
@@ -142,8 +142,8 @@ def test_the_commands(versions, tmp_path, capsys):
         (["deploy", "{new}", "a={m}", "--label", "b:stable=1"], "labels for 'b'"),
     ],
 )
-def test_bad_input_is_one_line(folder, versions, words, message, tmp_path, capfd):
-    names = {"out": folder, "m": versions, "new": tmp_path / "new"}
+def test_bad_input_is_one_line(directory, versions, words, message, tmp_path, capfd):
+    names = {"out": directory, "m": versions, "new": tmp_path / "new"}
     assert cli.main([word.format(**names) for word in words]) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if ": error: " in line]
     assert len(lines) == 1
