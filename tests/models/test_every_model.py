@@ -1,4 +1,6 @@
-"""What both models promise alike: the four verbs, training, presets."""
+"""What holds for every model: the four verbs, training, saving, refusals."""
+
+import functools
 
 import keras
 import numpy as np
@@ -49,17 +51,33 @@ CASES = {
         permutation="shuffle",
         num_bits=5,
     ),
+    "glow_class_conditional": lambda: tfgen.models.Glow(
+        (8, 4, 1), levels=2, depth=1, width=8, num_classes=3
+    ),
 }
 EVERY = pytest.mark.parametrize("case", CASES)
+
+
+fresh = functools.cache(lambda case: CASES[case]())  # for the tests that change no weight
+
+
+def test_every_exported_model_is_among_the_cases():
+    assert {type(fresh(case)).__name__ for case in CASES} == set(tfgen.models.CLASSES)
 
 
 def images_of(model, count=5, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, *model.image_shape), "uint8")
 
 
+def training_data(model, images):
+    """The images, with labels for a class-conditional model."""
+    labels = np.arange(len(images)) % (model.num_classes or 1)
+    return (images, labels) if model.num_classes else (images,)
+
+
 @EVERY
 def test_the_verbs_have_their_shapes_and_types(case):
-    model = CASES[case]()
+    model = fresh(case)
     images = images_of(model)
     log_prob, latents, samples = model.log_prob(images), model.encode(images), model.sample(4)
     assert (log_prob.dtype, log_prob.shape) == (tf.float32, (5,))
@@ -75,7 +93,7 @@ def test_the_verbs_have_their_shapes_and_types(case):
 
 @EVERY
 def test_the_verbs_are_functions_of_each_image_alone(case):
-    model = CASES[case]()
+    model = fresh(case)
     images = images_of(model, 300)
     for verb in (model.log_prob, model.encode):
         whole = verb(images).numpy()
@@ -85,7 +103,7 @@ def test_the_verbs_are_functions_of_each_image_alone(case):
 
 @EVERY
 def test_the_verbs_work_inside_a_graph(case):
-    model = CASES[case]()
+    model = fresh(case)
     images = images_of(model)
 
     @tf.function(input_signature=[tf.TensorSpec([None, *model.image_shape], tf.uint8)])
@@ -103,7 +121,7 @@ def test_the_verbs_work_inside_a_graph(case):
 
 @EVERY
 def test_sampling_is_decoding_of_scaled_noise_and_follows_its_seed(case):
-    model = CASES[case]()
+    model = fresh(case)
     noise = tf.random.stateless_normal([6, model.latent_dim], [7, 0])
     np.testing.assert_array_equal(model.sample(6, 0.5, seed=7), model.decode(0.5 * noise))
     np.testing.assert_array_equal(model.sample(6, seed=7), model.sample(6, seed=7))
@@ -113,37 +131,42 @@ def test_sampling_is_decoding_of_scaled_noise_and_follows_its_seed(case):
 
 @EVERY
 def test_extreme_images_give_finite_numbers(case):
-    model = CASES[case]()
+    model = fresh(case)
     for value in (0, 128, 255):
         images = np.full((1, *model.image_shape), value, "uint8")
         assert np.isfinite(model.log_prob(images)).all()
         assert np.isfinite(model.encode(images)).all()
 
 
-@EVERY
-def test_fit_learns_and_gives_every_weight_a_gradient(case):
+@functools.cache
+def trained(case):
+    """A trained model, its data, the weights, bits/dim before and after, and Keras' history."""
     model = CASES[case]()
     images = np.repeat(images_of(model, 8), 8, axis=0)
     model.initialize(images)
-    before_weights = [weight.numpy() for weight in model.trainable_weights]
-    k = model.num_evaluation_samples
-    before = float(tf.reduce_mean(model.bits_per_dim(images, num_samples=k)))
+    weights = [weight.numpy() for weight in model.trainable_weights]
+    data, k = training_data(model, images), model.num_evaluation_samples
+    before = float(tf.reduce_mean(model.bits_per_dim(*data, num_samples=k)))
     model.compile(keras.optimizers.Adam(3e-3))
-    history = model.fit(images, batch_size=16, epochs=4, verbose=0, validation_data=(images,))
-    after = float(tf.reduce_mean(model.bits_per_dim(images, num_samples=k)))
+    history = model.fit(*data, batch_size=16, epochs=4, verbose=0, validation_data=data).history
+    after = float(tf.reduce_mean(model.bits_per_dim(*data, num_samples=k)))
+    return model, data, weights, (before, after), history
+
+
+@EVERY
+def test_fit_learns_and_gives_every_weight_a_gradient(case):
+    model, _, weights, (before, after), history = trained(case)
     assert after < before
-    assert set(history.history) == {"bits_per_dim", "val_bits_per_dim"}
-    np.testing.assert_allclose(history.history["val_bits_per_dim"][-1], after, rtol=1e-4)
-    for weight, old in zip(model.trainable_weights, before_weights, strict=True):
+    assert set(history) == {"bits_per_dim", "val_bits_per_dim"}
+    np.testing.assert_allclose(history["val_bits_per_dim"][-1], after, rtol=1e-4)
+    for weight, old in zip(model.trainable_weights, weights, strict=True):
         assert np.any(weight.numpy() != old), weight.path
 
 
 @EVERY
 def test_presets_restore_the_model_bit_for_bit(case, tmp_path):
-    model = CASES[case]()
+    model = trained(case)[0]
     images = images_of(model)
-    model.compile(keras.optimizers.Adam(1e-3))
-    model.fit(images, batch_size=5, epochs=2, verbose=0)
     model.save_preset(tmp_path / "model")
     loaded = tfgen.zoo.load(tmp_path / "model")
     assert type(loaded) is type(model)
@@ -156,22 +179,21 @@ def test_presets_restore_the_model_bit_for_bit(case, tmp_path):
 
 
 @EVERY
-def test_keras_own_saving_restores_the_model(case, tmp_path):
-    model = CASES[case]()
+def test_keras_own_saving_restores_the_model_and_its_optimizer(case, tmp_path):
+    model, data, *_ = trained(case)
     images = images_of(model)
-    model.compile(keras.optimizers.Adam(1e-3))
-    model.fit(images, batch_size=5, epochs=1, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded.log_prob(images), model.log_prob(images))
     for each in (model, loaded):
-        each.fit(images, batch_size=5, epochs=1, verbose=0, shuffle=False)
+        batch = [part[:16] for part in data]
+        each.fit(*batch, batch_size=16, epochs=1, verbose=0, shuffle=False)
     np.testing.assert_allclose(loaded.log_prob(images), model.log_prob(images), rtol=1e-5)
 
 
 @EVERY
 def test_bad_input_is_refused(case):
-    model = CASES[case]()
+    model = fresh(case)
     height, width, channels = model.image_shape
     for call, message in (
         (lambda: model.log_prob(images_of(model).astype("float32")), "uint8 .* got float32"),
@@ -197,7 +219,7 @@ def test_bad_input_is_refused(case):
 
 @EVERY
 def test_an_attribute_direction_leads_from_one_mean_to_the_other(case):
-    model = CASES[case]()
+    model = fresh(case)
     dark, light = images_of(model, 6) // 4, 192 + images_of(model, 9) // 4
     direction = model.attribute_direction(light, dark)
     expected = np.mean(model.encode(light), 0) - np.mean(model.encode(dark), 0)
@@ -216,7 +238,7 @@ def test_an_attribute_direction_leads_from_one_mean_to_the_other(case):
 
 @EVERY
 def test_no_images_give_no_numbers(case):
-    model = CASES[case]()
+    model = fresh(case)
     images = images_of(model)[:0]
     assert model.log_prob(images).shape == (0,)
     assert model.encode(images).shape == (0, model.latent_dim)
