@@ -51,11 +51,11 @@ def cost(chosen, image_shape):
 
 
 def _additive(model):
-    return getattr(model, "coupling", "affine") == "additive"
+    return model.model_extra.get("coupling", "affine") == "additive"
 
 
 def _plain(model):
-    return getattr(model, "memory", "plain") == "plain"
+    return model.model_extra.get("memory", "plain") == "plain"
 
 
 def main():

@@ -1,7 +1,7 @@
 """Image files outside of a data set, fitted to a model's image shape."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ class FolderBatch(NamedTuple):
 
 
 def read_folder(
-    folder: PathLike, image_shape: tuple[int, int, int], batch_size: int
+    folder: PathLike, image_shape: Sequence[int], batch_size: int
 ) -> Iterator[FolderBatch]:
     """The images in a folder and its subfolders, in the order of their paths; hidden files apart.
 
@@ -41,6 +41,7 @@ def read_folder(
     Raises:
         InputError: it is not a directory.
     """
+    height, width, channels = image_shape
     root = expanded(folder)
     if not root.is_dir():
         raise InputError(f"{folder} is not a directory; give a folder of images")
@@ -54,25 +55,27 @@ def read_folder(
         for path in paths[start : start + batch_size]:
             try:
                 content = (root / path).read_bytes()
-                images.append(pillow_images.pixels(content, image_shape))
+                images.append(pillow_images.pixels(content, (height, width, channels)))
                 batch.paths.append(path)
-                if pillow_images.header(io.BytesIO(content))[:2] != image_shape[:2]:
+                if pillow_images.header(io.BytesIO(content))[:2] != (height, width):
                     batch.resized.append(path)
             except (pillow_images.UnreadableImageError, OSError) as error:
                 batch.unreadable.append((path, _reason(error)))
         yield batch._replace(images=np.stack(images)) if images else batch
 
 
-def read_files(files: Iterable[PathLike], image_shape: tuple[int, int, int]) -> np.ndarray:
+def read_files(files: Iterable[PathLike], image_shape: Sequence[int]) -> np.ndarray:
     """Image files as uint8 `[N, H, W, C]`, resized and cropped to a shape.
 
     Raises:
         InputError: a file is missing or not an image.
     """
+    height, width, channels = image_shape
     images = []
     for file in files:
         try:
-            images.append(pillow_images.pixels(Path(file).read_bytes(), image_shape))
+            content = Path(file).read_bytes()
+            images.append(pillow_images.pixels(content, (height, width, channels)))
         except (pillow_images.UnreadableImageError, OSError) as error:
             raise InputError(f"{file}: {_reason(error)}") from None
     return np.stack(images)

@@ -68,10 +68,9 @@ def hmc_log_prob(
         )
     if checks.integer("num_chains", num_chains, 2) % 2:
         raise InputError(f"num_chains must be even, got {num_chains}")
-    images = tf.convert_to_tensor(images)
-    observed = model.observe(images)
+    observed = model.observe(tf.convert_to_tensor(images))
     encoded = model.encoder_outputs(observed)
-    count = images.shape[0]
+    count = observed.shape[0]
     noise = tf.random.stateless_normal([count, num_chains, 1, model.latent_dim], [seed, 0])
     start = model.posterior.sample(encoded, noise)[0][:, :, 0]
     draws = posterior_samples(
