@@ -1,5 +1,8 @@
 """Attribute directions, with models for which the right answer is known."""
 
+import functools
+import types
+
 import numpy as np
 import pytest
 
@@ -11,7 +14,10 @@ from tfgen.evaluation import attribute_directions as directions
 
 @pytest.fixture(scope="module")
 def shapes():
-    return tfgen.data.load("shapes", options={"num_images": 6000, "num_test_images": 300})
+    """A data set whose splits are read once."""
+    data = tfgen.data.load("shapes", options={"num_images": 6000, "num_test_images": 300})
+    images, labels = functools.cache(data.images), functools.cache(data.labels)
+    return types.SimpleNamespace(name=data.name, images=images, labels=labels)
 
 
 def test_hue_area_and_centre_are_read_from_the_pixels(shapes):
