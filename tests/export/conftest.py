@@ -1,5 +1,6 @@
 """One serving process, and one export of each model, for all tests of a session."""
 
+import functools
 import pickle
 import subprocess
 import sys
@@ -9,6 +10,13 @@ import pytest
 from export_cases import exported
 
 import tfgen
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _pretrained_models_are_loaded_once():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tfgen.zoo, "load", functools.cache(tfgen.zoo.load))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,7 @@ UNTRAINED = {
         mse_weight=0.1,
     ),
     "vae-convolutional": lambda: tfgen.models.VAE(
-        (4, 4, 1),
+        (4, 4, 2),
         latent_dim=2,
         encoder="conv",
         decoder="conv",
