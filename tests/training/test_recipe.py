@@ -9,15 +9,20 @@ import tfgen
 from tfgen.errors import InputError
 from tfgen.training import recipe
 
+SHAPES = {  # The data themselves take seconds to load.
+    "cifar10": (32, 32, 3),
+    "digits": (8, 8, 1),
+    "fashion_mnist": (28, 28, 1),
+    "mnist": (28, 28, 1),
+    "shapes": (32, 32, 3),
+}
+
 
 @pytest.mark.parametrize("name", [n for n in recipe.names() if not n.endswith("-paper")])
 def test_every_recipe_builds_its_model_and_optimizer(name):
     chosen = recipe.load(name)
-    try:
-        data = tfgen.data.load(chosen.data.source, options=chosen.data.options)
-    except InputError as error:
-        pytest.skip(str(error))
-    model = recipe.build(tfgen.models, chosen.model, data.image_shape)
+    assert chosen.data.source in tfgen.data.names()
+    model = recipe.build(tfgen.models, chosen.model, SHAPES[chosen.data.source])
     optimizer = recipe.build(tfgen.optimizers, chosen.optimizer)
     assert type(model).__name__ == chosen.model.class_name
     assert float(optimizer.learning_rate) == pytest.approx(chosen.optimizer.learning_rate)

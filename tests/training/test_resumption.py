@@ -1,6 +1,7 @@
 """A training that is stopped, killed or cut off goes on as if nothing had happened."""
 
 import errno
+import functools
 import json
 import math
 import os
@@ -62,24 +63,41 @@ def stop_at(monkeypatch, steps, number=signal.SIGTERM):
     monkeypatch.setattr(Loop, "take_steps", stopping)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A function that trains a recipe without interruption, the same one only once."""
+
+    @functools.cache
+    def train(name, devices=None):
+        out = tmp_path_factory.mktemp("whole") / name
+        return run.train(short(name), out, devices=devices)
+
+    return train
+
+
 @pytest.mark.parametrize(
-    ("name", "devices"), [("glow-digits", None), ("vae-digits", None), ("vae-digits", "cpu:2")]
+    ("name", "devices", "stops"),
+    [
+        ("glow-digits", None, [1, 14]),
+        ("vae-digits", None, [1, 9, 14]),
+        ("vae-digits", "cpu:2", [1, 14]),
+    ],
 )
 def test_a_stopped_training_ends_with_the_bits_of_an_uninterrupted_one(
-    name, devices, tmp_path, monkeypatch
+    name, devices, stops, whole, tmp_path, monkeypatch
 ):
-    whole = run.train(short(name), tmp_path / "whole", devices=devices)
-    stop_at(monkeypatch, [1, 9, 14])
+    expected = outcome(whole(name, devices))
+    stop_at(monkeypatch, list(stops))
     with pytest.raises(StoppedError) as stopped:
         run.train(short(name), tmp_path / "stopped", devices=devices)
-    for _ in range(2):
+    for _ in stops[1:]:
         with pytest.raises(StoppedError):
             run.resume(tmp_path / "stopped")
     again = run.resume(tmp_path / "stopped")
     assert stopped.value.exit_code == 128 + signal.SIGTERM
     assert f"tfgen-train --resume --out {tmp_path / 'stopped'}" in str(stopped.value)
-    for found, expected in zip(outcome(again), outcome(whole), strict=True):
-        assert found == expected
+    for found, same in zip(outcome(again), expected, strict=True):
+        assert found == same
 
 
 @pytest.mark.parametrize("checkpoints", [0, 1])
@@ -162,8 +180,8 @@ def test_ctrl_c_saves_too_and_a_second_one_leaves_at_once(tmp_path, monkeypatch)
     assert run.resume(tmp_path / "run") == tmp_path / "run"
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, capsys):
-    whole = run.train(short("vae-digits", "every_steps=4"), tmp_path / "whole")
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path, monkeypatch, capsys):
+    expected = outcome(whole("vae-digits"))
     stop_at(monkeypatch, [10])
     with pytest.raises(StoppedError):
         run.train(short("vae-digits", "every_steps=4"), tmp_path / "run")
@@ -174,8 +192,8 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch
     said = capsys.readouterr().out
     assert "step-000000000010.ckpt is damaged (its content is not what was written" in said
     assert "resumed at step 8 of 21" in said
-    for found, expected in zip(outcome(again), outcome(whole), strict=True):
-        assert found == expected
+    for found, same in zip(outcome(again), expected, strict=True):
+        assert found == same
     for path in checkpoint.Checkpoints(tmp_path / "run" / "checkpoints").paths():
         path.write_bytes(b"")
     (tmp_path / "run" / "card.json").unlink()
@@ -210,8 +228,10 @@ def test_a_full_disk_does_not_end_the_training(tmp_path, monkeypatch, capsys):
     assert not list((out / "checkpoints").glob(".*"))
 
 
-def test_a_disk_that_stays_full_ends_with_its_error_and_can_be_resumed(tmp_path, monkeypatch):
-    whole = run.train(short("vae-digits"), tmp_path / "whole")
+def test_a_disk_that_stays_full_ends_with_its_error_and_can_be_resumed(
+    whole, tmp_path, monkeypatch
+):
+    expected = outcome(whole("vae-digits"))
     stop_at(monkeypatch, [5])
     with pytest.raises(StoppedError):
         run.train(short("vae-digits"), tmp_path / "run")
@@ -224,7 +244,7 @@ def test_a_disk_that_stays_full_ends_with_its_error_and_can_be_resumed(tmp_path,
         with pytest.raises(OSError, match="No space left"):
             run.resume(tmp_path / "run")
     again = run.resume(tmp_path / "run")
-    assert outcome(again) == outcome(whole)
+    assert outcome(again) == expected
 
 
 def test_not_a_number(tmp_path, monkeypatch):

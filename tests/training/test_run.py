@@ -1,5 +1,6 @@
 """A run directory: what it holds, and that a failed run leaves none."""
 
+import functools
 import io
 import json
 
@@ -24,10 +25,27 @@ def short(name, *settings):
     return recipe.load(name, ["epochs=2", *small[name], *settings])
 
 
-@pytest.fixture(scope="module", params=["vae-digits", "glow-digits"])
-def finished(request, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / request.param
-    return run.train(short(request.param), out, command=f"tfgen-train {request.param}")
+@pytest.fixture(scope="module")
+def train_once(tmp_path_factory):
+    """A function that trains a recipe, the same one only once."""
+
+    @functools.cache
+    def train(name):
+        out = tmp_path_factory.mktemp("runs") / name
+        return run.train(short(name), out, command=f"tfgen-train {name}")
+
+    return train
+
+
+@pytest.fixture(params=["vae-digits", "glow-digits"])
+def finished(request, train_once):
+    return train_once(request.param)
+
+
+@pytest.fixture
+def without_steps(monkeypatch):
+    """Trainings that take no step, for tests of what surrounds the steps."""
+    monkeypatch.setattr(loop.Loop, "_run_steps", lambda self, request: None)
 
 
 def test_a_run_directory_is_a_zoo_model(finished):
@@ -243,8 +261,8 @@ def test_the_validation_figure_is_that_of_all_images(finished):
     assert last["val_bits_per_dim"] == pytest.approx(np.mean(model.bits_per_dim(images)), rel=1e-5)
 
 
-def test_averaged_weights_are_what_is_validated_and_saved(tmp_path):
-    plain = run.train(short("vae-digits"), tmp_path / "plain")
+def test_averaged_weights_are_what_is_validated_and_saved(train_once, tmp_path):
+    plain = train_once("vae-digits")
     averaged = run.train(short("vae-digits", "temporal_averaging=true"), tmp_path / "averaged")
     read = [read_history(out / "logs" / "history.csv") for out in (plain, averaged)]
     for one, other in zip(*read, strict=True):  # the training itself is the same
@@ -322,7 +340,7 @@ def images_in(folder, count, shape=(8, 8)):
 
 @pytest.mark.parametrize("count", [1, 3, 9])
 @pytest.mark.parametrize("name", ["vae-digits", "glow-digits"])
-def test_few_test_images_are_enough(name, count, tmp_path):
+def test_few_test_images_are_enough(name, count, tmp_path, without_steps):
     images_in(tmp_path / "images" / "train", 20)
     images_in(tmp_path / "images" / "test", count)
     settings = (f"data.source={tmp_path / 'images'}", "data.image_shape=[8, 8, 1]", "epochs=1")
@@ -341,7 +359,9 @@ def test_few_test_images_are_enough(name, count, tmp_path):
         ),
     ],
 )
-def test_a_short_training_is_told_of_settings_for_a_long_one(settings, notes, tmp_path, capsys):
+def test_a_short_training_is_told_of_settings_for_a_long_one(
+    settings, notes, tmp_path, capsys, without_steps
+):
     """0.9^19 is 14 %, 0.8^19 1 %, 0.9^3 73 %."""
     run.train(short("vae-digits", *settings), tmp_path / "run")
     said = capsys.readouterr().out
@@ -349,7 +369,7 @@ def test_a_short_training_is_told_of_settings_for_a_long_one(settings, notes, tm
     assert all(note in said for note in notes)
 
 
-def test_runs_without_a_directory_are_numbered(tmp_path, monkeypatch):
+def test_runs_without_a_directory_are_numbered(tmp_path, monkeypatch, without_steps):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "vae-digits-001").mkdir(parents=True)
     chosen = short("vae-digits", "epochs=1", "data.validation=0")
@@ -357,7 +377,7 @@ def test_runs_without_a_directory_are_numbered(tmp_path, monkeypatch):
     assert tfgen.zoo.card("runs/vae-digits-002")["data"]["splits"]["train"] == 1437
 
 
-def test_images_of_a_folder_are_fitted_to_initial_weights(tmp_path):
+def test_images_of_a_folder_are_fitted_to_initial_weights(tmp_path, without_steps):
     photos = images_in(tmp_path / "photos", 8, (20, 30))
     chosen = short("glow-digits", f"data.source={photos}", "batch_size=4")
     first = recipe.build(tfgen.models, chosen.model, (8, 8, 1))

@@ -57,5 +57,6 @@ def figure(history: Iterable[Mapping[str, Any]]) -> matplotlib.figure.Figure:
             axes.plot(*zip(*points, strict=True), label=label)
     axes.set(xlabel="epoch", ylabel="bits/dim")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    if axes.lines:
+        axes.legend(frameon=False)
     return drawing
