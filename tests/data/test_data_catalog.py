@@ -1,4 +1,4 @@
-"""Names, the imports they cost, and what is said about sources that do not exist."""
+"""Names, the cost of listing them, and the errors of unknown sources and shapes."""
 
 import subprocess
 import sys

@@ -72,7 +72,7 @@ class _Malice:
     ("content", "expected"),
     [
         (pickle.dumps({b"data": _Malice()}, protocol=2), "system is not allowed in it"),
-        (b"no pickle", "not a batch of the Python version"),
+        (b"not a pickle", "not a batch of the Python version"),
         (PYTHON["data_batch_1"][:-100], "not a batch of the Python version"),
         (python_batch(np.zeros((4, 30), np.uint8), np.zeros(4, np.uint8)), "not uint8"),
         (python_batch(np.zeros((4, 3072), np.uint8), np.full(4, 11)), "a label is 11"),

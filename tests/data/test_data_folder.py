@@ -87,11 +87,11 @@ def test_split_folders(tmp_path, folders, expected):
 
 def test_unreadable_files_are_named_and_counted(tmp_path, caplog):
     fill(tmp_path, 12)
-    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / "cut.png").write_bytes((tmp_path / "0.png").read_bytes()[:-200])
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    (tmp_path / ".hidden").write_text("left alone")
+    (tmp_path / ".hidden").write_text("ignored")
     for _ in range(2):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
@@ -131,7 +131,7 @@ def test_nothing_readable(tmp_path, content):
         tfgen.data.load(tmp_path)
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_instead_of_a_folder(tmp_path):
     (tmp_path / "images.zip").write_text("")
     with pytest.raises(InputError, match="is a file"):
         tfgen.data.load(str(tmp_path / "images.zip"))
@@ -174,7 +174,7 @@ def test_palette_and_sixteen_bits(tmp_path):
     assert loaded_pixels(tmp_path / "i.png", (1, 4, 1)).ravel().tolist() == [0, 1, 128, 255]
 
 
-def test_fitting_keeps_the_centre_and_blurs_no_flat_half(tmp_path):
+def test_fitting_keeps_the_centre_and_flat_areas_stay_flat(tmp_path):
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, 20:40] = 255
     Image.fromarray(wide).save(tmp_path / "a.png")
@@ -188,7 +188,7 @@ def test_decompression_bombs_are_refused(tmp_path, monkeypatch):
         pillow_images.header(tmp_path / "0.png")
 
 
-def test_float_pixels_have_no_meaning(tmp_path):
+def test_float_pixels_are_refused(tmp_path):
     Image.fromarray(np.ones((4, 4), np.float32)).save(tmp_path / "a.tiff")
     with pytest.raises(
         pillow_images.UnreadableImageError, match="floating-point pixels is unknown"

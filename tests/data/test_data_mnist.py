@@ -43,7 +43,7 @@ def test_unpublished_contents_are_used_with_a_warning(tmp_path, caplog):
     assert str(tmp_path) not in str(mnist.provenance)
 
 
-def test_exchanged_files_are_read_anew(tmp_path):
+def test_replaced_files_are_read_again(tmp_path):
     write_mnist(tmp_path / "mnist", seed=4)
     before = tfgen.data.load("mnist", data_dir=tmp_path).images("train")
     write_mnist(tmp_path / "mnist", seed=5)
@@ -66,7 +66,7 @@ def test_missing_files_say_where_and_how(tmp_path, fresh_home):
     ("change", "expected"),
     [
         (lambda content: gzip.compress(content)[:-300], "compression is broken"),
-        (lambda content: b"no gzip at all", "compression is broken"),
+        (lambda content: b"not gzip", "compression is broken"),
         (lambda content: gzip.compress(content[:-5]), "truncated"),
         (lambda content: gzip.compress(content + b"x"), "too long"),
         (lambda content: gzip.compress(content[:9]), "header of 16 bytes ends after 9"),
@@ -109,6 +109,6 @@ def test_the_published_files(real_data, name):
         assert histogram == [6000] * 10
 
 
-def test_one_set_is_not_taken_for_the_other(real_data):
+def test_one_data_set_is_not_taken_for_the_other(real_data):
     with pytest.raises(InputError, match="belongs to mnist"):
         tfgen.data.load("fashion_mnist", data_dir=real_data / "mnist")

@@ -1,4 +1,4 @@
-"""Preparing: once, by whichever process comes first, completely, and quietly."""
+"""Storing: once, by one process, completely, and without output."""
 
 import logging
 import subprocess
@@ -34,7 +34,7 @@ def test_nothing_is_printed(fresh_home, capfd, caplog):
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_an_interrupted_preparation_is_not_taken_for_complete(fresh_home, monkeypatch):
+def test_an_interrupted_write_is_not_taken_for_complete(fresh_home, monkeypatch):
     draw = shapes.draw_factors
 
     def interrupted(seed, indices):
@@ -52,7 +52,7 @@ def test_an_interrupted_preparation_is_not_taken_for_complete(fresh_home, monkey
 
 
 @pytest.mark.parametrize("damage", ["cut", "remove", "killed"])
-def test_damaged_preparations_are_written_anew(fresh_home, damage):
+def test_damaged_data_sets_are_written_again(fresh_home, damage):
     before = tfgen.data.load("shapes", options=SMALL).images("train")
     (record,) = fresh_home.glob("datasets/shapes-*/shapes/1.0.0/*train*")
     if damage == "cut":
@@ -82,7 +82,7 @@ def test_a_cache_that_cannot_be_written_to(tmp_path, monkeypatch):
         tfgen.data.load("digits")
 
 
-def test_silence_ends_whatever_the_order_of_the_threads():
+def test_output_returns_after_the_last_thread():
     stdout, entered, leave = sys.stdout, threading.Event(), threading.Event()
 
     def other():

@@ -173,7 +173,7 @@ def test_without_shift_or_flip_images_keep_their_place():
     assert (Augmentation(flip=True).draw(1000, [0, 0]).numpy()[:, :2] == 0).all()
 
 
-def test_a_stream_changes_each_image_anew_in_each_epoch():
+def test_a_stream_draws_other_transforms_in_each_epoch():
     digits = tfgen.data.load("digits")
     augmentation = Augmentation(shift=1)
     plain, augmented = (

@@ -97,13 +97,13 @@ def test_without_a_network_it_fails_at_once(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(30, 50, 3), (50, 30, 1), (16, 16, 4), (8, 8, 3)])
-@pytest.mark.parametrize("wanted", [(16, 16, 3), (12, 20, 1)])
-def test_fit(shape, wanted):
+@pytest.mark.parametrize("image_shape", [(16, 16, 3), (12, 20, 1)])
+def test_fit(shape, image_shape):
     image = tf.fill(shape, tf.constant(255, tf.uint8))
-    result = fit(image, wanted)
+    result = fit(image, image_shape)
     assert result.dtype == tf.uint8
     assert (result.numpy() == 255).all()
-    assert result.shape == wanted
+    assert result.shape == image_shape
 
 
 def test_fit_agrees_with_pillow():

@@ -23,7 +23,7 @@ def tiny_mnist(seed=0, train=20, test=10):
 
 
 def write_mnist(folder, packed=True, dotted=False, seed=0):
-    """Writes the four files into a folder; gives the arrays."""
+    """Writes the four files into a folder; returns the arrays."""
     files, arrays = tiny_mnist(seed)
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
@@ -61,7 +61,7 @@ def python_batch(planes, labels):
 
 
 def write_cifar10(directory):
-    """Writes the six batches of the binary version into a directory; gives the batches."""
+    """Writes the six batches of the binary version into a directory; returns the batches."""
     batches = tiny_cifar10()
     for name, batch in batches.items():
         (directory / f"{name}.bin").write_bytes(binary_batch(*batch))
