@@ -109,7 +109,7 @@ def test_a_leap_of_hmc_keeps_the_posterior(digits):
 
 def test_what_the_baselines_have_not_is_refused():
     for options in ({"prior": "flow"}, {"num_importance_samples": 5}, {"beta": 2.0}):
-        with pytest.raises(InputError, match="the baseline has no such choice"):
+        with pytest.raises(InputError, match="the baseline has no such option"):
             WakeSleep((8, 8, 1), latent_dim=2, **options)
     with pytest.raises(InputError, match="transitions must be a positive integer, got 0"):
         MonteCarloEM((8, 8, 1), latent_dim=2, transitions=0)

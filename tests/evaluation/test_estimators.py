@@ -79,7 +79,7 @@ def test_blocks_of_samples_add_up_to_all_of_them(model, digits):
         axis=2,
     )[:, :, :1300]
     expected = model.bound_terms(observed, noise, "A").bound()
-    found = importance_sampling.log_likelihood(model, image, 1300)
+    found = importance_sampling.importance_weighted_bound(model, image, 1300)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 

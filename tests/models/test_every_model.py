@@ -253,7 +253,7 @@ def test_training_refuses_what_the_verbs_refuse(case):
     model.compile(keras.optimizers.Adam(1e-3))
     with pytest.raises(InputError, match="images must be uint8"):
         model.fit(images / 255.0, verbose=0)
-    with pytest.raises(InputError, match="no sample weights"):
+    with pytest.raises(InputError, match="sample weights are not supported"):
         model.fit(images, np.zeros(5), sample_weight=np.ones(5), verbose=0)
     with pytest.raises(InputError, match="images must be uint8"):
         model(images / 255.0)

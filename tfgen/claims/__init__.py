@@ -1,6 +1,6 @@
-"""The claims of the papers: what their experiments need.
+"""The claims of the papers, and the code that their experiments need.
 
-The baselines are the algorithms that "Auto-Encoding Variational Bayes" compares itself with.
+The baselines are the algorithms that "Auto-Encoding Variational Bayes" compares with.
 """
 
 import lazy_loader

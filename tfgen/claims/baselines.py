@@ -1,15 +1,20 @@
-"""What the paper compares AEVB with: wake-sleep, and Monte Carlo EM.
+"""The algorithms that the paper compares AEVB with: wake-sleep and Monte Carlo EM.
 
-Both are VAEs that train by other gradients: `compile`, `fit` and the verbs are those of
-`tfgen.models.VAE`. They are here to be compared with, and no recipe names them.
+Both are VAEs with other training gradients: `compile`, `fit` and the verbs are those of
+`tfgen.models.VAE`. They serve comparisons only: no recipe uses them.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow_probability import mcmc
 
+from tfgen import checks
 from tfgen.errors import InputError
 from tfgen.evaluation import hmc
 from tfgen.models.vae import VAE, objectives
@@ -27,13 +32,13 @@ class WakeSleep(VAE):
     - wake, for the decoder: maximize log p(x, z) at z ~ q(z|x), which is held fixed
     - sleep, for the encoder: maximize log q(z|x) at (x, z) ~ p(x, z), which is held fixed
 
-    The two do not maximize one bound. What it reports while it trains is the evidence lower bound
-    of the wake phase.
+    The two phases do not maximize one bound. The bits/dim reported in training are of the evidence
+    lower bound of the wake phase.
 
     Args: those of `tfgen.models.VAE`, with prior "normal" and posterior "gaussian".
 
     Raises:
-        InputError: a flow, importance samples, or an objective of AEVB's.
+        InputError: a flow, importance samples, or another option of AEVB's objectives.
 
     Source: Hinton, Dayan, Frey and Neal, The "wake-sleep" algorithm for unsupervised neural
     networks, 1995; Kingma and Welling, 2013 (1312.6114), section 5, figure 2.
@@ -47,7 +52,14 @@ class WakeSleep(VAE):
     >>> history = model.fit(images, batch_size=32, verbose=0)
     """
 
-    def __init__(self, image_shape, *, latent_dim, name="wake_sleep", **options):
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        *,
+        latent_dim: int,
+        name: str = "wake_sleep",
+        **options: Any,
+    ) -> None:
         super().__init__(image_shape, latent_dim=latent_dim, name=name, **options)
         _check_plain(self)
 
@@ -58,12 +70,12 @@ class WakeSleep(VAE):
         joint = self.joint_density(observed, tf.stop_gradient(latents))
         wake = -joint.log_prob[:, 0, 0]
 
-        dreamt = tf.stop_gradient(self.prior.from_noise(noise.normal((self.latent_dim,))))
-        outputs = tf.stop_gradient(self.decoder_outputs(dreamt))
+        dreamed = tf.stop_gradient(self.prior.from_noise(noise.normal((self.latent_dim,))))
+        outputs = tf.stop_gradient(self.decoder_outputs(dreamed))
         pixels = self._likelihood.draw(outputs, noise.uniform((self.num_dims,)))
         pixels = tf.reshape(pixels, [-1, *self.image_shape])
         mean, log_variance, _ = self.posterior.parameters(self.encoder_outputs(pixels))
-        standardized = (dreamt - mean) * tf.exp(-0.5 * log_variance)
+        standardized = (dreamed - mean) * tf.exp(-0.5 * log_variance)
         sleep = 0.5 * tf.reduce_sum(log_variance, axis=-1) - log_normal(standardized)
 
         divergences = objectives.gaussian_divergences(*self.posterior.parameters(encoded)[:2])
@@ -81,15 +93,16 @@ class MonteCarloEM(VAE):
       the prior; the step size follows an acceptance of 90 %
     - M: maximize log p(x, z), one step of the optimizer (the paper takes five with one z)
 
-    It needs no encoder, so `log_prob` means little;
-    `tfgen.evaluation.hmc.hmc_log_prob` measures it. What it reports while it trains is
-    -log p(x, z).
+    The encoder is not trained, so `log_prob` means little;
+    `tfgen.evaluation.hmc.hmc_log_prob` measures it. The bits/dim reported in
+    training are of -log p(x, z).
 
     Args: those of `tfgen.models.VAE`, with prior "normal" and posterior "gaussian", and
         transitions: of each chain.
 
     Raises:
-        InputError: a flow, importance samples, or an objective of AEVB's; transitions below 1.
+        InputError: a flow, importance samples, or another option of AEVB's objectives; transitions
+            below 1.
 
     Source: Wei and Tanner, A Monte Carlo implementation of the EM algorithm, 1990; Kingma and
     Welling, 2013 (1312.6114), section 5, figure 3, appendix E.
@@ -104,13 +117,17 @@ class MonteCarloEM(VAE):
     """
 
     def __init__(
-        self, image_shape, *, latent_dim, transitions=10, name="monte_carlo_em", **options
-    ):
+        self,
+        image_shape: Sequence[int],
+        *,
+        latent_dim: int,
+        transitions: int = 10,
+        name: str = "monte_carlo_em",
+        **options: Any,
+    ) -> None:
         super().__init__(image_shape, latent_dim=latent_dim, name=name, **options)
         _check_plain(self)
-        if isinstance(transitions, bool) or not isinstance(transitions, int) or transitions < 1:
-            raise InputError(f"{name}: transitions must be a positive integer, got {transitions!r}")
-        self.transitions = transitions
+        self.transitions = checks.integer(f"{name}: transitions", transitions, 1)
         self.encoder.trainable = False
         self.log_step_size = self.add_weight(
             shape=(),
@@ -120,7 +137,7 @@ class MonteCarloEM(VAE):
             name="log_step_size",
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "transitions": self.transitions}
 
     def _training_loss(self, images, labels, noise):
@@ -161,5 +178,5 @@ def _check_plain(model):
         if model.settings[argument] != value:
             raise InputError(
                 f"{model.name}: {argument} must be {value!r} here, got "
-                f"{model.settings[argument]!r}: the baseline has no such choice"
+                f"{model.settings[argument]!r}: the baseline has no such option"
             )

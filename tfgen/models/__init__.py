@@ -9,6 +9,16 @@ CLASSES = ("Glow", "VAE")
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["base", "glow", "noise", "preset", "vae"],
+    submodules=[
+        "base",
+        "glow",
+        "graphs",
+        "inputs",
+        "likelihood_training",
+        "noise",
+        "preset",
+        "saved_layers",
+        "vae",
+    ],
     submod_attrs={"glow": ["Glow"], "vae": ["VAE"]},
 )

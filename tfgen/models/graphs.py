@@ -1,10 +1,13 @@
-"""The compiled graphs of a model."""
+"""The compiled graphs of a model, and batches in chunks of bounded memory."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
+
+LARGEST_CHUNK = 256  # images
+NUMBERS_AT_A_TIME = 2**21  # pixels, times the samples per image
 
 
 class Graphs:
@@ -49,3 +52,15 @@ class Graphs:
 
 def _call(function, names, options, values):
     return function(**dict(zip(names, values, strict=True)), **options)
+
+
+def in_chunks(
+    function: Callable[..., tf.Tensor], batches: Sequence[tf.Tensor], numbers_per_image: int
+) -> tf.Tensor:
+    """function(*batches), computed for a limited number of rows at a time."""
+    count = len(batches[0])
+    if count == 0:
+        return function(*(tf.zeros([1, *b.shape[1:]], b.dtype) for b in batches))[:0]
+    rows = max(1, min(LARGEST_CHUNK, NUMBERS_AT_A_TIME // numbers_per_image))
+    starts = range(0, count, rows)
+    return tf.concat([function(*(b[i : i + rows] for b in batches)) for i in starts], axis=0)

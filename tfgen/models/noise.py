@@ -1,22 +1,25 @@
-"""Noise: drawn anew at every training step, and from the image where a verb is a function."""
+"""Noise: drawn anew at each training step, or computed from the image in the verbs."""
+
+from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-PHILOX, PHILOX_BLOCK = 1, 4  # TensorFlow's number of the algorithm; numbers it makes at a time
+PHILOX, PHILOX_BLOCK = 1, 4  # TensorFlow's id of the algorithm; numbers per counter value
 
 
 class StepNoise:
     """The noise of one training step, the same whatever the number of replicas.
 
-    Row i of the global batch gets the same numbers on whichever replica it lands: they depend on
-    the seed, the step and i only. So a run on two devices equals a run on one, and a resumed run
-    equals an uninterrupted one, without any random state to save.
+    Row i of the global batch gets the same numbers on any replica: they depend only on the seed,
+    the step and i. So a run on two devices equals a run on one, and a resumed run equals an
+    uninterrupted one, without any random state to save.
 
     Args:
-        seed: an int, chosen for the whole training.
+        seed: an int, the same in all of a training run.
         step: the optimizer's step, an integer scalar.
         images: this replica's part of the global batch.
 
@@ -24,7 +27,7 @@ class StepNoise:
         global_batch_size: images in the global batch, a float32 scalar.
     """
 
-    def __init__(self, seed, step, images):
+    def __init__(self, seed: int, step: tf.Tensor | int, images: tf.Tensor) -> None:
         self._count = tf.shape(images)[0]
         self._seed = tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)])
         self._draws = 0
@@ -37,15 +40,15 @@ class StepNoise:
         self._rows_each = -(-total // self._replicas)
         self._first_row = replica.replica_id_in_sync_group * self._rows_each
 
-    def uniform(self, shape):
+    def uniform(self, shape: Sequence[int]) -> tf.Tensor:
         """Uniform in [0, 1): `[N, *shape]`."""
         return self._own_rows(tf.raw_ops.StatelessRandomUniformV2, shape)
 
-    def normal(self, shape):
+    def normal(self, shape: Sequence[int]) -> tf.Tensor:
         """Standard normal: `[N, *shape]`."""
         return self._own_rows(tf.raw_ops.StatelessRandomNormalV2, shape)
 
-    def mean_over_batch(self, values):
+    def mean_over_batch(self, values: tf.Tensor) -> tf.Tensor:
         """The mean over the images of the global batch: `[N, ...] -> [...]`."""
         total = tf.reduce_sum(values, axis=0)
         if self._replicas > 1:
@@ -54,8 +57,8 @@ class StepNoise:
         return total / self.global_batch_size
 
     def _own_rows(self, draw, shape):
-        # Philox makes four numbers of each value of its counter, so rows of whole blocks let a
-        # replica begin at its own first row, without drawing those of the others.
+        # Philox makes four numbers of each value of its counter: with rows of whole blocks a
+        # replica begins at its own first row, without drawing those of the others.
         seed = tf.random.experimental.stateless_fold_in(self._seed, self._draws)
         self._draws += 1
         size = math.prod(shape)
@@ -79,25 +82,34 @@ class ImageNoise:
     k_i, both in a fixed random order. Normal noise is Box and Muller's sqrt(-2 log u) cos(2 pi u')
     of two such numbers.
 
-    Over images each number is distributed as the random one that it stands for, so that the mean
-    of a log-likelihood over images estimates the same expectation; yet the same image always gets
-    the same value, in Python and in an exported graph, whatever stands beside it in a batch. All
-    integers stay below 2^31.
+    Over images each number has the distribution of the random one that it replaces, so that the
+    mean of a log-likelihood over images estimates the same expectation; yet an image always gets
+    the same value, in Python and in an exported graph, whatever else is in its batch. All integers
+    stay below 2^31.
 
     Args:
         image_shape: (H, W, C).
     """
 
-    def __init__(self, image_shape):
+    def __init__(self, image_shape: Sequence[int]) -> None:
         size = math.prod(image_shape)
         largest = max(1, min(4096, (2**31 - 1) // (255 * size)))
         self._weights = _generator().randint(1, largest + 1, size).astype("int32")
 
-    def uniform(self, images, shape, shift=0.0, seed=0):
+    def uniform(
+        self,
+        images: tf.Tensor,
+        shape: Sequence[int],
+        shift: float | tf.Tensor = 0.0,
+        seed: int = 0,
+    ) -> tf.Tensor:
         """Uniform in [0, 1): uint8 `[N, H, W, C] -> float32 [N, *shape]`.
 
-        `shift`, `[*shape]`, is added to it modulo 1: other noise, of the same distribution. With
-        one `seed` all noise of one size is made of the same numbers.
+        Args:
+            images: as the model sees them.
+            shape: of the noise of each image.
+            shift: `[*shape]`, added modulo 1: other noise, of the same distribution.
+            seed: of the offsets and factors; noise of one seed and size is the same.
         """
         generator, size = _generator(seed), math.prod(shape)
         offsets = ((generator.permutation(size) + 0.5) / size).astype("float32")
@@ -107,12 +119,17 @@ class ImageNoise:
         position = tf.reshape(offsets + of_image, [-1, *shape]) + shift
         return position - tf.floor(position)
 
-    def normal(self, images, shape, shift=0.0):
+    def normal(
+        self, images: tf.Tensor, shape: Sequence[int], shift: float | tf.Tensor = 0.0
+    ) -> tf.Tensor:
         """Standard normal: uint8 `[N, H, W, C] -> float32 [N, *shape]`.
 
-        `shift`, `[2, *shape]`, is that of the two uniform numbers that each is made of.
+        Args:
+            images: as the model sees them.
+            shape: of the noise of each image.
+            shift: `[2, *shape]`, of the two uniform numbers that each normal one is made of.
         """
-        # A model that draws both must not get the numbers of its uniform noise of an image here.
+        # A model that draws both kinds must not get the numbers of its uniform noise here.
         seed = int(2 * math.prod(shape) == len(self._weights))
         radius, angle = tf.unstack(self.uniform(images, [2, *shape], shift, seed), axis=1)
         return tf.sqrt(-2.0 * tf.math.log(1.0 - radius)) * tf.cos(2.0 * math.pi * angle)

@@ -1,27 +1,35 @@
 """A model as a directory: configuration, weights, and a card with the digest of each file."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tfgen
 from tfgen.errors import InputError
 from tfgen.files import read_json, sha256, write_atomically, write_json
 
+if TYPE_CHECKING:
+    from tfgen.models.base import GenerativeModel
+
 CONFIG, WEIGHTS, CARD = "config.json", "model.weights.h5", "card.json"
 
 
-def save(model, directory, *, card=None):
+def save(
+    model: GenerativeModel, directory: str | Path, *, card: dict[str, Any] | None = None
+) -> None:
     """Write `config.json`, `model.weights.h5` and `card.json` into a directory.
 
-    Each file appears whole or not at all, and the card, without which nothing loads, comes last.
-    Files that already lie in the directory, such as pictures, get their digests in the card too.
+    Each file is written atomically, and the card, which loading requires, comes last. The card has
+    the digests of files that are already in the directory too, such as pictures.
 
     Args:
         model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
-        directory: is made if missing.
-        card: further entries of the card, a JSON-able dict.
+        directory: created if missing.
+        card: further entries of the card, a dict that JSON can hold.
 
     Raises:
-        InputError: a model of another class, a directory that holds a model already.
+        InputError: another class of model, or a directory that already holds a model.
 
     Example:
 
@@ -35,7 +43,7 @@ def save(model, directory, *, card=None):
     if type(model).__name__ not in tfgen.models.CLASSES:
         raise InputError(
             f"{type(model).__name__}: a directory holds one of {', '.join(tfgen.models.CLASSES)}; "
-            "save the weights of other models with save_weights"
+            "use save_weights for other models"
         )
     directory = Path(directory)
     if (directory / CARD).exists():
@@ -67,12 +75,12 @@ def save(model, directory, *, card=None):
     write_json(directory / CARD, content)
 
 
-def load(directory):
-    """The model of a directory written by `save`, its digests checked.
+def load(directory: str | Path) -> GenerativeModel:
+    """The model of a directory written by `save`, after a check of the digests.
 
     Raises:
-        InputError: a directory without a model, a file that is missing or not what the card says, a
-            configuration that this version does not know.
+        InputError: a directory without a model, a file that is missing or differs from the card, a
+            configuration that this version does not support.
     """
     directory = Path(directory)
     digests = read_card(directory)["files"]
@@ -90,13 +98,13 @@ def load(directory):
         model.load_weights(directory / WEIGHTS)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{directory}: tfgen {tfgen.__version__} cannot make the model that "
+            f"{directory}: tfgen {tfgen.__version__} cannot build the model that "
             f"{config['tfgen_version']} wrote: {error}"
         ) from error
     return model
 
 
-def read_card(directory):
+def read_card(directory: str | Path) -> dict[str, Any]:
     """The card of a directory, a dict.
 
     Raises:

@@ -15,14 +15,12 @@ class LayerOfLayers(keras.layers.Layer):
     from `saved_layers` alone, so a subclass must not hold these layers in other attributes too.
 
     Args:
-        saved_layers: from a name in files to a layer or a list of layers, which are numbered by
-            their classes.
+        saved_layers: from a name in files to a layer, or to a list of layers, which files number
+            by class.
         name: of the layer.
     """
 
-    def __init__(
-        self, saved_layers: dict[str, keras.Layer | list[keras.Layer]], *, name: str
-    ) -> None:
+    def __init__(self, saved_layers: dict[str, Any], *, name: str) -> None:
         super().__init__(name=name)
         self._saved_layers = saved_layers
         self.built = True

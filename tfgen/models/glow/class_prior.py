@@ -1,6 +1,9 @@
-"""The prior of a class-conditional flow, and the classifier that goes with it."""
+"""The prior of a class-conditional flow, and its auxiliary classifier."""
+
+from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
@@ -9,25 +12,33 @@ CLASS_PRIORS = ("channel", "pixel")
 
 
 class ClassPrior(keras.layers.Layer):
-    """A Gaussian for each class, in place of the standard normal of the last level's latents.
+    """A Gaussian per class, in place of the standard normal prior of the last level's latents.
 
     Equations, with t the latents of the last level, m_y and s_y of class y:
 
-    - p(t|y) = N(m_y, s_y), which starts as N(0, 1) for every class. With varies="channel" m_y and
-      s_y are the same at every pixel, as in the paper; with "pixel" every pixel has its own, which
-      a flow of few levels needs: its last level still sees where a stroke is.
-    - logits(t) = K mean(t over pixels) + b, for the auxiliary classification loss
+    - p(t|y) = N(m_y, s_y), initially N(0, 1) for every class. With varies="channel" m_y and s_y are
+      the same at every pixel, as in the paper; with "pixel" each pixel has its own. A flow of few
+      levels needs that: its last level still resolves where a stroke is.
+    - logits(t) = K mean(t over pixels) + b, of the auxiliary classification loss
 
     Args:
         num_classes: number of classes.
         top_shape: (H, W, C) of the latents of the last level.
-        varies: "channel" or "pixel", with what m_y and s_y vary.
+        varies: "channel" or "pixel": whether m_y and s_y vary over channels only, or over pixels
+            too.
         name: of the layer.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 5, and the authors' code.
     """
 
-    def __init__(self, num_classes, top_shape, *, varies="channel", name):
+    def __init__(
+        self,
+        num_classes: int,
+        top_shape: Sequence[int],
+        *,
+        varies: str = "channel",
+        name: str,
+    ) -> None:
         super().__init__(name=name)
         height, width, channels = top_shape
         self._latents = [height * width, channels]
@@ -39,7 +50,7 @@ class ClassPrior(keras.layers.Layer):
         self._bias = self.add_weight(shape=(num_classes,), name="bias", **zeros)
         self.built = True
 
-    def log_ratios(self, top):
+    def log_ratios(self, top: tf.Tensor) -> tf.Tensor:
         """log N(t; m_y, s_y) - log N(t; 0, 1) for every class, in nats: `[N, H*W*C] -> [N, K]`."""
         mean, log_scale = self._of_every_latent(self._mean), self._of_every_latent(self._log_scale)
         precision = tf.exp(-2.0 * log_scale)
@@ -49,12 +60,12 @@ class ClassPrior(keras.layers.Layer):
             - tf.reduce_sum(0.5 * mean**2 * precision + log_scale, axis=-1)
         )
 
-    def logits(self, top):
+    def logits(self, top: tf.Tensor) -> tf.Tensor:
         """Of the auxiliary classifier: `[N, H*W*C] -> [N, K]`."""
         top = tf.reduce_mean(tf.reshape(top, [-1, *self._latents]), axis=1)
         return tf.matmul(top, self._kernel.value) + self._bias.value
 
-    def from_noise(self, noise, labels):
+    def from_noise(self, noise: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """m_y + s_y * noise: `[N, H*W*C]`, int32 `[N] -> [N, H*W*C]`."""
         mean = tf.gather(self._mean.value, labels)
         scale = tf.exp(tf.gather(self._log_scale.value, labels))

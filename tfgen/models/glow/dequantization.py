@@ -5,18 +5,23 @@ real number. It makes u from noise: that of a training step, or that of the imag
 function of the image alone; shifted modulo 1 it gives further draws for a bound of several.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from tfgen import networks
 from tfgen.bijectors import GlowStep, Squeeze
+from tfgen.models.noise import ImageNoise, StepNoise
 from tfgen.models.saved_layers import LayerOfLayers
 from tfgen.numerics import log_sigmoid
 
-UNIFORM_SLOPE = 1.702  # sigmoid(1.702 z) of a normal z is uniform, nearly
-LARGEST = 1.0 - 2.0**-12  # the largest offset of `middle`: one that float32 keeps below 1
+UNIFORM_SLOPE = 1.702  # sigmoid(1.702 z) is nearly uniform for standard normal z
+LARGEST = 1.0 - 2.0**-12  # level + LARGEST is below the next level, in float32 too
 
 
 class UniformDequantization:
@@ -28,24 +33,26 @@ class UniformDequantization:
     (1511.01844), section 3.1.
     """
 
-    bijectors = ()
+    bijectors: ClassVar[list[GlowStep]] = []
     num_tight_samples = 1
     protocol = "uniform, one draw per image"
 
-    def noise_of_step(self, noise, image_shape):
+    def noise_of_step(self, noise: StepNoise, image_shape: Sequence[int]) -> tf.Tensor:
         """`[N, H, W, C]` of a `StepNoise`."""
         return noise.uniform(image_shape)
 
-    def noise_of_image(self, noise, images, shift=None):
+    def noise_of_image(
+        self, noise: ImageNoise, images: tf.Tensor, shift: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """`[N, H, W, C]` of an `ImageNoise`, shifted by `[2, H, W, C]`."""
         return noise.uniform(images, images.shape[1:], 0.0 if shift is None else shift[0])
 
-    def offsets(self, values, noise):
+    def offsets(self, values: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """u and log q(u|x): `[N, H, W, C]` twice `-> [N, H, W, C], [N]`."""
         return noise, tf.zeros(tf.shape(noise)[:1])
 
-    def middle(self, values):
-        """One offset that stands for all of them: the mean."""
+    def middle(self, values: tf.Tensor) -> float:
+        """The offset at which images are encoded: the mean."""
         return 0.5
 
 
@@ -54,7 +61,7 @@ class VariationalDequantization(LayerOfLayers):
 
     Equations, with e standard normal noise, h the features of the image and g the steps of flow:
 
-    - u = sigmoid(1.702 g(e; h)), which starts as uniform offsets, nearly
+    - u = sigmoid(1.702 g(e; h)): nearly uniform before training
     - log q(u|x) = log N(e; 0, I) - log |det du/de|
     - log P(x) >= E_q [log p(x + u) - log q(u|x)], tighter than with uniform offsets
 
@@ -62,7 +69,7 @@ class VariationalDequantization(LayerOfLayers):
         image_shape: (H, W, C), H and W even.
         depth: steps of flow, at half the resolution.
         width: hidden channels of the networks.
-        network_dtype: in which the networks compute, such as "bfloat16".
+        network_dtype: that the networks compute in, such as "bfloat16".
         name: of the layer.
 
     Source: Ho et al., Flow++, 2019 (1902.00275), section 3.1.
@@ -71,7 +78,15 @@ class VariationalDequantization(LayerOfLayers):
     num_tight_samples = 16
     protocol = "variational, one draw per image"
 
-    def __init__(self, image_shape, *, depth, width, network_dtype=None, name):
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        *,
+        depth: int,
+        width: int,
+        network_dtype: str | None = None,
+        name: str,
+    ) -> None:
         squeeze = Squeeze(image_shape, name=f"{name}_squeeze")
         shape = squeeze.latent_shape
         dtype = network_dtype or "float32"
@@ -93,25 +108,27 @@ class VariationalDequantization(LayerOfLayers):
         self._squeeze, self.bijectors = squeeze, steps
         self._size = math.prod(image_shape)
 
-    def noise_of_step(self, noise, image_shape):
+    def noise_of_step(self, noise: StepNoise, image_shape: Sequence[int]) -> tf.Tensor:
         """`[N, H, W, C]` of a `StepNoise`."""
         return noise.normal(image_shape)
 
-    def noise_of_image(self, noise, images, shift=None):
+    def noise_of_image(
+        self, noise: ImageNoise, images: tf.Tensor, shift: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """`[N, H, W, C]` of an `ImageNoise`, shifted by `[2, H, W, C]`."""
         return noise.normal(images, images.shape[1:], 0.0 if shift is None else shift)
 
-    def offsets(self, values, noise):
+    def offsets(self, values: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """u and log q(u|x): `[N, H, W, C]` twice `-> [N, H, W, C], [N]`."""
         logits, log_det = self._logits(values, noise)
         log_normal = -0.5 * tf.reduce_sum(noise**2, axis=[1, 2, 3])
         log_normal -= 0.5 * self._size * math.log(2.0 * math.pi)
-        log_slope = log_sigmoid(logits) + log_sigmoid(-logits)  # which nothing rounds away
+        log_slope = log_sigmoid(logits) + log_sigmoid(-logits)  # accurate at both ends
         log_det += tf.reduce_sum(log_slope, axis=[1, 2, 3])
         return tf.sigmoid(logits), log_normal - log_det
 
-    def middle(self, values):
-        """One offset that stands for all of them: that of e = 0."""
+    def middle(self, values: tf.Tensor) -> tf.Tensor:
+        """The offset at which images are encoded: that of e = 0."""
         logits, _ = self._logits(values, tf.zeros_like(values))
         return tf.clip_by_value(tf.sigmoid(logits), 1.0 - LARGEST, LARGEST)
 
@@ -126,7 +143,7 @@ class VariationalDequantization(LayerOfLayers):
         return UNIFORM_SLOPE * self._squeeze._forward_with_log_det(z)[0], total
 
 
-def dequantization_shift(draw, image_shape):
+def dequantization_shift(draw: int, image_shape: Sequence[int]) -> np.ndarray:
     """By how much draw i shifts the noise of every image modulo 1; draw 0 does not.
 
     Shapes: `[2, H, W, C]` in [0, 1), for the two uniform numbers of normal noise.

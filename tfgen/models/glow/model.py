@@ -1,12 +1,18 @@
 """Glow: a normalizing flow on images."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from tfgen import bijectors, checks
+from tfgen.bijectors.base import FlowBijector
 from tfgen.errors import InputError
 from tfgen.models.base import GenerativeModel
 from tfgen.models.glow.class_prior import CLASS_PRIORS, ClassPrior
@@ -31,23 +37,23 @@ class Glow(GenerativeModel):
     - an image x becomes levels l = floor(x / 2^(8-n)) and y = (l + u) / 2^n - 1/2, with an offset
       0 <= u < 1 of density q(u|x): 1 with dequantization="uniform", that of a conditional flow with
       "variational" (`tfgen.models.glow.dequantization`)
-    - with preprocessing="logit" the flow sees log((1/2 + y) / (1/2 - y)) in place of y, and the
-      density below is that of y all the same (`tfgen.models.glow.preprocessing`)
+    - with preprocessing="logit" the flow sees log((1/2 + y) / (1/2 - y)) in place of y; the density
+      below is still that of y (`tfgen.models.glow.preprocessing`)
     - log_prob(x) = log N(f^-1(y); 0, I) + log |det df^-1/dy| - n D log 2 - log q(u|x), in nats
-    - encode(x) = f^-1(y) at u = 1/2, or at the offset of the conditional flow's noise 0
+    - encode(x) = f^-1(y) at u = 1/2, or at the offset that the conditional flow makes of noise 0
     - decode(z): the level that f(z) falls in, or the nearest, as the uint8 value 255 l / (2^n - 1)
 
     With uniform offsets `log_prob` is the exact log-density of the flow at the dequantized image.
     The noise of u comes from the image itself (`tfgen.models.noise.ImageNoise`), so that `log_prob`
     is a function of the image alone; training draws it anew at each step. Averaged over u it is a
-    lower bound of log P(x), which is what bits/dim of flows report everywhere.
+    lower bound of log P(x): the bits/dim that papers on flows report.
 
-    The prior of the latents of the last level has a learned mean and scale for each channel, as
-    part of f: latents are standard normal.
+    The prior of the latents of the last level has a learned mean and scale for each channel. These
+    are part of f, so that latents are standard normal.
 
     With 8 bits decode(encode(x)) = x, up to float32 rounding.
 
-    With `num_classes` K the latents of the last level have a Gaussian of its own for each class
+    With `num_classes` K the latents of the last level have a Gaussian prior for each class
     (`tfgen.models.glow.class_prior.ClassPrior`). Training then needs labels, and adds to the
     negative log-likelihood a classification loss of weight 0.01 per dimension. log_prob(x, y) is of
     the image given its class, log_prob(x) of the image: log(1/K sum_y p(x|y)).
@@ -68,19 +74,20 @@ class Glow(GenerativeModel):
         checkerboard: number of `tfgen.bijectors.CheckerboardCoupling`s before the first squeeze;
             the paper has none.
         preprocessing: the scale on which the flow sees pixels, "linear" or "logit".
-        num_bits: 1 to 8, bits of a channel that the model sees; the lower ones are dropped.
+        num_bits: 1 to 8, the bits per channel that the model sees; the lower ones are dropped.
         num_classes: K, for a class-conditional model.
-        class_prior: with what its Gaussians vary, "channel" as in the paper or "pixel".
+        class_prior: "channel", as in the paper, or "pixel": see
+            `tfgen.models.glow.class_prior.ClassPrior`.
         dequantization: "uniform" or "variational".
         dequantization_depth: steps of the conditional flow of variational dequantization.
         dequantization_width: hidden channels of its networks; `width` by default.
-        network_dtype: in which the networks compute, such as "bfloat16".
-        memory: "plain", "checkpoint" or "reversible": what training keeps of the activations, see
+        network_dtype: that the networks compute in, such as "bfloat16".
+        memory: "plain", "checkpoint" or "reversible": which activations training keeps, see
             `tfgen.bijectors.step_sequence.StepSequence`.
 
     Raises:
-        InputError: sides that are no multiples of 2^levels, num_bits outside 1 to 8, an unknown
-            dequantization, preprocessing or class prior, and whatever the bijectors refuse.
+        InputError: sides that are not multiples of 2^levels, num_bits outside 1 to 8, an unknown
+            dequantization, preprocessing or class prior, or arguments that the bijectors refuse.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039).
 
@@ -97,35 +104,35 @@ class Glow(GenerativeModel):
 
     def __init__(
         self,
-        image_shape,
+        image_shape: Sequence[int],
         *,
-        levels,
-        depth,
-        width,
-        coupling="affine",
-        permutation="invertible_conv",
-        scale="tanh",
-        network="convolutional",
-        blocks=2,
-        checkerboard=0,
-        preprocessing="linear",
-        num_bits=8,
-        num_classes=None,
-        class_prior="channel",
-        network_dtype=None,
-        memory="plain",
-        dequantization="uniform",
-        dequantization_depth=4,
-        dequantization_width=None,
-        name="glow",
-    ):
+        levels: int,
+        depth: int,
+        width: int,
+        coupling: str = "affine",
+        permutation: str = "invertible_conv",
+        scale: str = "tanh",
+        network: str = "convolutional",
+        blocks: int = 2,
+        checkerboard: int = 0,
+        preprocessing: str = "linear",
+        num_bits: int = 8,
+        num_classes: int | None = None,
+        class_prior: str = "channel",
+        network_dtype: str | None = None,
+        memory: str = "plain",
+        dequantization: str = "uniform",
+        dequantization_depth: int = 4,
+        dequantization_width: int | None = None,
+        name: str = "glow",
+    ) -> None:
         super().__init__(image_shape, None, name=name)
         self.num_bits = checks.integer(f"{name}: num_bits", num_bits, 1, 8)
         if num_classes is not None:
             self.num_classes = checks.integer(f"{name}: num_classes", num_classes, 2)
         if dequantization_width is not None:
             checks.integer(f"{name}: dequantization_width", dequantization_width, 1)
-        self._config = {
+        self._config: dict[str, Any] = {
             "num_bits": self.num_bits,
             "num_classes": self.num_classes,
             "class_prior": checks.choice(f"{name}: class_prior", class_prior, CLASS_PRIORS),
@@ -138,7 +145,7 @@ class Glow(GenerativeModel):
             ),
             "dequantization_width": dequantization_width,
         }
-        self._flow_config = {
+        self._flow_config: dict[str, Any] = {
             "levels": levels,
             "depth": depth,
             "width": width,
@@ -160,11 +167,12 @@ class Glow(GenerativeModel):
         self._flow_layers = self.flow.layers
         self._preprocessing = PREPROCESSINGS[preprocessing](self.image_shape)
         self._top_size = math.prod(self.flow.top_shape)
-        self._class_prior = None
+        self._class_prior: ClassPrior | None = None
         if num_classes:
             self._class_prior = ClassPrior(
                 num_classes, self.flow.top_shape, varies=class_prior, name=f"{name}_prior"
             )
+        self._dequantization: UniformDequantization | VariationalDequantization
         self._dequantization = UniformDequantization()
         if dequantization == "variational":
             self._dequantization = VariationalDequantization(
@@ -177,7 +185,7 @@ class Glow(GenerativeModel):
         self._image_noise = ImageNoise(self.image_shape)
         self.built = True
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "image_shape": self.image_shape,
             "name": self.name,
@@ -188,26 +196,26 @@ class Glow(GenerativeModel):
     is_invertible = True
 
     @property
-    def bound(self):
+    def bound(self) -> str:
         """ "exact", or what kind of lower bound `log_prob` is."""
         return "exact" if self._config["dequantization"] == "uniform" else self.bound_of(1)
 
-    def bound_of(self, num_samples):
+    def bound_of(self, num_samples: int) -> str:
         """What `log_prob` with so many samples is, in words."""
         return f"lower bound, {num_samples} dequantization sample{'s' * (num_samples > 1)}"
 
     @property
-    def dequantization(self):
+    def dequantization(self) -> str:
         """Which noise is added to the levels of the pixels, in words."""
         return self._dequantization.protocol
 
     @property
-    def num_tight_samples(self):
+    def num_tight_samples(self) -> int:
         """`num_samples` of the tighter bound in cards."""
         return self._dequantization.num_tight_samples
 
     @property
-    def layers(self):
+    def layers(self) -> list[keras.Layer]:
         """The layers in the order in which weight files hold them."""
         layers = [*self._flow_layers]
         if self._class_prior is not None:
@@ -217,27 +225,32 @@ class Glow(GenerativeModel):
         return layers
 
     @property
-    def bijectors(self):
-        """The flow, and what the dequantization is made of."""
+    def bijectors(self) -> list[FlowBijector]:
+        """The flow, and the bijectors of the dequantization."""
         return [self.flow, *self._dequantization.bijectors]
 
     @property
-    def initialized(self):
+    def initialized(self) -> bool:
         """Whether the actnorms have been set from data."""
         return all(b.initialized for b in _every(self.flow) if isinstance(b, bijectors.ActNorm))
 
-    def initialize(self, images):
-        """Set every actnorm from a batch of images; `fit` does it with one of its data."""
+    def initialize(self, images: ArrayLike | tf.Tensor) -> None:
+        """Set every actnorm from a batch of images; `fit` does it with its first batch."""
         images = self._checked_images(images)
         noise = tf.random.stateless_uniform(tf.shape(images), seed=[self._seed, 0])
         self.flow.initialize(self._preprocessing.inverse_and_log_det(self._at(images, noise))[0])
 
-    def fit(self, x=None, *args, **options):
+    def fit(
+        self, x: np.ndarray | tf.Tensor | tf.data.Dataset = None, *args: Any, **options: Any
+    ) -> keras.callbacks.History:
+        """`keras.Model.fit`, after `initialize` with the first batch where that is still to do."""
         if not self.initialized:
             x = self._initialize_from(x, options.get("batch_size") or 32)
         return super().fit(x, *args, **options)
 
-    def latents_from_noise(self, noise, labels=None):
+    def latents_from_noise(
+        self, noise: ArrayLike | tf.Tensor, labels: ArrayLike | tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Latents of scaled standard normal noise, drawn from the prior of each label's class.
 
         Shapes: float32 `[N, D]`, labels `[N] -> float32 [N, D]`.
@@ -249,8 +262,9 @@ class Glow(GenerativeModel):
         Raises:
             InputError: labels out of range or for a model without classes.
         """
-        if not self.num_classes:
+        if self._class_prior is None or self.num_classes is None:
             return super().latents_from_noise(noise, labels)
+        noise = tf.convert_to_tensor(noise)
         if labels is None:
             labels = tf.range(tf.shape(noise)[0]) % self.num_classes
         labels = self._checked_labels(labels, noise.shape[0])
@@ -269,12 +283,12 @@ class Glow(GenerativeModel):
         return total - math.log(num_samples)
 
     def _log_prob_of_draw(self, images, labels=None, shift=None):
-        """At the dequantization noise of the images themselves, shifted modulo 1."""
-        # From what the model sees of the image: the bits that it drops must not matter.
+        """log p at the noise that comes from the images, shifted modulo 1."""
+        # The noise must not depend on the bits that the model drops.
         seen = tf.bitwise.right_shift(images, tf.constant(8 - self.num_bits, tf.uint8))
         noise = self._dequantization.noise_of_image(self._image_noise, seen, shift)
         log_density, ratios, _ = self._log_density(*self._dequantized(images, noise))
-        if ratios is None:
+        if self.num_classes is None:
             return log_density
         if labels is not None:
             return log_density + tf.gather(ratios, labels, batch_dims=1)
@@ -289,7 +303,7 @@ class Glow(GenerativeModel):
         noise = self._dequantization.noise_of_step(noise, self.image_shape)
         values, log_q = self._dequantized(images, noise)
         log_density, ratios, logits = self._log_density(values, log_q)
-        if ratios is None:
+        if self.num_classes is None:
             return -log_density, -log_density
         if labels is None:
             raise InputError(f"{self.name}: a class-conditional model trains on (images, labels)")
@@ -298,7 +312,7 @@ class Glow(GenerativeModel):
         inside = (labels >= 0) & (labels < self.num_classes)
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(inside), [known, labels])]):
             labels = tf.where(inside, labels, 0)
-        log_density = tf.where(inside, log_density, math.nan)  # XLA leaves assertions out.
+        log_density = tf.where(inside, log_density, math.nan)  # XLA omits assertions.
         nll = -log_density - tf.gather(ratios, labels, batch_dims=1)
         errors = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
         return nll, nll + CLASSIFICATION_WEIGHT * self.num_dims * errors
@@ -313,7 +327,7 @@ class Glow(GenerativeModel):
         return self._quantize(self._preprocessing.forward_and_log_det(values)[0])
 
     def _log_density(self, values, log_q=0.0):
-        """With a standard normal prior; what each class adds to it; the classifier's logits."""
+        """log p with a standard normal prior; what each class adds; the classifier's logits."""
         values, log_slope = self._preprocessing.inverse_and_log_det(values)
         latents, log_det = self.flow.inverse_and_log_det(values)
         log_det += log_slope - log_q
@@ -350,7 +364,7 @@ class Glow(GenerativeModel):
         return x
 
 
-def _every(bijector):
+def _every(bijector: FlowBijector) -> Iterator[FlowBijector]:
     yield bijector
     for inner in bijector.inner_bijectors:
         yield from _every(inner)

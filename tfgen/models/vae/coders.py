@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 
 from tfgen import networks
@@ -12,7 +14,7 @@ NETWORKS = ("mlp", "conv")
 
 def encoder(
     network: str | dict | keras.Model,
-    image_shape: tuple[int, int, int],
+    image_shape: tuple[int, ...],
     num_outputs: int,
     settings: dict,
     name: str,
@@ -33,8 +35,9 @@ def encoder(
         return _checked(network, f"{name}: encoder", image_shape, (num_outputs,))
     options = _options(settings, f"{name}_encoder")
     if network == "mlp":
-        inputs = image_shape[0] * image_shape[1] * image_shape[2]
-        return networks.mlp(inputs, num_outputs, widths=settings["hidden_units"], **options)
+        return networks.mlp(
+            math.prod(image_shape), num_outputs, widths=settings["hidden_units"], **options
+        )
     return networks.residual_encoder(
         image_shape,
         num_outputs,
@@ -48,7 +51,7 @@ def encoder(
 def decoder(
     network: str | dict | keras.Model,
     latent_dim: int,
-    output_shape: tuple[int, int, int],
+    output_shape: tuple[int, ...],
     settings: dict,
     name: str,
 ) -> keras.Model:
@@ -69,8 +72,7 @@ def decoder(
     options = _options(settings, f"{name}_decoder")
     hidden_units = settings["hidden_units"][::-1]
     if network == "mlp":
-        outputs = output_shape[0] * output_shape[1] * output_shape[2]
-        return networks.mlp(latent_dim, outputs, widths=hidden_units, **options)
+        return networks.mlp(latent_dim, math.prod(output_shape), widths=hidden_units, **options)
     return networks.residual_decoder(
         latent_dim,
         output_shape,

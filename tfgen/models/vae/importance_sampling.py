@@ -1,20 +1,29 @@
-"""The log-likelihood of a VAE by importance sampling, with thousands of samples an image."""
+"""The log-likelihood of a VAE by importance sampling, with thousands of samples per image."""
+
+from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from tfgen.models.vae.model import VAE
 
 SAMPLES_AT_A_TIME = 500
 
 
-def log_likelihood(model, images, num_samples):
+def importance_weighted_bound(
+    model: VAE, images: ArrayLike | tf.Tensor, num_samples: int
+) -> tf.Tensor:
     """log(1/k sum_i p(x, z_i) / q(z_i|x)) of each image, at k draws z_i from q(z|x).
 
-    The images are taken one by one, the samples 500 at a time, and the sum of weights is kept as a
-    running logarithm: memory depends neither on k nor on the number of images. The noise of an
-    image is a counter-based generator's whose key is a hash of the pixels, so that the value
-    depends on the image and k alone; the first draws of a larger k are those of a smaller one.
+    Images are processed one by one, samples 500 at a time, and the logarithm of the sum of weights
+    is accumulated: memory depends neither on k nor on the number of images. The noise of an image
+    is from a counter-based generator whose key is a hash of the pixels, so that the value depends
+    only on the image and k; the first draws of a larger k are those of a smaller one.
 
     Shapes: uint8 `[N, H, W, C] -> float32 [N]`, nats.
 
@@ -32,7 +41,7 @@ def log_likelihood(model, images, num_samples):
     >>> from tfgen.models.vae import importance_sampling
     >>> model = tfgen.zoo.load("vae-digits")
     >>> images = tfgen.data.load("digits").images("test")[:4]
-    >>> importance_sampling.log_likelihood(model, images, 1000).shape
+    >>> importance_sampling.importance_weighted_bound(model, images, 1000).shape
     TensorShape([4])
     """
     images = tf.convert_to_tensor(images)

@@ -1,10 +1,13 @@
-"""What a VAE's decoder says about pixels: p(x|z).
+"""Likelihoods of pixels given latents: p(x|z).
 
 A likelihood maps uint8 images to the numbers that the networks see, and the decoder's outputs, for
 each of its parameters the D = H W C numbers of an image, to log-probabilities and to pixels.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -17,7 +20,7 @@ NEIGHBOURS = ((0, -1), (-1, 0), (-1, -1), (-1, 1))  # (down, right)
 
 
 class Bernoulli:
-    """Black and white pixels; grey ones are binarized at random.
+    """Black and white pixels; grey ones are randomly binarized.
 
     Equations, with l the decoder's output and x a uint8 pixel:
 
@@ -25,8 +28,8 @@ class Bernoulli:
     - log p(b|z) = sum(b l - softplus(l)), in nats
     - the image of a latent is 255 sigmoid(l)
 
-    Dynamic binarization draws the pixels anew at each step of training, static binarization once
-    and for all: two benchmarks, whose figures do not compare.
+    Dynamic binarization draws the pixels anew at each step of training, static binarization only
+    once: two benchmarks, whose figures cannot be compared.
 
     Source: Kingma and Welling, 2013 (1312.6114), appendix C.1; Burda, Grosse and Salakhutdinov,
     2015 (1509.00519), section 5; Salakhutdinov and Murray, 2008, for the static one.
@@ -35,10 +38,10 @@ class Bernoulli:
     num_bits = 1
     parameters_per_pixel = 1
 
-    def __init__(self, image_shape, binarization="dynamic"):
+    def __init__(self, image_shape: Sequence[int], binarization: str = "dynamic") -> None:
         if image_shape[-1] != 1:
             raise InputError(
-                "a Bernoulli likelihood binarizes grey images, of 1 channel; these have "
+                "a Bernoulli likelihood needs grey images, of 1 channel; these have "
                 f"{image_shape[-1]}: use likelihood='quantized_logistic' or 'gaussian'"
             )
         if binarization not in BINARIZATIONS:
@@ -49,25 +52,25 @@ class Bernoulli:
         fixed = "fixed " if self.fixed_noise else ""
         self.quantization = f"{binarization} binarization, one {fixed}draw per image"
 
-    def observe(self, images, noise):
-        """What a training step or a likelihood sees: a binarized image."""
+    def observe(self, images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """The images that the likelihood is of: binarized ones."""
         return tf.cast(tf.cast(images, tf.float32) / 255.0 > noise, tf.float32)
 
-    def log_prob(self, observed, outputs):
-        """`[..., D]` twice `-> [...]`."""
+    def log_prob(self, observed: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        """log p(x|z) in nats: `[..., D]` twice `-> [...]`."""
         return bernoulli_log_prob(observed, outputs)
 
-    def mean(self, outputs):
+    def mean(self, outputs: tf.Tensor) -> tf.Tensor:
         """Pixels in [0, 1]: `[..., D] -> [..., D]`."""
         return tf.sigmoid(outputs)
 
-    def draw(self, outputs, noise):
-        """What `observe` gives, from p(x|z) by uniform noise: `[..., D]` twice `-> [..., D]`."""
+    def draw(self, outputs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """A sample of p(x|z) by uniform noise: `[..., D]` twice `-> [..., D]`."""
         return tf.cast(noise < tf.sigmoid(outputs), tf.float32)
 
 
 class Gaussian:
-    """A Gaussian density of each dequantized pixel, with a mean and a variance of its own.
+    """A Gaussian density of each dequantized pixel, with its own mean and variance.
 
     Equations, with (r, q) the decoder's outputs, m = sigmoid(r), log s = -8 sigmoid(-q), and
     y = (x + u) / 256 for a uint8 pixel x and u uniform in [0, 1):
@@ -88,26 +91,26 @@ class Gaussian:
     fixed_noise = False
     quantization = "uniform dequantization, one draw per image"
 
-    def __init__(self, image_shape):
+    def __init__(self, image_shape: Sequence[int]) -> None:
         pass
 
-    def observe(self, images, noise):
-        """What a training step or a likelihood sees: dequantized pixels in [0, 1)."""
+    def observe(self, images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """The images that the likelihood is of: dequantized pixels in [0, 1)."""
         return (tf.cast(images, tf.float32) + noise) / 256.0
 
-    def log_prob(self, observed, outputs):
-        """`[..., D]` and `[..., 2D] -> [...]`."""
+    def log_prob(self, observed: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        """log p(x|z) in nats: `[..., D]` and `[..., 2D] -> [...]`."""
         raw_mean, raw_log_scale = tf.split(outputs, 2, axis=-1)
         log_scale = bounded_log_scale(raw_log_scale)
         standardized = (observed - tf.sigmoid(raw_mean)) * tf.exp(-log_scale)
         constant = 0.5 * math.log(2.0 * math.pi) + math.log(256.0)
         return -tf.reduce_sum(0.5 * standardized**2 + log_scale + constant, axis=-1)
 
-    def mean(self, outputs):
+    def mean(self, outputs: tf.Tensor) -> tf.Tensor:
         """Pixels in [0, 1], or half a level beyond: `[..., 2D] -> [..., D]`."""
         return (256.0 * tf.sigmoid(tf.split(outputs, 2, axis=-1)[0]) - 0.5) / 255.0
 
-    def draw(self, outputs, noise):
+    def draw(self, outputs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """As `Bernoulli.draw`, `[..., 2D]` and `[..., D] -> [..., D]`."""
         raw_mean, raw_log_scale = tf.split(outputs, 2, axis=-1)
         standardized = tf.math.ndtri(tf.clip_by_value(noise, *NOISE_LIMITS))
@@ -127,10 +130,10 @@ class QuantizedLogistic:
     - log p(x|z) = sum(log P), in nats
     - the image of a latent is 255 a
 
-    Each neighbour comes before the pixel in the order of reading, so that the product over pixels
-    is a distribution of images. Without neighbours pixels are independent given z; with them z need
-    not say what the neighbours show already. Where the c_k add up to 1 an offset of all a cancels:
-    a VAE's `mse_weight` is what keeps 255 a an image.
+    Each neighbour precedes the pixel in row-major order, so that the product over pixels is a
+    distribution of images. Without neighbours pixels are independent given z; with them z need not
+    encode what the neighbours already show. Where the c_k add up to 1 an offset of all a cancels:
+    a VAE's `mse_weight` keeps 255 a close to the image.
 
     Args:
         image_shape: (H, W, C).
@@ -138,7 +141,7 @@ class QuantizedLogistic:
 
     Source: Kingma et al., Improving variational inference with inverse autoregressive flow, 2016
     (1606.04934), section 5.2 and its discretized logistic likelihood; Salimans et al., PixelCNN++,
-    2017 (1701.05517), section 2.2, for means linear in what was seen before; Chen et al.,
+    2017 (1701.05517), section 2.2, for means linear in previous values; Chen et al.,
     Variational lossy autoencoder, 2016 (1611.02731), section 3.1, for leaving what is local to an
     autoregressive decoder.
     """
@@ -147,24 +150,24 @@ class QuantizedLogistic:
     quantization = "none: probabilities of the 256 levels"
     fixed_noise = False
 
-    def __init__(self, image_shape, neighbours=0):
+    def __init__(self, image_shape: Sequence[int], neighbours: int = 0) -> None:
         self._image_shape = image_shape
         self._offsets = NEIGHBOURS[:neighbours]
         self.parameters_per_pixel = 2 + neighbours
 
-    def observe(self, images, noise):
-        """What a training step or a likelihood sees: the pixels in [0, 1]."""
+    def observe(self, images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """The images that the likelihood is of: pixels in [0, 1]."""
         return tf.cast(images, tf.float32) / 255.0
 
-    def log_prob(self, observed, outputs):
-        """`[..., D]` and `[..., P D] -> [...]`."""
+    def log_prob(self, observed: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        """log p(x|z) in nats: `[..., D]` and `[..., P D] -> [...]`."""
         mean = self._mean(observed, outputs)
         log_scale = self._log_scale(outputs)
         inverse_scale = tf.exp(-log_scale)
         above = (observed - mean + 0.5 / 255.0) * inverse_scale
         below = (observed - mean - 0.5 / 255.0) * inverse_scale
         width = inverse_scale / 255.0
-        # F(above) - F(below) = F(above) F(-below) (1 - exp(-width)), which nothing rounds away.
+        # F(above) - F(below) = F(above) F(-below) (1 - exp(-width)), accurate for any width.
         inside = log_sigmoid(above) + log_sigmoid(-below) + tf.math.log(-tf.math.expm1(-width))
         half_level = 0.25 / 255.0
         log_prob = tf.where(
@@ -174,11 +177,11 @@ class QuantizedLogistic:
         )
         return tf.reduce_sum(log_prob, axis=-1)
 
-    def mean(self, outputs):
+    def mean(self, outputs: tf.Tensor) -> tf.Tensor:
         """Pixels in [0, 1], or beyond: `[..., P D] -> [..., D]`."""
         return self._parameter(outputs, 0) + 0.5
 
-    def draw(self, outputs, noise):
+    def draw(self, outputs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """As `Bernoulli.draw`, `[..., P D]` and `[..., D] -> [..., D]`.
 
         With neighbours a pixel at row i and column j is known once those with a smaller j + 2i are.
@@ -224,7 +227,7 @@ class QuantizedLogistic:
         return tf.reshape(moved, tf.shape(values))
 
 
-def bounded_log_scale(raw):
+def bounded_log_scale(raw: tf.Tensor) -> tf.Tensor:
     """-8 sigmoid(-raw): between -8 and 0."""
     return -8.0 * tf.sigmoid(-raw)
 

@@ -1,10 +1,16 @@
 """The variational autoencoder."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
+from tfgen.bijectors.base import FlowBijector
 from tfgen.models.base import GenerativeModel
-from tfgen.models.noise import ImageNoise
+from tfgen.models.noise import ImageNoise, StepNoise
 from tfgen.models.vae import arguments as vae_arguments
 from tfgen.models.vae import coders, importance_sampling, objectives
 from tfgen.models.vae.coders import NETWORKS
@@ -17,18 +23,18 @@ from tfgen.models.vae.training_loss import training_loss
 ELBO_SAMPLES = 8
 MOST_SAMPLES_AT_ONCE = 256
 
-_GIVEN = "given"  # in `settings`, in place of a network of the caller's
+_GIVEN = "given"  # in `settings`, in place of a network of the caller
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
 class VAE(GenerativeModel):
-    """Images as what a decoder says of latents; an encoder guesses the latents.
+    """A variational autoencoder: a decoder of latents, and an encoder that infers them.
 
     Equations, with z = mu(x) + sigma(x) e, e standard normal:
 
-    - estimator "B": mean over L samples of log p(x|z), minus what of KL(q(z|x) || p(z)) has a
+    - estimator "B": mean over L samples of log p(x|z), minus the part of KL(q(z|x) || p(z)) with a
       closed form, minus the mean over the samples of the rest. With q Gaussian and p(z) = N(0, I)
-      that is all of it, 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2)
+      there is no rest: KL = 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2)
     - estimator "A": mean over L samples of log p(x, z) - log q(z|x)
     - with k = num_importance_samples > 1: mean over L of log(1/k sum_i p(x, z_i) / q(z_i|x)), with
       either estimator
@@ -45,11 +51,11 @@ class VAE(GenerativeModel):
     - encode(x) = f^-1(g(mu(x))), decode(e) = the mean of p(x|z = f(e))
 
     Training maximizes the bound with the KL term times beta, which rises from 0 during the first
-    `kl_warmup` steps; with `free_bits`, KL below so many nats for each latent costs nothing (for
-    each latent by itself where q is Gaussian and p(z) normal, for their sum otherwise); with
-    `map_num_examples` N, the number of training images, it is maximum a posteriori: the log of a
-    N(0, I) prior on the weights of the decoder and the flow prior is added, divided by N; with
-    `mse_weight` the squared error of the decoded image costs so many nats besides.
+    `kl_warmup` steps. With `free_bits` the KL of a latent counts as at least so many nats (of each
+    latent where q is Gaussian and p(z) normal, otherwise of their sum). With `map_num_examples` N,
+    the number of training images, training is maximum a posteriori: the log of a N(0, I) prior on
+    the weights of the decoder and the flow prior, divided by N, is added. With `mse_weight` so many
+    nats per squared error of the decoded image are subtracted.
 
     Shapes: images uint8 `[N, H, W, C]`, latents float32 `[N, latent_dim]`.
 
@@ -58,42 +64,42 @@ class VAE(GenerativeModel):
         latent_dim: numbers in a latent; even for a flow.
         encoder: "mlp"; "conv", see `tfgen.networks.residual_encoder`; or a `keras.Model` from
             images `[N, H, W, C]` in [0, 1] to `[N, 2 latent_dim]`, mu and log sigma^2 (and
-            `flow_width` numbers more for a flow posterior).
+            `flow_width` further numbers for a flow posterior).
         decoder: "mlp"; "conv"; or a `keras.Model` from latents to `[N, H, W, C P]`, P the
-            likelihood's parameters of a pixel.
+            likelihood's parameters per pixel.
         likelihood: "bernoulli" (grey images, binarized at random), "gaussian" or
             "quantized_logistic" (8 bits).
         binarization: "dynamic" or "static", for a Bernoulli likelihood.
-        neighbours: from 0 to 4, on which the mean of a pixel of a quantized logistic leans, see
+        neighbours: from 0 to 4, on which the mean of a pixel of a quantized logistic depends, see
             `tfgen.models.vae.likelihoods.QuantizedLogistic`.
         estimator: "B" or "A", for training.
         num_monte_carlo_samples: L, for training.
         num_importance_samples: k, for training and validation.
-        iwae_start_step: steps of training with k = 1 that come first.
-        num_backward_samples: through how many of the k samples gradients go, drawn by their
-            weights: the same gradients in expectation for less work; 0 for all.
+        iwae_start_step: the step from which training uses k; k is 1 before.
+        num_backward_samples: how many of the k samples, resampled by their weights, gradients go
+            through: the same gradients in expectation for less work; 0: all.
         beta: weight of the KL term in training.
         kl_warmup: steps during which it rises.
-        free_bits: nats for each latent.
+        free_bits: nats per latent.
         map_num_examples: N, or 0 for maximum likelihood.
-        mse_weight: nats for a squared error of 1, summed over pixels in [0, 1], of the image of
-            the latents. With neighbours the likelihood hardly cares what that image is.
+        mse_weight: nats for a squared error of 1, summed over pixels in [0, 1], of the decoded
+            image. With neighbours the likelihood hardly depends on that image.
         prior: "normal" or "flow".
         posterior: "gaussian" or "flow".
-        hidden_units: units of the hidden dense layers of the encoder; the decoder has them in
-            reverse.
+        hidden_units: units of the hidden dense layers of the encoder; those of the decoder are in
+            reverse order.
         activation: of the hidden layers, by its Keras name.
-        channels: of the encoder's feature maps at H/2, H/4 and so on; the decoder has them in
-            reverse. For "conv".
+        channels: of the encoder's feature maps at H/2, H/4 and so on; those of the decoder are in
+            reverse order. For "conv".
         blocks: residual blocks at each resolution. For "conv".
         flow_steps: steps of each flow.
-        flow_width: hidden units of their couplings, and numbers of the features that the
-            posterior's see.
-        network_dtype: in which "mlp", "conv" and the couplings compute, such as "bfloat16".
+        flow_width: hidden units of their couplings, and size of the features that condition those
+            of the posterior.
+        network_dtype: that "mlp", "conv" and the couplings compute in, such as "bfloat16".
 
     Raises:
         InputError: unknown choices, sizes below 1, a Bernoulli likelihood for images of several
-            channels, flows of an odd number of latents, networks of other shapes, free bits
+            channels, flows with an odd number of latents, networks of other shapes, free bits
             together with importance samples.
 
     Source: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), sections 2 and
@@ -109,35 +115,35 @@ class VAE(GenerativeModel):
 
     def __init__(
         self,
-        image_shape,
+        image_shape: Sequence[int],
         *,
-        latent_dim,
-        encoder="mlp",
-        decoder="mlp",
-        likelihood="bernoulli",
-        binarization="dynamic",
-        neighbours=0,
-        estimator="B",
-        num_monte_carlo_samples=1,
-        num_importance_samples=1,
-        iwae_start_step=0,
-        num_backward_samples=0,
-        beta=1.0,
-        kl_warmup=0,
-        free_bits=0.0,
-        map_num_examples=0,
-        mse_weight=0.0,
-        prior="normal",
-        posterior="gaussian",
-        hidden_units=(500,),
-        activation="tanh",
-        channels=(32, 64),
-        blocks=1,
-        flow_steps=4,
-        flow_width=128,
-        network_dtype=None,
-        name="vae",
-    ):
+        latent_dim: int,
+        encoder: str | dict | keras.Model = "mlp",
+        decoder: str | dict | keras.Model = "mlp",
+        likelihood: str = "bernoulli",
+        binarization: str = "dynamic",
+        neighbours: int = 0,
+        estimator: str = "B",
+        num_monte_carlo_samples: int = 1,
+        num_importance_samples: int = 1,
+        iwae_start_step: float = 0,
+        num_backward_samples: int = 0,
+        beta: float = 1.0,
+        kl_warmup: float = 0,
+        free_bits: float = 0.0,
+        map_num_examples: float = 0,
+        mse_weight: float = 0.0,
+        prior: str = "normal",
+        posterior: str = "gaussian",
+        hidden_units: Sequence[int] = (500,),
+        activation: str = "tanh",
+        channels: Sequence[int] = (32, 64),
+        blocks: int = 1,
+        flow_steps: int = 4,
+        flow_width: int = 128,
+        network_dtype: str | None = None,
+        name: str = "vae",
+    ) -> None:
         settings = dict(locals())
         for key in ("self", "__class__", "image_shape", "name"):
             del settings[key]
@@ -150,15 +156,20 @@ class VAE(GenerativeModel):
         self.estimator = estimator
         self.num_monte_carlo_samples = num_monte_carlo_samples
         self.num_importance_samples = num_importance_samples
-        options = {}
+        options: dict[str, Any] = {}
         if likelihood == "bernoulli":
             options["binarization"] = binarization
         if likelihood == "quantized_logistic":
             options["neighbours"] = neighbours
         self._likelihood = LIKELIHOODS[likelihood](self.image_shape, **options)
         self.num_bits = self._likelihood.num_bits
-        flow = {"steps": flow_steps, "width": flow_width, "network_dtype": network_dtype}
-        self.prior, self.posterior = NormalPrior(), GaussianPosterior(latent_dim)
+        flow: dict[str, Any] = {
+            "steps": flow_steps,
+            "width": flow_width,
+            "network_dtype": network_dtype,
+        }
+        self.prior: NormalPrior | FlowPrior = NormalPrior()
+        self.posterior = GaussianPosterior(latent_dim)
         if prior == "flow":
             self.prior = FlowPrior(latent_dim, name=f"{name}_prior", **flow)
             self._prior_layers = self.prior.layers
@@ -176,7 +187,7 @@ class VAE(GenerativeModel):
         self._image_noise = ImageNoise(self.image_shape)
         self.built = True
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         given = {
             role: keras.saving.serialize_keras_object(getattr(self, role))
             for role in ("encoder", "decoder")
@@ -184,35 +195,38 @@ class VAE(GenerativeModel):
         }
         return {"image_shape": self.image_shape, "name": self.name, **self.settings, **given}
 
-    num_tight_samples = 5000
+    @property
+    def num_tight_samples(self) -> int:
+        """`num_samples` of the tighter bound in cards."""
+        return 5000
 
     @property
-    def num_evaluation_samples(self):
+    def num_evaluation_samples(self) -> int:
         """`num_samples` of the bits/dim in cards and of validation: k of training."""
         return self.num_importance_samples
 
-    def bound_of(self, num_samples):
+    def bound_of(self, num_samples: int) -> str:
         """What `log_prob` with so many samples is, in words."""
         return f"lower bound, {num_samples} importance sample{'s' * (num_samples > 1)}"
 
     @property
-    def dequantization(self):
+    def dequantization(self) -> str:
         """How the likelihood quantizes or dequantizes pixels, in words."""
         return self._likelihood.quantization
 
-    def protocol(self, num_samples=1):
+    def protocol(self, num_samples: int = 1) -> dict[str, Any]:
         """What a figure of `log_prob` or `bits_per_dim` means, a dict for cards."""
         drawn = ELBO_SAMPLES if num_samples == 1 else num_samples
         return {**super().protocol(num_samples), "samples": drawn}
 
     @property
-    def layers(self):
+    def layers(self) -> list[keras.Layer]:
         """The layers in the order in which weight files hold them."""
         return [*self.prior.layers, *self.posterior.layers, self.encoder, self.decoder]
 
     @property
-    def bijectors(self):
-        """Those that the prior and the posterior are made of."""
+    def bijectors(self) -> list[FlowBijector]:
+        """The bijectors of the prior and the posterior."""
         return [*self.prior.bijectors, *self.posterior.bijectors]
 
     def _log_prob(self, images, labels, num_samples):
@@ -223,13 +237,13 @@ class VAE(GenerativeModel):
 
     def _image_bound(self, images, num_samples):
         if num_samples > MOST_SAMPLES_AT_ONCE:
-            return importance_sampling.log_likelihood(self, images, num_samples)
+            return importance_sampling.importance_weighted_bound(self, images, num_samples)
         drawn = (ELBO_SAMPLES, 1) if num_samples == 1 else (1, num_samples)
         noise = self._image_noise.normal(images, (*drawn, self.latent_dim))
         return self.bound_terms(self.observe(images), noise, "B").bound()
 
-    def observe(self, images, step_noise=None):
-        """What the networks see, with the noise of a training step or of the images themselves."""
+    def observe(self, images: tf.Tensor, step_noise: StepNoise | None = None) -> tf.Tensor:
+        """What the networks see: with the noise of a training step, or that of the images."""
         if step_noise is None or self._likelihood.fixed_noise:
             noise = self._image_noise.uniform(images, self.image_shape)
         else:
@@ -258,7 +272,9 @@ class VAE(GenerativeModel):
         images = tf.clip_by_value(self._likelihood.mean(outputs), 0.0, 1.0)
         return tf.cast(tf.round(255.0 * tf.reshape(images, [-1, *self.image_shape])), tf.uint8)
 
-    def bound_terms(self, observed, noise, estimator="A"):
+    def bound_terms(
+        self, observed: tf.Tensor, noise: tf.Tensor, estimator: str = "A"
+    ) -> BoundTerms:
         """The terms of a bound of log p(x) at the latents that noise gives.
 
         Args:
@@ -285,8 +301,8 @@ class VAE(GenerativeModel):
             divergence = tf.reduce_sum(per_latent, axis=-1)[:, None, None]
         return BoundTerms(joint.log_likelihood, divergence, per_latent, joint.squared_error)
 
-    def joint_density(self, observed, latents):
-        """log p(x, z) and what it is made of, at latents.
+    def joint_density(self, observed: tf.Tensor, latents: tf.Tensor) -> JointDensity:
+        """log p(x, z) and its terms at latents.
 
         Shapes: `[N, H, W, C]` (or `[1, H, W, C]`), `[N, ..., D] -> [N, ...]` each.
 
@@ -309,14 +325,14 @@ class VAE(GenerativeModel):
             squared_error=tf.reduce_sum((self._likelihood.mean(outputs) - pixels) ** 2, axis=-1),
         )
 
-    def encoder_outputs(self, observed):
-        """What the encoder says of prepared images: `[N, H, W, C] -> [N, E]`."""
+    def encoder_outputs(self, observed: tf.Tensor) -> tf.Tensor:
+        """The encoder's outputs for observed images: `[N, H, W, C] -> [N, E]`."""
         if self.settings["encoder"] == "mlp":
             observed = tf.reshape(observed, [-1, self.num_dims])
         return tf.cast(self.encoder(observed), tf.float32)
 
-    def decoder_outputs(self, latents):
-        """`[N, D] -> [N, P H W C]`: one parameter of all pixels after the other."""
+    def decoder_outputs(self, latents: tf.Tensor) -> tf.Tensor:
+        """The likelihood's parameters, one after the other: `[N, D] -> [N, P H W C]`."""
         outputs = tf.cast(self.decoder(latents), tf.float32)
         parameters = self._likelihood.parameters_per_pixel
         if outputs.shape.rank == 4 and parameters > 1:

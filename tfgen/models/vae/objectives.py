@@ -1,11 +1,19 @@
-"""What training a VAE maximizes: bounds of the log-likelihood, and their annealed relatives."""
+"""Bounds of the log-likelihood, and their annealed variants."""
+
+from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 
-def weighted_bound(reconstruction, divergence, beta=1.0):
+def weighted_bound(
+    log_likelihood: ArrayLike | tf.Tensor,
+    divergence: ArrayLike | tf.Tensor,
+    beta: float | tf.Tensor = 1.0,
+) -> tf.Tensor:
     """A bound of log p(x) from terms at latents drawn from q(z|x).
 
     Equation: mean over L samples of log(1/k sum_i p(x|z_i) (p(z_i) / q(z_i|x))^beta), with
@@ -23,27 +31,31 @@ def weighted_bound(reconstruction, divergence, beta=1.0):
     >>> print(weighted_bound([[[-3.0, -3.0]]], [[[1.0, 1.0]]]).numpy())
     [-4.]
     """
-    log_weights = tf.convert_to_tensor(reconstruction) - beta * tf.convert_to_tensor(divergence)
-    importance_samples = log_weights.shape[2]
-    if importance_samples == 1:
+    log_weights = tf.convert_to_tensor(log_likelihood) - beta * tf.convert_to_tensor(divergence)
+    num_samples = log_weights.shape[2]
+    if num_samples == 1:
         return tf.reduce_mean(log_weights, axis=[1, 2])
-    log_mean = tf.reduce_logsumexp(log_weights, axis=2) - math.log(importance_samples)
+    log_mean = tf.reduce_logsumexp(log_weights, axis=2) - math.log(num_samples)
     return tf.reduce_mean(log_mean, axis=1)
 
 
-def resampled(log_weights, uniform, count):
-    """Which of k samples stand for all of them, each drawn in proportion to its weight.
+def resampled(
+    log_weights: ArrayLike | tf.Tensor, uniform: ArrayLike | tf.Tensor, count: int
+) -> tf.Tensor:
+    """Indices of m of k samples, each drawn in proportion to its weight.
 
     The gradient of the importance-weighted bound is sum_i w_i grad log w_i with weights w that sum
-    to one, the expectation of grad log w at a sample drawn by w. So a backward pass through a few
-    drawn samples is as right in expectation as one through all k.
+    to one: the expectation of grad log w at a sample drawn by w. So a backward pass through a few
+    drawn samples gives an unbiased estimate of the gradient through all k.
 
     Equation: the least j with w_0 + ... + w_j > (u + i) / m for i < m, systematic resampling: index
-    j is drawn m w_j times, rounded up or down at random.
+    j occurs m w_j times, rounded up or down at random.
 
     Shapes: `[..., k]` unnormalized, `[...]` uniform in [0, 1) `-> [..., m]`, int32.
 
     Args:
+        log_weights: of the samples.
+        uniform: u.
         count: m.
 
     Source: Burda, Grosse and Salakhutdinov, 2015 (1509.00519), section 3; Carpenter, Clifford and
@@ -62,7 +74,9 @@ def resampled(log_weights, uniform, count):
     return tf.reduce_sum(tf.cast(passed, tf.int32), axis=-1)
 
 
-def gaussian_divergences(mean, log_variance):
+def gaussian_divergences(
+    mean: ArrayLike | tf.Tensor, log_variance: ArrayLike | tf.Tensor
+) -> tf.Tensor:
     """KL(N(mu_j, sigma_j^2) || N(0, 1)) of each latent.
 
     Equation: 1/2 (mu^2 + sigma^2 - 1 - log sigma^2).
@@ -81,17 +95,19 @@ def gaussian_divergences(mean, log_variance):
     return 0.5 * (mean**2 + tf.exp(log_variance) - 1.0 - log_variance)
 
 
-def with_free_bits(divergences, minimum, mean_over_batch):
-    """Divergences of which each group's mean over the batch counts as `minimum` if it is less.
+def with_free_bits(
+    divergences: tf.Tensor, minimum: float, mean_over_batch: Callable[[tf.Tensor], tf.Tensor]
+) -> tf.Tensor:
+    """The sum of divergences, each group's mean over the batch replaced by `minimum` if smaller.
 
     Equation: the mean over the batch of the result is sum_j max(minimum, mean over the batch of
-    divergences_j), with its gradient. The means are taken before any replica decides.
+    divergences_j), with its gradient. The means are those of the global batch, on every replica.
 
     Shapes: `[N, G] -> [N]`, nats.
 
     Args:
         divergences: of each image and group of latents.
-        minimum: nats of a group that cost nothing.
+        minimum: nats per group without cost.
         mean_over_batch: a function of `[N, G]` that gives the global batch's `[G]`.
 
     Source: Kingma et al., Improving variational inference with inverse autoregressive flow, 2016
@@ -109,8 +125,8 @@ def with_free_bits(divergences, minimum, mean_over_batch):
     return tf.reduce_sum(tf.where(means > minimum, divergences, minimum), axis=-1)
 
 
-def annealed(beta, steps, step):
-    """beta, reached in a straight line from 0 during the first steps of training.
+def annealed(beta: float, steps: float, step: tf.Tensor | int) -> tf.Tensor:
+    """A weight that rises linearly from 0 to beta during the first steps of training.
 
     Source: Bowman et al., Generating sentences from a continuous space, 2015 (1511.06349), section
     3.1; Sønderby et al., Ladder variational autoencoders, 2016 (1602.02282), section 2.2.

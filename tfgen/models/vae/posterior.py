@@ -1,9 +1,13 @@
 """A VAE's approximate posterior: q(z|x)."""
 
+from __future__ import annotations
+
 import math
 
+import keras
 import tensorflow as tf
 
+from tfgen.bijectors import GlowStep
 from tfgen.models.vae.prior import glow_steps, log_normal, run_inverse
 
 
@@ -23,28 +27,30 @@ class GaussianPosterior:
     and 3, appendix B.
     """
 
-    def __init__(self, latent_dim):
-        self.layers = []
-        self.bijectors = []
+    def __init__(self, latent_dim: int) -> None:
+        self.layers: list[keras.Layer] = []
+        self.bijectors: list[GlowStep] = []
         self.latent_dim = latent_dim
         self.encoder_outputs = 2 * latent_dim
 
-    def parameters(self, outputs):
+    def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         """mu and log sigma^2, `[N, D]`, and the context of a flow, from the encoder's outputs."""
         mean, log_variance = tf.split(outputs, 2, axis=-1)
         return mean, log_variance, None
 
-    def center(self, outputs):
+    def center(self, outputs: tf.Tensor) -> tf.Tensor:
         """The latent at e = 0: `[N, encoder_outputs] -> [N, D]`."""
         return self.parameters(outputs)[0]
 
-    def sample(self, outputs, noise):
-        """Latents at noise, with log q at each and its part that noise does not decide.
+    def sample(
+        self, outputs: tf.Tensor, noise: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Latents at noise, with log q(z|x) and its partly analytic expectation.
 
         Shapes: `[N, encoder_outputs]`, noise `[N, ..., D] -> [N, ..., D]`, `[N, ...]`, `[N, ...]`.
 
         Returns:
-            The latents; log q(z|x); the same with the expectation of log N(e; 0, I) in place of it.
+            The latents; log q(z|x); the same with the expectation of log N(e; 0, I) in its place.
         """
         mean, log_variance, context = self.parameters(outputs)
         for _ in noise.shape[1:-1]:
@@ -60,29 +66,38 @@ class GaussianPosterior:
 
 
 class FlowPosterior(GaussianPosterior):
-    """q(z|x): a Gaussian bent by steps of flow whose couplings see features of the image.
+    """q(z|x): a Gaussian transformed by steps of flow that are conditioned on the image.
 
     Equations, with g_h the steps, h the features, e standard normal noise:
 
     - z = g_h(mu + sigma e)
     - log q(z|x) = log N(e; 0, I) - sum(log sigma) - log |det dg_h|
 
-    Before training the steps are a rotation.
+    Before training g_h is a rotation.
 
     Args:
         latent_dim: D, even.
-        steps: of `tfgen.bijectors.GlowStep`.
+        steps: number of `tfgen.bijectors.GlowStep`s.
         width: hidden units of the couplings.
-        context_channels: numbers of h, which the encoder gives after mu and log sigma^2.
-        network_dtype: in which the couplings' networks compute.
+        context_channels: size of h, which follows mu and log sigma^2 in the encoder's outputs.
+        network_dtype: that the couplings' networks compute in.
         name: of the layers.
 
     Source: Rezende and Mohamed, Variational inference with normalizing flows, 2015 (1505.05770);
     Kingma et al., Improving variational inference with inverse autoregressive flow, 2016
-    (1606.04934), section 4, whose steps see h too.
+    (1606.04934), section 4, whose steps are conditioned on h too.
     """
 
-    def __init__(self, latent_dim, *, steps, width, context_channels, network_dtype, name):
+    def __init__(
+        self,
+        latent_dim: int,
+        *,
+        steps: int,
+        width: int,
+        context_channels: int,
+        network_dtype: str | None,
+        name: str,
+    ) -> None:
         super().__init__(latent_dim)
         self.encoder_outputs = 2 * latent_dim + context_channels
         self._context_channels = context_channels
@@ -96,12 +111,12 @@ class FlowPosterior(GaussianPosterior):
         )
         self.layers = [layer for step in self.bijectors for layer in step.layers]
 
-    def parameters(self, outputs):
+    def parameters(self, outputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         return tf.split(
             outputs, [self.latent_dim, self.latent_dim, self._context_channels], axis=-1
         )
 
-    def center(self, outputs):
+    def center(self, outputs: tf.Tensor) -> tf.Tensor:
         mean, _, context = self.parameters(outputs)
         return self._transform(mean, context)[0]
 
@@ -113,5 +128,5 @@ class FlowPosterior(GaussianPosterior):
         context = tf.broadcast_to(context, target)
         flat = tf.reshape(latents, [-1, self.latent_dim])
         context = tf.reshape(context, [-1, self._context_channels])
-        bent, log_det = run_inverse(self.bijectors, flat, context)
-        return tf.reshape(bent, shape), tf.reshape(log_det, shape[:-1])
+        transformed, log_det = run_inverse(self.bijectors, flat, context)
+        return tf.reshape(transformed, shape), tf.reshape(log_det, shape[:-1])

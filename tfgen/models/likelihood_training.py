@@ -1,0 +1,100 @@
+"""Training by maximum likelihood, as a Keras model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfgen.errors import InputError
+from tfgen.models.noise import StepNoise
+
+
+class LikelihoodTraining(keras.Model):
+    """A Keras model whose `fit` and `evaluate` are of images and bits per dimension.
+
+    A subclass gives `_training_loss`, `_log_prob` and `_checked_images`: see
+    `tfgen.models.base.GenerativeModel`.
+    """
+
+    num_dims: int
+    _seed = 0
+
+    def compile(
+        self,
+        optimizer: str | keras.Optimizer = "adam",
+        *,
+        seed: int = 0,
+        jit_compile: bool = False,
+        **options: Any,
+    ) -> None:
+        """Prepare for `fit`.
+
+        Args:
+            optimizer: a Keras optimizer.
+            seed: of the noise of training steps.
+            jit_compile: whether XLA compiles the step; slower on a CPU.
+            options: further ones of `keras.Model.compile`.
+        """
+        self._seed = seed
+        self._bits_tracker = keras.metrics.Mean(name="bits_per_dim")
+        super().compile(optimizer=optimizer, jit_compile=jit_compile, **options)
+        # Variables made by the first step would make TensorFlow trace it twice.
+        self.optimizer.build(self.trainable_variables)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        return {
+            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
+            "seed": self._seed,
+            "jit_compile": self.jit_compile,
+        }
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
+        self.compile(**{**config, "optimizer": optimizer})
+
+    @property
+    def metrics(self) -> list[keras.Metric]:
+        return [self._bits_tracker] if self.compiled else []
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        images, labels = self._images_and_labels(data)
+        return self._updated_metrics(self.gradient_step(images, labels))
+
+    def gradient_step(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
+        """One step of the optimizer, on this replica's part of the global batch.
+
+        The loss is averaged over the global batch: gradients are summed over the replicas.
+
+        Shapes: uint8 `[N, H, W, C]`, labels or None `-> float32 [N]`, the negative log-likelihood
+        in nats.
+        """
+        nll, gradients = self.gradients(images, labels)
+        self.optimizer.apply(gradients, self.trainable_weights)
+        return nll
+
+    def gradients(
+        self, images: tf.Tensor, labels: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """The negative log-likelihood in nats, `[N]`, and the gradient of each trainable weight."""
+        noise = StepNoise(self._seed, self.optimizer._iterations, images)
+        with tf.GradientTape() as tape:
+            nll, losses = self._training_loss(images, labels, noise)
+            loss = self.optimizer.scale_loss(tf.reduce_sum(losses) / noise.global_batch_size)
+        return nll, tape.gradient(loss, [weight.value for weight in self.trainable_weights])
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        images, _ = self._images_and_labels(data)
+        return self._updated_metrics(-self._log_prob(images, None, self.num_evaluation_samples))
+
+    def _images_and_labels(self, data):
+        images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if sample_weight is not None:
+            raise InputError(f"{self.name}: sample weights are not supported; omit images instead")
+        return self._checked_images(images), labels
+
+    def _updated_metrics(self, nll):
+        self._bits_tracker.update_state(nll / (self.num_dims * math.log(2.0)))
+        return {"bits_per_dim": self._bits_tracker.result()}
