@@ -154,5 +154,5 @@ if __name__ == "__main__":
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[64])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
-    chosen = parser.parse_args()
-    {"input": bench_input, "devices": bench_devices}[chosen.what](chosen)
+    options = parser.parse_args()
+    {"input": bench_input, "devices": bench_devices}[options.what](options)

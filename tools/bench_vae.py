@@ -1,6 +1,6 @@
 """Training throughput of the 784-200-200-50 VAE compared with PyTorch and Keras.
 
-    python tools/bench_vae.py [--batch 128] [--rounds 9] [--steps 100] [--importance-samples 1]
+    python tools/bench_vae.py [--batch 128] [--rounds 9] [--steps 100] [--num-samples 1]
 
 All peers have the same networks (tanh, Bernoulli), optimizer (Adam) and batch size, and train on
 the same images, shuffled; tfgen and PyTorch binarize each batch at random, Keras takes grey levels
@@ -177,11 +177,11 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=100, help="per round")
-    parser.add_argument("--importance-samples", type=int, default=1)
+    parser.add_argument("--num-samples", type=int, default=1, help="importance samples k")
     parser.add_argument("--bfloat16", action="store_true", help="also networks in bfloat16")
     parser.add_argument("--data", help="directory of the local data sets")
     arguments = parser.parse_args()
-    batch, k, steps = arguments.batch, arguments.importance_samples, arguments.steps
+    batch, k, steps = arguments.batch, arguments.num_samples, arguments.steps
     try:
         images = tfgen.data.load("mnist", data_dir=arguments.data).images("train")
     except tfgen.InputError:

@@ -102,7 +102,7 @@ def outcome(directory):
 
 def kill_and_compare(folder, kills, seed=0):
     """Kill a training: the steps at which it was killed, and whether the result is the same."""
-    chosen = random.Random(seed)
+    generator = random.Random(seed)
     whole, killed = folder / "whole", folder / "killed"
     process, start = started(whole), time.monotonic()
     ended(process, lambda: newest(whole))
@@ -116,12 +116,12 @@ def kill_and_compare(folder, kills, seed=0):
             killed = folder / f"killed-{done}"
         before = newest(killed)
         process = started(killed)
-        if chosen.random() < 0.25:
-            status = ended(process, seconds=chosen.uniform(0, preparing))
+        if generator.random() < 0.25:
+            status = ended(process, seconds=generator.uniform(0, preparing))
         else:
             status = ended(process, lambda now=killed, then=before: newest(now) != then)
             if status is None:
-                status = ended(process, seconds=chosen.uniform(0, stepping / 2))
+                status = ended(process, seconds=generator.uniform(0, stepping / 2))
         if status is not None:
             continue
         kill(process)

@@ -27,7 +27,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path, images):
-    """Three images of the model's shape, one of another, and a file that is none."""
+    """Three images of the model's shape, one of another, and a file that is not an image."""
     (tmp_path / "images" / "more").mkdir(parents=True)
     for name, image in zip(["b.png", "a.png", "more/c.png"], images, strict=False):
         Image.fromarray(image[..., 0]).save(tmp_path / "images" / name)

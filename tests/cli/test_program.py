@@ -102,7 +102,7 @@ def test_settings_beyond_the_recipe_print_nothing_of_tensorflows(interrupted):
     assert interrupted[1].startswith("VAE of ")
 
 
-def test_the_version_is_told(capsys):
+def test_the_version_is_printed(capsys):
     with pytest.raises(SystemExit) as left:
         cli.main(["--version"])
     assert left.value.code == 0

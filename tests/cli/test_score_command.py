@@ -46,7 +46,7 @@ def test_score_writes_a_file(saved, folder, tmp_path, capsys):
     assert len(out.read_text().splitlines()) == 5
 
 
-def test_score_writes_names_that_are_no_text(saved, folder, tmp_path, capsysbinary):
+def test_score_writes_names_that_are_not_text(saved, folder, tmp_path, capsysbinary):
     name = b"caf\xe9 \xff.png"
     (folder / "a.png").rename(folder / os.fsdecode(name))
     out = tmp_path / "scores.csv"

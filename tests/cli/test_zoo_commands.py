@@ -40,7 +40,7 @@ def test_zoo_shows_a_damaged_card_and_any_summary_among_the_others(tmp_path, cap
     assert "\nvae-digits " in rows
 
 
-def test_fetch_and_zoo_know_models_without_figures(tmp_path, capsys, monkeypatch):
+def test_fetch_and_zoo_accept_models_without_metrics(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TFGEN_HOME", str(tmp_path / "home"))
     model = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[4])
     model.save_preset(tmp_path / "mine")

@@ -70,7 +70,7 @@ class Factors:
 
 
 @pytest.mark.parametrize("attribute", directions.ATTRIBUTES)
-def test_directions_that_move_the_attribute_are_told_from_those_that_do_not(attribute, shapes):
+def test_directions_that_move_the_attribute_are_distinguished_from_others(attribute, shapes):
     right, _ = directions.moved(Factors(shapes), shapes, attribute, others_kept=True)
     assert 20 < len(right) <= 300
     assert right.mean() > 0.95
@@ -101,7 +101,7 @@ class ShortDirections(Factors):
         return super().attribute_direction(images_with, images_without) / 64
 
 
-def test_a_direction_is_added_as_often_as_training_images_need(shapes):
+def test_the_amount_is_chosen_on_training_images(shapes):
     assert directions.moved(Factors(shapes), shapes, "size")[1] == directions.AMOUNTS[0]
     right, amount = directions.moved(ShortDirections(shapes), shapes, "size")
     assert amount > 1.0

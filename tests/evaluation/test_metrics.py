@@ -61,7 +61,7 @@ class Retrieval:
         return self._images[rows]
 
 
-def test_samples_are_judged_by_a_classifier(monkeypatch):
+def test_samples_are_classified(monkeypatch):
     monkeypatch.setattr(class_accuracy, "EPOCHS", 8)
     digits = tfgen.data.load("digits")
     classifier = class_accuracy.train_classifier(digits)

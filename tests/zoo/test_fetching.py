@@ -30,7 +30,7 @@ def published():
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Sends the files of a folder; each attribute is a way to misbehave."""
+    """Serves the files of a folder; its attributes make it misbehave."""
 
     def __init__(self, folder):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -127,7 +127,7 @@ def test_a_connection_that_breaks_is_resumed_by_the_same_call(server, published)
     assert ranges == [None, f"bytes={KEPT}-", f"bytes={2 * KEPT}-"]
 
 
-def test_an_interrupted_fetch_goes_on_in_the_next_one(server, published, home):
+def test_an_interrupted_fetch_is_resumed_by_the_next_one(server, published, home):
     def interrupt(file, there, total):
         if file == preset.WEIGHTS:
             raise KeyboardInterrupt
@@ -143,7 +143,7 @@ def test_an_interrupted_fetch_goes_on_in_the_next_one(server, published, home):
     assert not partial_files(home)
 
 
-def test_a_server_that_knows_no_ranges_begins_again(server, published):
+def test_a_server_without_ranges_sends_the_whole_file_again(server, published):
     server.breaks[preset.WEIGHTS] = 200_000
     server.ranges = False
     with pytest.raises(InputError, match=rf"the connection broke.*; {KEPT:,} bytes are kept"):
@@ -166,7 +166,7 @@ def test_a_file_with_another_digest_is_refused_and_deleted(server, published, ho
     assert_whole(tfgen.zoo.fetch(server.address), published)
 
 
-def test_what_is_left_of_a_longer_file_is_found_out(server, published, home):
+def test_a_partial_file_longer_than_the_whole_is_refused(server, published, home):
     """A part as long as the file or longer: the server has no such range, the digest decides."""
     folder = home / "fetched" / f".{NAME}@1-{card_digest(published)[:16]}"
     folder.mkdir(parents=True)
@@ -176,7 +176,7 @@ def test_what_is_left_of_a_longer_file_is_found_out(server, published, home):
     assert_whole(tfgen.zoo.fetch(server.address), published)
 
 
-def test_an_answer_that_begins_elsewhere_is_refused(server):
+def test_a_response_from_another_byte_is_refused(server):
     server.breaks[preset.WEIGHTS] = 200_000
     server.wrong_range = True
     with pytest.raises(InputError, match=f"from byte {KEPT}, the response starts elsewhere"):

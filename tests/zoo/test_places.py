@@ -30,7 +30,7 @@ def put(directory, version=None):
     return directory
 
 
-def test_a_path_wins_then_ones_own_then_the_packaged_then_the_fetched(home, tmp_path, monkeypatch):
+def test_the_order_of_places_is_path_own_packaged_fetched(home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fetched = put(home / "fetched" / "mine@1")
     assert tfgen.zoo.directory("mine") == fetched
@@ -61,7 +61,7 @@ def test_old_versions_stay_loadable_beside_the_newest(home):
         tfgen.zoo.load("mine@0")
 
 
-def test_folders_that_hold_no_model_are_passed_over(home):
+def test_folders_without_a_model_are_skipped(home):
     (home / "zoo" / "empty").mkdir(parents=True)
     put(home / "zoo" / "not a name")
     broken = put(home / "zoo" / "broken")

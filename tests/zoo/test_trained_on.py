@@ -1,4 +1,4 @@
-"""The data of a card, and the tools that look at them: here a folder called as a data set is."""
+"""The training data of a card, and the tools that use it: here a folder named like a data set."""
 
 import runpy
 from pathlib import Path

@@ -38,7 +38,7 @@ def loaded(name):
 
 
 def images_of_the_check(name):
-    """Those of the test split that the card's check is of; skipped where they are not here."""
+    """The test images that the check of a card uses; skips where the data are missing."""
     card = tfgen.zoo.card(name)
     try:
         data = trained_on.load(card)
@@ -81,7 +81,7 @@ def test_its_card_is_complete(name):
     assert {"tfgen", "tensorflow", "keras", "python", "cores"} <= {*card["environment"]}
     assert card["training"]["images_seen"] > 0
     check = card["check"]
-    # What is compared here is what the card tells of all test images, up to the choice of images.
+    # The bits/dim of the check agree with those of all test images, up to the choice of images.
     bits = card["metrics"]["bits_per_dim"]
     images = bits["protocol"]["images"]
     deviation = bits["standard_error"] * (images / check["images"]) ** 0.5
@@ -131,7 +131,7 @@ def test_an_export_decodes_and_encodes_as_it_does(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["glow-digits"])
-def test_a_model_that_is_not_what_its_card_says_is_found_out(name, monkeypatch):
+def test_a_model_that_differs_from_its_card_is_detected(name, monkeypatch):
     card, directory = tfgen.zoo.card(name), tfgen.zoo.directory(name)
     model = tfgen.zoo.load(name)
     images = images_of_the_check(name)
@@ -156,7 +156,7 @@ def test_a_model_that_is_not_what_its_card_says_is_found_out(name, monkeypatch):
 
 
 @DIGITS
-def test_its_figures_are_those_of_its_card(name):
+def test_its_metrics_are_those_of_its_card(name):
     card, model = tfgen.zoo.card(name), loaded(name)
     data = tfgen.data.load(card["data"]["name"])
     found = metrics.likelihood(model, data, "test")
@@ -166,7 +166,7 @@ def test_its_figures_are_those_of_its_card(name):
 
 
 @DIGITS
-def test_the_noise_of_log_prob_stands_for_that_of_training(name):
+def test_the_noise_of_log_prob_is_equivalent_to_that_of_training(name):
     """A mean over the test images hardly depends on which noise meets them."""
     model = tfgen.zoo.load(name)
     data = tfgen.data.load(tfgen.zoo.card(name)["data"]["name"])
