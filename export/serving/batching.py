@@ -9,18 +9,18 @@ from __future__ import annotations
 import collections
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from tfgen.export.serving.batching_parameters import Parameters
 from tfgen.export.serving.metrics import Metrics
+from tfgen.export.serving.proto_tensors import Arrays
 from tfgen.export.serving.statuses import ServingError, invalid
 
 MAX_RANK = 6  # of tensors that TF Serving pads
-Arrays: TypeAlias = Mapping[str, np.ndarray]
 Run: TypeAlias = Callable[[Arrays, "float | None"], Arrays]
 
 
@@ -33,19 +33,6 @@ class Scheduler:
 
     Source: `batching/batching_session.cc` of tensorflow/serving, `SharedBatchScheduler` of
         tensorflow.
-
-    Example:
-
-    >>> import numpy as np
-    >>> from tfgen.export.serving import batching
-    >>> from tfgen.export.serving.batching_parameters import Parameters
-    >>> scheduler = batching.Scheduler(Parameters(batch_timeout_micros=1000))
-    >>> def run(inputs, deadline):
-    ...     return {"y": inputs["x"] * 2}
-    >>> both = [scheduler.submit("double", run, {"x": np.array([i])}) for i in (1, 2)]
-    >>> [future.result()["y"].tolist() for future in both]
-    [[2], [4]]
-    >>> scheduler.close()
     """
 
     def __init__(self, parameters: Parameters, *, metrics: Metrics | None = None):
@@ -94,7 +81,7 @@ class Scheduler:
             queue.put(task)
             self._queues[key] = queue
             # A thread already waits for a batch that began before, unless it is full now.
-            if len(queue.batches[-1].parts) == 1 or not queue.due():
+            if len(queue.batches[-1]) == 1 or not queue.due():
                 self._work.notify()
         return task.future
 
@@ -110,9 +97,9 @@ class Scheduler:
         while (found := self._next()) is not None:
             run, batch = found
             now = time.monotonic()
-            for part in batch.parts:
+            for part in batch:
                 self._metrics.waited(self.parameters.thread_pool_name, now - part.task.arrived)
-            parts = [part for part in batch.parts if part.task.begin(now)]
+            parts = [part for part in batch if part.task.begin(now)]
             if parts:
                 self._run(run, parts)
             del found, run, batch, parts  # while this thread waits, a version may be unloaded
@@ -147,15 +134,15 @@ class Scheduler:
             for part in parts:  # An error concerns only the request that causes it.
                 self._run(run, [part])
             return
-        start = 0
+        first = 0
         for part in parts:
-            rows = slice(start, start + part.rows)
-            part.task.finish(part, {name: array[rows] for name, array in found.items()})
-            start += part.rows
+            end = first + part.stop - part.start
+            part.task.finish(part, {name: array[first:end] for name, array in found.items()})
+            first = end
 
     def _outputs(self, run, parts):
-        rows = sum(part.rows for part in parts)
-        size = self.parameters.padded_size(rows) if parts[-1].rows else rows
+        rows = _rows(parts)
+        size = self.parameters.padded_size(rows) if parts[-1].stop else rows
         inputs = {}
         for name in parts[0].task.inputs:
             arrays = [part.task.inputs[name][part.start : part.stop] for part in parts]
@@ -204,7 +191,7 @@ class _Task:
         """Take the outputs of some rows."""
         with self._lock:
             self._outputs[part.start] = outputs
-            self._missing -= part.rows
+            self._missing -= part.stop - part.start
             if self._missing or self.future.done():
                 return
             found = [self._outputs[start] for start in sorted(self._outputs)]
@@ -222,20 +209,12 @@ class _Task:
         return not future.done() and (future.running() or future.set_running_or_notify_cancel())
 
 
-class _Part:
-    """Rows of a request that run in one batch."""
+class _Part(NamedTuple):
+    """Rows of a request that run in one batch, which is a list of parts."""
 
-    def __init__(self, task, start, stop):
-        self.task = task
-        self.start = start
-        self.stop = stop
-        self.rows = stop - start
-
-
-class _Batch:
-    def __init__(self):
-        self.parts = []
-        self.rows = 0
+    task: _Task
+    start: int
+    stop: int
 
 
 class _Queue:
@@ -244,20 +223,20 @@ class _Queue:
     def __init__(self, run, parameters):
         self.run = run
         self._parameters = parameters
-        self.batches = collections.deque([_Batch()])
+        self.batches = collections.deque([[]])
 
     def due(self):
         """When the first batch may run, on the clock of `time.monotonic`."""
         first = self.batches[0]
-        if len(self.batches) > 1 or first.rows >= self._parameters.batch_rows:
+        if len(self.batches) > 1 or _rows(first) >= self._parameters.batch_rows:
             return 0.0
-        return first.parts[0].task.arrived + self._parameters.batch_timeout_micros / 1e6
+        return first[0].task.arrived + self._parameters.batch_timeout_micros / 1e6
 
     def put(self, task):
         limit = self._parameters.batch_rows
         splitting = self._parameters.enable_large_batch_splitting
         more = max(1, self._parameters.max_enqueued_batches) - len(self.batches)
-        free = limit - self.batches[-1].rows
+        free = limit - _rows(self.batches[-1])
         if splitting:
             free += more * limit
         elif more:
@@ -271,16 +250,19 @@ class _Queue:
         start = 0
         while True:
             batch = self.batches[-1]
-            room = limit - batch.rows
+            room = limit - _rows(batch)
             stop = min(task.rows, start + room) if splitting else task.rows
-            if batch.parts and task.rows and not 0 < stop - start <= room:
-                self.batches.append(_Batch())
+            if batch and task.rows and not 0 < stop - start <= room:
+                self.batches.append([])
                 continue
-            batch.parts.append(_Part(task, start, stop))
-            batch.rows += stop - start
+            batch.append(_Part(task, start, stop))
             start = stop
             if start == task.rows:
                 return
+
+
+def _rows(parts):
+    return sum(part.stop - part.start for part in parts)
 
 
 def _num_rows(inputs):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
-import numpy as np
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -17,13 +15,12 @@ from tensorflow_serving.apis import (
 )
 
 from tfgen.export.serving.manager import Manager
+from tfgen.export.serving.proto_tensors import Arrays
 from tfgen.export.serving.servable import Servable
 from tfgen.export.serving.statuses import ServingError, invalid
 
 SIGNATURE_DEF = "signature_def"
 SHORT = 64 * 2**10  # bytes that are read or written in less than a millisecond
-Read = Callable[[Servable], tuple[str, Mapping[str, np.ndarray], Sequence[str]]]
-Write = Callable[[Servable, Mapping[str, np.ndarray]], Any]
 
 
 def find(manager: Manager, spec: model_pb2.ModelSpec) -> Servable:
@@ -42,9 +39,8 @@ def find(manager: Manager, spec: model_pb2.ModelSpec) -> Servable:
 
 async def predict(
     servable: Servable,
-    read: Read,
-    write: Write,
-    *,
+    read: Callable[[Servable], tuple[str, Arrays, Sequence[str]]],
+    write: Callable[[Servable, Arrays], Any],
     pool: Executor,
     num_bytes: int,
     deadline: float | None,
@@ -54,13 +50,10 @@ async def predict(
     Args:
         servable: runs the signature.
         read: a function that returns the signature's name, the inputs, and the names of outputs.
-        write: a function that makes the answer of the outputs.
+        write: a function that returns the answer with the outputs.
         pool: where long requests are read and written, and requests run without batching.
         num_bytes: of the request.
         deadline: of `time.monotonic()`.
-
-    Returns:
-        What `write` returns.
 
     Raises:
         ServingError: what TF Serving answers to such a request.
@@ -68,12 +61,8 @@ async def predict(
     Source: `apis/prediction_service.proto` of tensorflow/serving.
     """
     signature_name, inputs, names = await in_pool(pool, num_bytes, read, servable)
-    if servable.scheduler is None:
-        run = functools.partial(servable.predict, signature_name, inputs, names, deadline=deadline)
-        outputs = await asyncio.get_running_loop().run_in_executor(pool, run)
-    else:
-        future = servable.submit(signature_name, inputs, names, deadline=deadline)
-        outputs = await asyncio.wrap_future(future)
+    future = servable.submit(signature_name, inputs, names, deadline=deadline, pool=pool)
+    outputs = await asyncio.wrap_future(future)
     num_bytes = sum(array.nbytes for array in outputs.values())
     return await in_pool(pool, num_bytes, write, servable, outputs)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import gc
-import inspect
 import logging
 import os
 import re
@@ -20,9 +20,9 @@ from typing import Any
 import tensorflow as tf
 from rich.console import Console
 
-from tfgen import checks
 from tfgen.errors import InputError
 from tfgen.export.serving import model_config
+from tfgen.export.serving.flags import Flags
 from tfgen.export.serving.server import Server
 
 LOG = logging.getLogger(__name__)
@@ -56,20 +56,14 @@ def serve(options: Namespace, console: Console) -> None:
 
 
 def settings(options: Namespace) -> dict[str, Any]:
-    """The arguments of `Server` for which the flags stand.
+    """The flags of the server that the command line gives.
 
     Raises:
-        InputError: a flag out of range.
+        InputError: no port.
     """
-    for name in ("port", "rest_api_port"):
-        checks.integer(f"--{name}", getattr(options, name), 0, 65535)
     if not (options.port or options.rest_api_port or options.grpc_socket_path):
         raise InputError("--port 0 --rest_api_port 0: nothing is left to listen on")
-    for name in ("rest_api_timeout_in_ms", "grpc_max_threads", "rest_api_num_threads"):
-        checks.integer(f"--{name}", getattr(options, name), 1)
-    if options.batching_parameters_file and not options.enable_batching:
-        raise InputError("--batching_parameters_file is set without --enable_batching")
-    names = inspect.signature(Server).parameters.keys() & vars(options).keys() - {"models"}
+    names = {field.name for field in dataclasses.fields(Flags)} & vars(options).keys()
     return {
         **{name: getattr(options, name) for name in names},
         "port": options.port or None,

@@ -92,14 +92,6 @@ def multi_inference(
 
 def serialized(given: Input) -> np.ndarray:
     """The examples of an `Input` as an array of bytes objects; the context comes before each.
-
-    >>> import tensorflow as tf
-    >>> from tensorflow_serving.apis import input_pb2
-    >>> from tfgen.export.serving import examples
-    >>> given = input_pb2.Input()
-    >>> _ = given.example_list.examples.add()
-    >>> examples.serialized(given).tolist()
-    [b'']
     """
     kind = given.WhichOneof("kind")
     items = getattr(given, kind).examples if kind else ()

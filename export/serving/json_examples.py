@@ -14,46 +14,33 @@ from tfgen.export.serving import json_tensors
 from tfgen.export.serving.statuses import invalid
 
 
-def to_input(document: Mapping[str, Any], given: Input) -> None:
-    """Fill an `Input` with the examples of a request.
+def to_input(document: Mapping[str, Any]) -> Input:
+    """The examples of a request.
 
     Args:
         document: the object of the body: `examples`, perhaps `context`.
-        given: the message.
 
     Raises:
         ServingError: a value that cannot be a feature, for example.
 
     Source: `util/json_tensor.cc` of tensorflow/serving.
-
-    Example:
-
-    >>> from tensorflow_serving.apis import input_pb2
-    >>> from tfgen.export.serving import json_examples
-    >>> given = input_pb2.Input()
-    >>> json_examples.to_input({"examples": [{"x": 1.5}, {"x": [2.5]}]}, given)
-    >>> [e.features.feature["x"].float_list.value[0] for e in given.example_list.examples]
-    [1.5, 2.5]
     """
-    target = given.example_list
-    if "context" in document:
-        target = given.example_list_with_context
-        target.context.CopyFrom(_example(document["context"]))
     examples = document.get("examples")
     if not isinstance(examples, list) or not examples:
         raise invalid("Key 'examples' must be a list that is not empty")
-    target.examples.extend(_example(item) for item in examples)
+    examples = [_example(item) for item in examples]
+    if "context" not in document:
+        return Input(example_list={"examples": examples})
+    context = _example(document["context"])
+    return Input(example_list_with_context={"examples": examples, "context": context})
 
 
-def of_classifications(result: ClassificationResult) -> bytes:
-    """The body of an answer: for each example a list of [label, score]."""
+def to_json(result: ClassificationResult | RegressionResult) -> bytes:
+    """The body of an answer: for each example a list of [label, score], or a number."""
+    if isinstance(result, RegressionResult):
+        return orjson.dumps({"results": [row.value for row in result.regressions]})
     rows = [[[c.label, c.score] for c in row.classes] for row in result.classifications]
     return orjson.dumps({"results": rows})
-
-
-def of_regressions(result: RegressionResult) -> bytes:
-    """The body of an answer: a number for each example."""
-    return orjson.dumps({"results": [row.value for row in result.regressions]})
 
 
 def _example(value):

@@ -12,7 +12,7 @@ import orjson
 import tensorflow as tf
 from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 
-from tfgen.export.serving import proto_tensors
+from tfgen.export.serving.proto_tensors import Arrays
 from tfgen.export.serving.statuses import ServingError, invalid
 
 ROW, COLUMNAR = "instances", "inputs"
@@ -35,12 +35,6 @@ def parse(body: bytes) -> dict[str, Any]:
         ServingError: INVALID_ARGUMENT: the body is not a JSON object.
 
     Source: `util/json_tensor.cc` of tensorflow/serving.
-
-    Example:
-
-    >>> from tfgen.export.serving import json_tensors
-    >>> json_tensors.parse(b'{"inputs": [1.5]}')
-    {'inputs': [1.5]}
     """
     try:
         try:
@@ -82,16 +76,6 @@ def to_arrays(
     Raises:
         ServingError: the message names the input; also where an integer does not fit its type,
             which TF Serving would wrap round.
-
-    Example:
-
-    >>> import tensorflow as tf
-    >>> from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
-    >>> from tfgen.export.serving import json_tensors
-    >>> infos = {"x": TensorInfo(dtype=tf.uint8.as_datatype_enum)}
-    >>> format, arrays = json_tensors.to_arrays({"instances": [[1, 2], [3, 4]]}, infos)
-    >>> format, arrays["x"].dtype.name, arrays["x"].shape
-    ('instances', 'uint8', (2, 2))
     """
     layouts = [key for key in (ROW, COLUMNAR) if key in document]
     if len(layouts) != 1:
@@ -113,7 +97,7 @@ def to_arrays(
     return layout, {name: _array(name, value[name], info) for name, info in infos.items()}
 
 
-def to_json(outputs: Mapping[str, np.ndarray], layout: str) -> bytes:
+def to_json(outputs: Arrays, layout: str) -> bytes:
     """The body of an answer. Floats have the fewest digits that round-trip.
 
     Args:
@@ -122,13 +106,6 @@ def to_json(outputs: Mapping[str, np.ndarray], layout: str) -> bytes:
 
     Raises:
         ServingError: outputs of several sizes as rows; a type that JSON cannot represent.
-
-    Example:
-
-    >>> import numpy as np
-    >>> from tfgen.export.serving import json_tensors
-    >>> json_tensors.to_json({"log_prob": np.array([0.1, -2.0], "float32")}, json_tensors.ROW)
-    b'{"predictions":[0.1,-2.0]}'
     """
     values = {name: _value(name, array) for name, array in outputs.items()}
     if layout == COLUMNAR:
@@ -258,7 +235,7 @@ def _dumped(document, outputs):
 
 
 def _value(name, array):
-    dtype = proto_tensors.dtype_of(array)
+    dtype = tf.as_dtype(array.dtype)
     if dtype == tf.string:
         encode = _base64 if name.endswith("_bytes") else _text
         flat = np.empty(array.size, object)

@@ -13,6 +13,7 @@ from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, Model
 
 from tfgen.export.serving import model_config
 from tfgen.export.serving.batching import Scheduler
+from tfgen.export.serving.flags import Flags
 from tfgen.export.serving.metrics import Metrics
 from tfgen.export.serving.servable import Servable
 from tfgen.export.serving.statuses import ServingError, invalid
@@ -70,10 +71,7 @@ class Manager:
 
     Args:
         config: the models.
-        load_retries: attempts after one that failed.
-        retry_seconds: between these.
-        warm_up: run the warm-up requests of each version.
-        labels_before_load: labels may be given to versions that are not available yet.
+        flags: for loading.
         scheduler: runs rows of several requests together.
         metrics: measures the runs.
 
@@ -85,36 +83,21 @@ class Manager:
 
     Source: `model_servers/server_core.cc`, `core/availability_preserving_policy.h` of
         tensorflow/serving.
-
-    Example:
-
-    >>> import tempfile, tfgen
-    >>> from tfgen.export.serving import manager, model_config
-    >>> base = tempfile.mkdtemp()
-    >>> _ = tfgen.export.saved_model("vae-digits", base)
-    >>> models = manager.Manager(model_config.of_models({"vae": base}))
-    >>> models.find("vae").version
-    1
-    >>> models.close()
     """
 
     def __init__(
         self,
         config: ModelServerConfig,
+        flags: Flags | None = None,
         *,
-        load_retries: int = 5,
-        retry_seconds: float = 60.0,
-        warm_up: bool = True,
-        labels_before_load: bool = False,
         scheduler: Scheduler | None = None,
         metrics: Metrics | None = None,
     ):
         self.models: dict[str, Model] = {}
+        self._flags = flags or Flags()
+        self._options = {"scheduler": scheduler, "metrics": metrics}
+        self._options["warm_up"] = self._flags.enable_model_warmup
         self._changing = threading.Lock()  # one change at a time; requests do not wait for it
-        self._load_retries = load_retries
-        self._retry_seconds = retry_seconds
-        self._labels_before_load = labels_before_load
-        self._options = {"warm_up": warm_up, "scheduler": scheduler, "metrics": metrics}
         self.reload(config)
 
     def reload(self, config: ModelServerConfig) -> None:
@@ -245,7 +228,7 @@ class Manager:
             model.unload(others)
 
     def _is_to_be_retried(self, version):
-        left = version.error is not None and version.retries < self._load_retries
+        left = version.error is not None and version.retries < self._flags.max_num_load_retries
         return left and time.monotonic() >= version.next_try
 
     def _load(self, name, version):
@@ -262,7 +245,7 @@ class Manager:
             self._fail(name, version, "INTERNAL", repr(error))
 
     def _fail(self, name, version, code, message):
-        version.next_try = time.monotonic() + self._retry_seconds
+        version.next_try = time.monotonic() + self._flags.load_retry_interval_micros / 1e6
         # Not the error that was raised, whose traceback would keep the session alive.
         version.error, version.state = ServingError(code, message), END
         LOG.error("Loading version %d of %s failed: %s", version.number, name, version.error)
@@ -271,7 +254,9 @@ class Manager:
         """Labels point to versions that are there; with the option, new labels need not."""
         for label, number in config.version_labels.items():
             is_new = label not in known.labels
-            if number not in there and not (self._labels_before_load and is_new):
+            if number not in there and not (
+                is_new and self._flags.allow_version_labels_for_unavailable_models
+            ):
                 raise ServingError(
                     "FAILED_PRECONDITION",
                     f"Request to assign label to version {number} of model {config.name}, which is "

@@ -15,14 +15,6 @@ class Metrics:
 
     Source: `servables/tensorflow/util.cc`, `batching/batching_session.cc`,
         `util/prometheus_exporter.cc` of tensorflow/serving.
-
-    Example:
-
-    >>> from tfgen.export.serving.metrics import Metrics
-    >>> metrics = Metrics()
-    >>> metrics.answered("glow", "Predict", "GRPC", "OK", 0.002)
-    >>> print(metrics.page().decode().splitlines()[2])
-    :tensorflow:serving:request_count{model_name="glow",status="OK"} 1.0
     """
 
     def __init__(self) -> None:

@@ -45,13 +45,6 @@ def of_models(base_paths: Mapping[str, str | Path]) -> ModelServerConfig:
 
     Args:
         base_paths: from a model's name to its base directory.
-
-    Example:
-
-    >>> from tfgen.export.serving import model_config
-    >>> config = model_config.of_models({"glow": "/models/glow"})
-    >>> config.model_config_list.config[0].model_platform
-    'tensorflow'
     """
     config = ModelServerConfig()
     config.model_config_list.SetInParent()

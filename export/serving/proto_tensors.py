@@ -1,7 +1,8 @@
 """TensorProtos of requests as NumPy arrays, and back."""
 
-import functools
 import math
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +10,7 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 
 from tfgen.export.serving.statuses import invalid
 
+Arrays: TypeAlias = Mapping[str, np.ndarray]
 MAX_BYTES = 256 * 2**20  # of one tensor, however few bytes declare it
 _FIELDS = {
     **dict.fromkeys(("int8", "int16", "int32", "uint8", "uint16"), "int_val"),
@@ -22,6 +24,11 @@ _FIELDS = {
 }
 
 
+def to_arrays(tensors: Mapping[str, TensorProto]) -> dict[str, np.ndarray]:
+    """The inputs of a request as arrays; see `to_numpy`."""
+    return {name: to_numpy(name, tensor) for name, tensor in tensors.items()}
+
+
 def to_numpy(name: str, tensor: TensorProto) -> np.ndarray:
     """A `TensorProto` as an array. A few bytes that declare a huge tensor are refused.
 
@@ -33,13 +40,6 @@ def to_numpy(name: str, tensor: TensorProto) -> np.ndarray:
         ServingError: INVALID_ARGUMENT, `tensor parsing error: NAME`.
 
     Source: `servables/tensorflow/predict_util.cc` of tensorflow/serving.
-
-    Example:
-
-    >>> import tensorflow as tf
-    >>> from tfgen.export.serving import proto_tensors
-    >>> proto_tensors.to_numpy("x", tf.make_tensor_proto([[1.0, 2.0]])).tolist()
-    [[1.0, 2.0]]
     """
     try:
         dtype = tf.as_dtype(tensor.dtype)
@@ -60,30 +60,10 @@ def to_numpy(name: str, tensor: TensorProto) -> np.ndarray:
     return array
 
 
-@functools.lru_cache(maxsize=64)
-def _dtype_named(dtype):
-    return tf.string if dtype.kind == "O" else tf.as_dtype(dtype)
-
-
-def dtype_of(array: np.ndarray) -> tf.DType:
-    """The TensorFlow dtype of an array; of objects it is string."""
-    return _dtype_named(array.dtype)
-
-
 def fill(tensor: TensorProto, array: np.ndarray) -> None:
     """Write an array into an empty `TensorProto` as TF Serving does: into the typed field.
-
-    Example:
-
-    >>> import numpy as np
-    >>> from tensorflow.core.framework import tensor_pb2
-    >>> from tfgen.export.serving import proto_tensors
-    >>> tensor = tensor_pb2.TensorProto()
-    >>> proto_tensors.fill(tensor, np.array([1.0, 2.0], "float32"))
-    >>> list(tensor.float_val), tensor.tensor_content
-    ([1.0, 2.0], b'')
     """
-    tensor.dtype = dtype_of(array).as_datatype_enum
+    tensor.dtype = tf.as_dtype(array.dtype).as_datatype_enum
     tensor.tensor_shape.SetInParent()
     for size in array.shape:
         tensor.tensor_shape.dim.add().size = size

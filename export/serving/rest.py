@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import re
 import time
@@ -19,6 +20,7 @@ from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
 from tfgen.errors import InputError
 from tfgen.export.serving import calls, examples, json_examples, json_tensors, page
+from tfgen.export.serving.flags import Flags
 from tfgen.export.serving.manager import Manager
 from tfgen.export.serving.metrics import Metrics
 from tfgen.export.serving.statuses import ServingError, invalid
@@ -34,8 +36,8 @@ CORS = {
     "Access-Control-Allow-Headers": "Content-Type",
 }
 ON_EXAMPLES = {
-    "classify": (ClassificationRequest, examples.classify, json_examples.of_classifications),
-    "regress": (RegressionRequest, examples.regress, json_examples.of_regressions),
+    "classify": (ClassificationRequest, examples.classify),
+    "regress": (RegressionRequest, examples.regress),
 }
 LOG = logging.getLogger(__name__)
 PROTOCOL_LOG = LOG.getChild("protocol")
@@ -45,43 +47,21 @@ PROTOCOL_LOG.setLevel(logging.CRITICAL)  # A malformed request is answered, and 
 class Rest:
     """An HTTP server on the running event loop.
 
-    Args:
-        manager: of the models.
-        metrics: counts the requests.
-        host: the interface.
-        port: 0 for any free one; the attribute `port` says which when it has started.
-        threads: requests that are answered at the same time without batching.
-        max_bytes: of a body, also after decompression.
-        timeout: seconds until a request fails with 504.
-        cors: allow requests from pages of other origins.
-        metrics_path: where Prometheus finds the metrics; nowhere if None.
+    Attributes:
+        port: on which it listens.
 
     Source: `model_servers/http_rest_api_handler.cc`, `model_servers/http_rest_api_util.cc`,
         `model_servers/http_server.cc` of tensorflow/serving.
     """
 
-    def __init__(
-        self,
-        manager: Manager,
-        metrics: Metrics,
-        host: str,
-        port: int,
-        *,
-        threads: int,
-        max_bytes: int,
-        timeout: float,
-        cors: bool = False,
-        metrics_path: str | None = None,
-    ):
+    def __init__(self, manager: Manager, metrics: Metrics, flags: Flags, metrics_path: str | None):
+        self.port = flags.rest_api_port
         self._manager = manager
         self._metrics = metrics
-        self._host = host
-        self.port = port
-        self._pool = futures.ThreadPoolExecutor(threads, "rest")
-        self._max_bytes = max_bytes
-        self._timeout = timeout
-        self._headers = CORS if cors else {}
         self._metrics_path = metrics_path
+        self._flags = flags
+        self._headers = CORS if flags.rest_api_enable_cors_support else {}
+        self._pool = futures.ThreadPoolExecutor(flags.rest_api_num_threads, "rest")
 
     async def start(self) -> None:
         """Listen.
@@ -92,7 +72,7 @@ class Rest:
         loop = asyncio.get_running_loop()
 
         def request(*parts):
-            return web.BaseRequest(*parts, loop, client_max_size=self._max_bytes)
+            return web.BaseRequest(*parts, loop, client_max_size=self._flags.max_bytes)
 
         server = web.Server(
             self._handle, request_factory=request, access_log=None, logger=PROTOCOL_LOG
@@ -100,9 +80,9 @@ class Rest:
         self._runner = web.ServerRunner(server, shutdown_timeout=10.0)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._host, self.port).start()
+            await web.TCPSite(self._runner, self._flags.host, self.port).start()
         except OSError as error:
-            address = f"{self._host}:{self.port}"
+            address = f"{self._flags.host}:{self.port}"
             raise InputError(f"REST cannot listen on {address}: {error.strerror}") from None
         self.port = self._runner.addresses[0][1]
 
@@ -119,19 +99,21 @@ class Rest:
             return self._preflight(request.headers.get("Origin", ""))
         start, name, verb, broken = time.monotonic(), "", "", False
         try:
-            if (request.content_length or 0) > self._max_bytes:  # do not wait for it
-                raise web.HTTPRequestEntityTooLarge(self._max_bytes, request.content_length)
+            if (request.content_length or 0) > self._flags.max_bytes:  # do not wait for it
+                raise web.HTTPRequestEntityTooLarge(self._flags.max_bytes, request.content_length)
             content = await request.read()
             spec, verb = _parsed(request.method, path)
             name = spec.name if spec.name in self._manager.models else ""
-            body = await self._answer(spec, verb, content, start + self._timeout)
+            body = await self._answer(
+                spec, verb, content, start + self._flags.rest_api_timeout_in_ms / 1000
+            )
             code, status = "OK", 200
         except ServingError as error:
             code, status = error.code, error.http_status
             body = _error(error.message) if error.message else b""
         except web.HTTPRequestEntityTooLarge:
             code, status, broken = "RESOURCE_EXHAUSTED", 413, True
-            body = _error(f"The body exceeds {self._max_bytes} bytes")
+            body = _error(f"The body exceeds {self._flags.max_bytes} bytes")
         except web.RequestPayloadError as error:
             code, status, broken = "INVALID_ARGUMENT", 400, True
             body = _error(f"The body cannot be read: {error}")
@@ -172,9 +154,11 @@ class Rest:
     async def _answer(self, spec, verb, content, deadline):
         if verb == "predict":
             return await self._predict(spec, content, deadline)
-        arguments = (spec, verb, content, deadline) if verb in ON_EXAMPLES else (spec, verb)
-        call = self._on_examples if verb in ON_EXAMPLES else self._look
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call, *arguments)
+        if verb in ON_EXAMPLES:
+            call = functools.partial(self._on_examples, spec, verb, content, deadline)
+        else:
+            call = functools.partial(self._look, spec, verb)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
     async def _predict(self, spec, content, deadline):
         layout = None
@@ -192,18 +176,18 @@ class Rest:
         def write(_, outputs):
             return json_tensors.to_json(outputs, layout)
 
-        document = await calls.in_pool(self._pool, len(content), json_tensors.parse, content)
+        pool, num_bytes = self._pool, len(content)
+        document = await calls.in_pool(pool, num_bytes, json_tensors.parse, content)
         servable = calls.find(self._manager, spec)
-        options = {"pool": self._pool, "num_bytes": len(content), "deadline": deadline}
-        return await calls.predict(servable, read, write, **options)
+        return await calls.predict(servable, read, write, pool, num_bytes, deadline)
 
     def _on_examples(self, spec, verb, content, deadline):
-        request_type, call, to_json = ON_EXAMPLES[verb]
+        request_type, call = ON_EXAMPLES[verb]
         document = json_tensors.parse(content)
         spec.signature_name = json_tensors.signature_name(document)
-        request = request_type(model_spec=spec)
-        json_examples.to_input(document, request.input)
-        return to_json(call(calls.find(self._manager, spec), request, deadline).result)
+        request = request_type(model_spec=spec, input=json_examples.to_input(document))
+        response = call(calls.find(self._manager, spec), request, deadline)
+        return json_examples.to_json(response.result)
 
     def _look(self, spec, metadata):
         if not spec.name:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Sequence
 from concurrent import futures
 
 import grpc
@@ -18,6 +17,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictResponse
 
 from tfgen.errors import InputError
 from tfgen.export.serving import calls, examples, proto_tensors
+from tfgen.export.serving.flags import Flags
 from tfgen.export.serving.manager import Manager
 from tfgen.export.serving.metrics import Metrics
 from tfgen.export.serving.statuses import ServingError
@@ -42,45 +42,19 @@ COUNTED = ("Predict", "Classify", "Regress")
 class Rpc:
     """A gRPC server on the running event loop.
 
-    Args:
-        manager: of the models.
-        metrics: counts the requests.
-        addresses: such as `127.0.0.1:8500`, where port 0 is any free one, or `unix:/path`.
-        threads: requests that are answered at the same time without batching.
-        max_bytes: of a request.
-        channel_arguments: pairs of a name and a value.
-        healthcheck: offer gRPC's standard health service, for the services `ModelService` and
-            `PredictionService` as TF Serving does, and for the server as a whole.
-
     Attributes:
-        port: of the first address, when it has started.
+        port: on which it listens, None if only on a socket.
 
     Source: `model_servers/server.cc`, `model_servers/prediction_service_impl.cc` of
         tensorflow/serving.
     """
 
-    def __init__(
-        self,
-        manager: Manager,
-        metrics: Metrics,
-        addresses: Sequence[str],
-        *,
-        threads: int,
-        max_bytes: int,
-        channel_arguments: Sequence[tuple[str, int | str]] = (),
-        healthcheck: bool = False,
-    ):
+    def __init__(self, manager: Manager, metrics: Metrics, flags: Flags):
+        self.port = flags.port
         self._manager = manager
         self._metrics = metrics
-        self._addresses = addresses
-        self._pool = futures.ThreadPoolExecutor(threads, "grpc")
-        self._healthcheck = healthcheck
-        self._options = [
-            ("grpc.max_receive_message_length", max_bytes),
-            ("grpc.max_send_message_length", 2**31 - 1),
-            ("grpc.so_reuseport", 0),
-            *channel_arguments,
-        ]
+        self._flags = flags
+        self._pool = futures.ThreadPoolExecutor(flags.grpc_max_threads, "grpc")
 
     async def start(self) -> None:
         """Listen.
@@ -88,29 +62,38 @@ class Rpc:
         Raises:
             InputError: an address that is in use or unknown.
         """
-        self._server = server = grpc.aio.server(options=self._options)
+        options = [
+            ("grpc.max_receive_message_length", self._flags.max_bytes),
+            ("grpc.max_send_message_length", 2**31 - 1),
+            ("grpc.so_reuseport", 0),
+            *self._flags.grpc_channel_arguments,
+        ]
+        self._server = server = grpc.aio.server(options=options)
         for service in SERVICES:
             methods = {method.name: self._handler(method) for method in service.methods}
             handler = grpc.method_handlers_generic_handler(service.full_name, methods)
             server.add_generic_rpc_handlers([handler])
-        if self._healthcheck:
+        if self._flags.enable_grpc_healthcheck_service:
             servicer = health.aio.HealthServicer()
             for name in ("", "ModelService", "PredictionService"):
                 await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
             health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-        ports = []
-        for address in self._addresses:
-            try:
-                ports.append(server.add_insecure_port(address))
-            except RuntimeError as error:
-                raise InputError(f"gRPC cannot listen on {address}: {error}") from None
+        if self.port is not None:
+            self.port = self._listen(f"{self._flags.address}:{self.port}")
+        if self._flags.grpc_socket_path:
+            self._listen(f"unix:{self._flags.grpc_socket_path}")
         await server.start()
-        self.port = ports[0]
 
     async def stop(self) -> None:
         """Answer what has arrived, and stop."""
         await self._server.stop(grace=10)
         self._pool.shutdown()
+
+    def _listen(self, address):
+        try:
+            return self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise InputError(f"gRPC cannot listen on {address}: {error}") from None
 
     def _handler(self, method):
         parse = message_factory.GetMessageClass(method.input_type).FromString
@@ -124,9 +107,8 @@ class Rpc:
         status = "UNKNOWN"  # of any other exception
         try:
             request = parse(data)
-            if method in COUNTED:
-                asked = request.model_spec.name
-                name = asked if asked in self._manager.models else ""
+            if method in COUNTED and request.model_spec.name in self._manager.models:
+                name = request.model_spec.name
             response = await self._response(method, request, deadline)
             status = "OK"
             return response
@@ -149,8 +131,7 @@ class Rpc:
             return await self._predict(request, deadline)
         if method in ON_EXAMPLES:
             tasks = request.tasks if method == "MultiInference" else [request]
-            spec = tasks[0].model_spec if tasks else ModelSpec()
-            servable = calls.find(self._manager, spec)
+            servable = calls.find(self._manager, tasks[0].model_spec if tasks else ModelSpec())
             call = functools.partial(ON_EXAMPLES[method], servable, request, deadline)
         else:
             call = functools.partial(ON_MODELS[method], self._manager, request)
@@ -158,7 +139,7 @@ class Rpc:
 
     async def _predict(self, request, deadline):
         def read(servable):
-            inputs = {name: proto_tensors.to_numpy(name, t) for name, t in request.inputs.items()}
+            inputs = proto_tensors.to_arrays(request.inputs)
             return request.model_spec.signature_name, inputs, request.output_filter
 
         def write(servable, outputs):
@@ -168,5 +149,5 @@ class Rpc:
             return response
 
         servable = calls.find(self._manager, request.model_spec)
-        options = {"pool": self._pool, "num_bytes": request.ByteSize(), "deadline": deadline}
-        return await calls.predict(servable, read, write, **options)
+        num_bytes = request.ByteSize()
+        return await calls.predict(servable, read, write, self._pool, num_bytes, deadline)

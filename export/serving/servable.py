@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
@@ -18,6 +17,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from tfgen.export.serving import examples, proto_tensors
 from tfgen.export.serving.batching import Scheduler
 from tfgen.export.serving.metrics import Metrics
+from tfgen.export.serving.proto_tensors import Arrays
 from tfgen.export.serving.statuses import NAMES, ServingError, invalid
 
 DEFAULT = "serving_default"
@@ -47,16 +47,6 @@ class Servable:
 
     Source: `servables/tensorflow/predict_util.cc`, `g3doc/saved_model_warmup.md` of
         tensorflow/serving.
-
-    Example:
-
-    >>> import tempfile, numpy as np, tfgen
-    >>> from tfgen.export.serving.servable import Servable
-    >>> path = tfgen.export.saved_model("vae-digits", tempfile.mkdtemp())
-    >>> servable = Servable("vae-digits", 1, path)
-    >>> answer = servable.predict("encode", {"images": np.zeros((2, 8, 8, 1), "uint8")})
-    >>> answer["latents"].shape
-    (2, 8)
     """
 
     def __init__(
@@ -72,7 +62,7 @@ class Servable:
         self.name = name
         self.version = version
         self.path = Path(path)
-        self.scheduler = scheduler
+        self._scheduler = scheduler
         self._metrics = metrics or Metrics()
         self._session, self.signatures = _loaded(self.path)
         self._inputs = {
@@ -102,13 +92,28 @@ class Servable:
     def predict(
         self,
         signature_name: str,
-        inputs: Mapping[str, np.ndarray],
+        inputs: Arrays,
         output_filter: Sequence[str] = (),
         *,
         deadline: float | None = None,
         api: str = "Predict",
-    ) -> Mapping[str, np.ndarray]:
-        """Run a signature, with the rows of other requests if there is a scheduler.
+    ) -> Arrays:
+        """Run a signature, and wait for the outputs; see `submit`."""
+        return self.submit(
+            signature_name, inputs, output_filter, deadline=deadline, api=api
+        ).result()
+
+    def submit(
+        self,
+        signature_name: str,
+        inputs: Arrays,
+        output_filter: Sequence[str] = (),
+        *,
+        deadline: float | None = None,
+        api: str = "Predict",
+        pool: Executor | None = None,
+    ) -> Future:
+        """Run a signature: with the rows of other requests if there is a scheduler, or in a pool.
 
         Args:
             signature_name: empty for `serving_default`.
@@ -116,35 +121,24 @@ class Servable:
             output_filter: names of the outputs; all if empty.
             deadline: of `time.monotonic()`, after which the request fails.
             api: the method of the request, a label of the metrics.
+            pool: without it and a scheduler, the signature runs at once in this thread.
 
         Returns:
-            The outputs by name.
+            A future of the outputs by name.
 
         Raises:
             ServingError: what TF Serving answers to such a request.
         """
-        if self.scheduler is not None:
-            names = signature_name, inputs, output_filter
-            return self.submit(*names, deadline=deadline, api=api).result()
-        feeds, fetches = self._checked(signature_name, inputs, output_filter)
-        return self._run(api, fetches, feeds, deadline)
-
-    def submit(
-        self,
-        signature_name: str,
-        inputs: Mapping[str, np.ndarray],
-        output_filter: Sequence[str] = (),
-        *,
-        deadline: float | None = None,
-        api: str = "Predict",
-    ) -> Future:
-        """Like `predict` with a scheduler, but returns a future of the outputs at once."""
-        assert self.scheduler is not None
         feeds, fetches = self._checked(signature_name, inputs, output_filter)
         run = functools.partial(self._run, api, fetches)
-        return self.scheduler.submit(
-            (id(self), api, *fetches.items()), run, feeds, deadline=deadline
-        )
+        if self._scheduler is not None:
+            key = (id(self), api, *fetches.items())
+            return self._scheduler.submit(key, run, feeds, deadline=deadline)
+        if pool is not None:
+            return pool.submit(run, feeds, deadline)
+        future: Future = Future()
+        future.set_result(run(feeds, deadline))
+        return future
 
     def _checked(self, signature_name, inputs, output_filter):
         """Arrays and names of outputs by the names of their tensors in the graph."""
@@ -166,7 +160,7 @@ class Servable:
             if name in outputs[:i]:
                 raise invalid(f"duplicate output tensor alias: {name}")
         for name, spec in specs.items():
-            dtype, shape = proto_tensors.dtype_of(inputs[name]), inputs[name].shape
+            dtype, shape = tf.as_dtype(inputs[name].dtype), inputs[name].shape
             if dtype != spec.dtype:
                 raise invalid(f"Input {name} must be {spec.dtype.name}, got {dtype.name}")
             if not spec.shape.is_compatible_with(shape):
@@ -215,7 +209,7 @@ class Servable:
         kind = log.WhichOneof("log_type")
         if kind == "predict_log":
             request = log.predict_log.request
-            inputs = {name: proto_tensors.to_numpy(name, t) for name, t in request.inputs.items()}
+            inputs = proto_tensors.to_arrays(request.inputs)
             self.predict(request.model_spec.signature_name, inputs)
         elif kind == "classify_log":
             examples.classify(self, log.classify_log.request)

@@ -38,16 +38,6 @@ def read(path: str | Path, message: Config) -> Config:
 
     Raises:
         InputError: the file cannot be read, or does not describe such a message.
-
-    Example:
-
-    >>> import pathlib, tempfile
-    >>> from tfgen.export.serving import text_config
-    >>> path = pathlib.Path(tempfile.mkdtemp(), "batching.config")
-    >>> _ = path.write_text("max_batch_size { value: 32 } allowed_batch_sizes: [8, 32]")
-    >>> message = text_config.read(path, text_config.BatchingParameters())
-    >>> message.max_batch_size.value, list(message.allowed_batch_sizes)
-    (32, [8, 32])
     """
     try:
         return text_format.Parse(Path(path).read_text("utf-8"), message)

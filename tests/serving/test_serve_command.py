@@ -105,23 +105,23 @@ def test_xla_is_refused_only_while_it_serves():
         ([], "no model given"),
         (["no-such-model"], "no model 'no-such-model'"),
         (["{empty}"], "contains neither numbered versions nor a model"),
-        (["{base}", "--port", "70000"], "--port must be an integer from 0 to 65535, got 70000"),
+        (["{base}", "--port", "70000"], "port must be an integer from 0 to 65535, got 70000"),
         (["{base}", "--port", "0", "--rest_api_port", "0"], "nothing is left to listen on"),
         (["{base}", "--grpc_channel_arguments", "x"], "takes KEY=VALUE"),
         (
             ["{base}", "--grpc_max_threads", "0"],
-            "--grpc_max_threads must be a positive integer, got 0",
+            "grpc_max_threads must be a positive integer, got 0",
         ),
         (
             ["{base}", "--rest_api_timeout_in_ms", "0"],
-            "--rest_api_timeout_in_ms must be a positive integer, got 0",
+            "rest_api_timeout_in_ms must be a positive integer, got 0",
         ),
         *(
             (["{base}", f"--{name}={value}"], f"{name} must be a number in [0, ")
             for name in ("file_system_poll_wait_seconds", "model_config_file_poll_wait_seconds")
             for value in ("-1", "nan", "inf", "1e30")
         ),
-        (["{base}", "--batching_parameters_file", "x"], "is set without --enable_batching"),
+        (["{base}", "--batching_parameters_file", "x"], "is set without enable_batching"),
         (
             ["{base}", "--enable_batching", "--batching_parameters_file", "{empty}/x"],
             "No such file",

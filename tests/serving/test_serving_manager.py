@@ -12,6 +12,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from tfgen.errors import InputError
 from tfgen.export.serving import model_config, servable
+from tfgen.export.serving.flags import Flags
 from tfgen.export.serving.manager import AVAILABLE, END, Manager
 from tfgen.export.serving.servable import Servable
 from tfgen.export.serving.server import Server
@@ -46,9 +47,8 @@ def config(path, *, policy="", labels=(), name="m"):
 def managing():
     managers = []
 
-    def start(*arguments, **options):
-        options = {"warm_up": False, **options}
-        managers.append(Manager(*arguments, **options))
+    def start(config, **flags):
+        managers.append(Manager(config, Flags(**{"enable_model_warmup": False, **flags})))
         return managers[-1]
 
     yield start
@@ -113,7 +113,7 @@ def test_labels_move_in_two_steps_only(place, managing):
 
 
 def test_a_version_that_does_not_load_leaves_the_old_one(place, managing):
-    manager = managing(config(place(1)), retry_seconds=0)
+    manager = managing(config(place(1)), load_retry_interval_micros=0)
     path = place(2)
     (path / "2" / "saved_model.pb").write_bytes(b"broken")
     manager.poll()
@@ -136,15 +136,15 @@ def test_a_warm_up_that_fails_fails_the_load(place, managing):
     file = path / "1" / "assets.extra" / "tf_serving_warmup_requests"
     file.write_bytes(b"this holds no records at all")
     with pytest.raises(ServingError, match="verify your warmup data is in TFRecord format"):
-        managing(config(path), warm_up=True)
+        managing(config(path), enable_model_warmup=True)
     with tf.io.TFRecordWriter(str(file)) as writer:
         writer.write(b"not a log")
     with pytest.raises(ServingError, match=r"INVALID_ARGUMENT.*parse warmup record: b'not a log'"):
-        managing(config(path), warm_up=True)
+        managing(config(path), enable_model_warmup=True)
     file.unlink()
     file.mkdir()
     with pytest.raises(ServingError, match="version 1 of m does not load"):
-        managing(config(path), warm_up=True)
+        managing(config(path), enable_model_warmup=True)
     file.rmdir()
     request = prediction_log_pb2.PredictLog()
     request.request.model_spec.signature_name = "nope"
@@ -152,7 +152,7 @@ def test_a_warm_up_that_fails_fails_the_load(place, managing):
         log = prediction_log_pb2.PredictionLog(predict_log=request)
         writer.write(log.SerializeToString())
     with pytest.raises(ServingError, match='Serving signature key "nope" not found'):
-        managing(config(path), warm_up=True)
+        managing(config(path), enable_model_warmup=True)
     managing(config(path))
 
 
