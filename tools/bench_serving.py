@@ -6,11 +6,11 @@
 The server is a process of its own, with batching. 32 clients each send one image at a time, over
 gRPC or REST, and wait for its log-likelihood; every answer is compared with that of the signature
 as `tf.saved_model.load` runs it. The bare loop calls this signature with one image after another,
-in this process, while nobody asks the server.
+in this process, while the server is idle.
 
 With --requests, half of them go over REST; meanwhile new versions appear on the disk and the
 configuration is reloaded. Prints how many requests failed or got a wrong answer, and the memory of
-the server's process. Exits with 1 if there was any of these.
+the server's process. Exits with 1 if any request failed.
 """
 
 import argparse
@@ -50,7 +50,7 @@ DISTINCT = 64  # images
 
 
 class Truth:
-    """The signature without a server: images, what it answers, how fast it is alone."""
+    """The signature without a server: images, its outputs, and its speed."""
 
     def __init__(self, path):
         self._module = tf.saved_model.load(str(path))
@@ -64,7 +64,7 @@ class Truth:
         return self._signature(images=tf.constant(images))["log_prob"].numpy()
 
     def loop(self, seconds):
-        """Requests a second of a bare loop."""
+        """Requests per second of a bare loop."""
         count, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:
             self(self.images[count % DISTINCT][None])
@@ -73,7 +73,7 @@ class Truth:
 
 
 class Load:
-    """Clients that ask one after another, and what came of it."""
+    """Clients that send requests one after another, and the results."""
 
     def __init__(self, name, truth, ports):
         self._name = name
@@ -87,7 +87,7 @@ class Load:
         self._rest_bodies = [self._http(image) for image in truth.images]
 
     def run(self, api, concurrency, *, seconds=None, requests=None):
-        """Requests a second, with so many clients for so long, or for so many requests."""
+        """Requests per second of concurrent clients, for a time or a number of requests."""
         client = {"grpc": self._rpc_client, "rest": self._rest_client}[api]
         self._next, self._last = 0, requests
         self._end = None if seconds is None else time.perf_counter() + seconds
@@ -186,13 +186,13 @@ def serving(base, options):
 
 
 def memory(process):
-    """MiB that a process holds."""
+    """Resident memory of a process in MiB."""
     pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def throughput(base, truth, options):
-    """Prints requests a second, their ratio to the bare loop, and latencies."""
+    """Prints requests per second, their ratio to the bare loop, and latencies."""
     with serving(base, options) as (_, ports):
         rates = {"loop": [], "grpc": [], "rest": []}
         loads = {api: Load(base.name, truth, ports) for api in ("grpc", "rest")}
@@ -245,7 +245,7 @@ def soak(base, truth, options):
 
 
 def _publish(base, version):
-    """While requests go on, the server finds the new version and lets go of the old one."""
+    """While requests go on, the server finds the new version and unloads the old one."""
     shutil.copytree(base / "1", base / f"tmp-{version}")
     (base / f"tmp-{version}").rename(base / str(version))
 

@@ -1,9 +1,9 @@
-"""Malformed REST and gRPC requests to the embedded server: each gets its 4xx or gRPC code.
+"""Malformed REST and gRPC requests to the embedded server: each must be refused.
 
     python tools/fuzz_serving.py --requests 2000
 
-Every tenth request is a good one, whose answer must be right. Prints what was answered how often,
-and the memory of the server's process before and after; exits with 1 if anything else happened.
+After every ten of them, a valid request must be answered correctly. Prints how often each answer
+occurred, and the peak memory of the process before and after; exits with 1 on any other answer.
 """
 
 import argparse
@@ -24,13 +24,8 @@ import grpc
 import numpy as np
 import requests
 import tensorflow as tf
-from tensorflow_serving.apis import (
-    classification_pb2,
-    inference_pb2,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-    regression_pb2,
-)
+from tensorflow_serving.apis import classification_pb2, inference_pb2, predict_pb2, regression_pb2
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 import tfgen
 from tfgen.export.serving.server import Server
@@ -38,14 +33,19 @@ from tfgen.export.serving.server import Server
 NAME = "vae-digits"
 SIDE, LATENTS = 8, 8
 REFUSED = {"INVALID_ARGUMENT", "FAILED_PRECONDITION", "NOT_FOUND", "RESOURCE_EXHAUSTED"}
-UNKNOWN = {"rpc_no_message": {"UNIMPLEMENTED", "INTERNAL"}, "rpc_examples": {"UNIMPLEMENTED"}}
+UNKNOWN = {"rpc_not_a_message": {"UNIMPLEMENTED", "INTERNAL"}, "rpc_examples": {"UNIMPLEMENTED"}}
 MAX_BYTES = 2**20
+EXAMPLES = {
+    "Classify": classification_pb2.ClassificationRequest,
+    "Regress": regression_pb2.RegressionRequest,
+    "MultiInference": inference_pb2.MultiInferenceRequest,
+}
 
 
 class Requests:
     """Makes malformed requests by a seed and sends them to a `Server`.
 
-    The server must serve `vae-digits` under that name and take at most `MAX_BYTES`.
+    The server must serve `vae-digits` under that name and accept at most `MAX_BYTES`.
     """
 
     def __init__(self, server, seed):
@@ -53,19 +53,17 @@ class Requests:
         self.port = server.rest_api_port
         self.url = f"http://127.0.0.1:{self.port}/v1/models"
         self.session = requests.Session()
-        self.channel = grpc.insecure_channel(
-            f"127.0.0.1:{server.port}", [("grpc.max_send_message_length", -1)]
-        )
-        self.stub = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
-        names = [name for name in dir(self) if name.startswith(("rest_", "rpc_"))]
-        self.kinds = sorted(names)
+        options = [("grpc.max_send_message_length", -1)]
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{server.port}", options)
+        self.stub = PredictionServiceStub(self.channel)
+        self.kinds = [name for name in dir(self) if name.startswith(("rest_", "rpc_"))]
 
     def close(self):
         self.session.close()
         self.channel.close()
 
     def send(self, i):
-        """Send a request of the i-th kind; its kind, the answer, and whether this is a refusal."""
+        """Send a request of the i-th kind: returns it, the answer, and whether it is a refusal."""
         kind = self.kinds[i % len(self.kinds)]
         answer = getattr(self, kind)()
         if kind.startswith("rest_"):
@@ -105,10 +103,10 @@ class Requests:
         text = json.dumps({"instances": self._images()})
         return self._post(text[: self.random.randrange(len(text))])
 
-    def rest_no_json(self):
+    def rest_not_json(self):
         return self._post(b"\xff" + self.random.randbytes(self.random.randrange(500)))
 
-    def rest_no_object(self):
+    def rest_not_an_object(self):
         return self._post(json.dumps(self.random.choice([[], 1, None, "x", [{}], True])))
 
     def rest_wrong_type(self):
@@ -156,10 +154,9 @@ class Requests:
         return self._post('{"inputs": ' + '{"a":' * depth + "1" + "}" * (depth + 1))
 
     def rest_wrong_b64(self):
-        texts = ["*", "A", "AAAAA", "é", "AA==AA", " ", "A" * 9]
-        content = {"b64": self.random.choice(texts)}
-        if self.random.random() < 0.3:
-            content = self.random.choice([{"b64": 1}, {"b64": "AA", "x": 1}, {"B64": "AA"}, {}])
+        wrong = [{"b64": text} for text in ("*", "A", "AAAAA", "é", "AA==AA", " ", "A" * 9)]
+        wrong += [{"b64": 1}, {"b64": "AA", "x": 1}, {"B64": "AA"}, {}]
+        content = self.random.choice(wrong)
         return self._post({"signature_name": "encode_encoded", "inputs": [content]})
 
     def rest_broken_picture(self):
@@ -173,12 +170,8 @@ class Requests:
     def rest_unknown_model(self):
         paths = ["x:predict", f"{NAME}/versions/7:predict", f"{NAME}/labels/x:predict"]
         paths += [f"{NAME}:explain", f"{NAME}/versions/{10**30}:predict", f"{NAME}", ":predict"]
-        paths += [
-            f"{NAME}/versions/-1:predict",
-            f"{NAME}/%00:predict",
-            "%2e%2e:predict",
-            "%ff:predict",
-        ]
+        paths += [f"{NAME}/versions/-1:predict", f"{NAME}/%00:predict"]
+        paths += ["%2e%2e:predict", "%ff:predict"]
         return self._post({"instances": self._images()}, path=self.random.choice(paths))
 
     def rest_wrong_inputs(self):
@@ -216,12 +209,9 @@ class Requests:
         return self._post(self.random.choice(bodies), path=f"{NAME}:{verb}")
 
     def rest_broken_gzip(self):
-        body = gzip.compress(b'{"instances": []}')
-        if self.random.random() < 0.5:
-            body = gzip.compress(b" " * (2 * MAX_BYTES))
-        else:
-            body = self.random.choice([body[:10], b"x" + body, self.random.randbytes(50)])
-        return self._post(body, **{"Content-Encoding": "gzip"})
+        whole, large = (gzip.compress(b) for b in (b'{"instances": []}', b" " * (2 * MAX_BYTES)))
+        bodies = [large, large, large, whole[:10], b"x" + whole, self.random.randbytes(50)]
+        return self._post(self.random.choice(bodies), **{"Content-Encoding": "gzip"})
 
     def rest_too_large(self):
         return self._post(b" " * (MAX_BYTES + 1))
@@ -229,22 +219,19 @@ class Requests:
     def rest_raw(self):
         path = f"/v1/models/{NAME}:predict"
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\n"
-        return self._raw(
-            self.random.choice(
-                [
-                    f"{head}Content-Length: {2**30}\r\n\r\n{{",
-                    f"{head}Content-Length: -5\r\n\r\n",
-                    f"{head}Content-Length: many\r\n\r\n",
-                    f"{head}Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
-                    f"{head}Transfer-Encoding: chunked\r\n\r\nzz\r\n",
-                    f"{head}X: {'y' * 100_000}\r\n\r\n",
-                    "\x00\x01\x02\r\n\r\n",
-                    f"GET /{'x' * 100_000} HTTP/1.1\r\n\r\n",
-                    f"{self.random.choice(['PUT', 'DELETE', 'PATCH'])} {path} HTTP/1.1\r\n"
-                    "Host: x\r\nContent-Length: 0\r\n\r\n",
-                ]
-            )
-        )
+        other = self.random.choice(["PUT", "DELETE", "PATCH"])
+        texts = [
+            f"{head}Content-Length: {2**30}\r\n\r\n{{",
+            f"{head}Content-Length: -5\r\n\r\n",
+            f"{head}Content-Length: many\r\n\r\n",
+            f"{head}Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+            f"{head}Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+            f"{head}X: {'y' * 100_000}\r\n\r\n",
+            "\x00\x01\x02\r\n\r\n",
+            f"GET /{'x' * 100_000} HTTP/1.1\r\n\r\n",
+            f"{other} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        ]
+        return self._raw(self.random.choice(texts))
 
     def _raw(self, text):
         with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
@@ -253,20 +240,19 @@ class Requests:
         return int(answer.split()[1])
 
     def _broken_picture(self):
-        whole = tf.io.encode_png(np.zeros((SIDE, SIDE, 1), np.uint8)).numpy()
-        kind = self.random.randrange(5)
-        if kind == 0:
-            return whole[: self.random.randrange(len(whole) - 20)]
-        if kind == 1:
-            return self.random.randbytes(self.random.randrange(200))
-        if kind == 2:
-            return tf.io.encode_png(np.zeros((SIDE, SIDE + 1, 1), np.uint8)).numpy()
-        if kind == 3:
-            return tf.io.encode_jpeg(np.zeros((SIDE, SIDE, 1), np.uint8)).numpy()[:60]
+        image = np.zeros((SIDE, SIDE, 1), np.uint8)
+        whole = tf.io.encode_png(image).numpy()
         side = self.random.choice([2**14, 2**20, 2**31 - 1])
         header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
         chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
-        return whole[:8] + chunk + whole[33:]
+        pictures = [
+            whole[: self.random.randrange(len(whole) - 20)],
+            self.random.randbytes(self.random.randrange(200)),
+            tf.io.encode_png(np.zeros((SIDE, SIDE + 1, 1), np.uint8)).numpy(),
+            tf.io.encode_jpeg(image).numpy()[:60],
+            whole[:8] + chunk + whole[33:],
+        ]
+        return self.random.choice(pictures)
 
     def _message(self, signature, **inputs):
         message = predict_pb2.PredictRequest()
@@ -277,8 +263,11 @@ class Requests:
         return message
 
     def _predict(self, message):
+        return self._code(self.stub.Predict, message)
+
+    def _code(self, call, message):
         try:
-            self.stub.Predict(message, timeout=60)
+            call(message, timeout=60)
         except grpc.RpcError as error:
             return error.code().name
         return "OK"
@@ -297,8 +286,7 @@ class Requests:
         tensor = message.inputs["latents"]
         tensor.dtype = tf.float32.as_datatype_enum
         shapes = [[2**28, LATENTS], [2**40, 2**40], [-1, LATENTS], [1, LATENTS + 1], [0, 2**62]]
-        sizes = self.random.choice(shapes)
-        for size in sizes:
+        for size in self.random.choice(shapes):
             tensor.tensor_shape.dim.add().size = size
         if self.random.random() < 0.5:
             tensor.tensor_content = b"\0" * self.random.choice([1, 31, 33])
@@ -345,40 +333,30 @@ class Requests:
         return self._predict(message)
 
     def rpc_too_large(self):
-        message = self._message("decode", latents=np.zeros((2**15 + 1, LATENTS), "float32"))
-        return self._predict(message)
+        latents = np.zeros((2**15 + 1, LATENTS), "float32")
+        return self._predict(self._message("decode", latents=latents))
 
     def rpc_examples(self):
-        verb = self.random.choice(["Classify", "Regress", "MultiInference"])
-        message = {
-            "Classify": classification_pb2.ClassificationRequest,
-            "Regress": regression_pb2.RegressionRequest,
-            "MultiInference": inference_pb2.MultiInferenceRequest,
-        }[verb]()
-        if verb == "MultiInference":
+        verb = self.random.choice(list(EXAMPLES))
+        message = EXAMPLES[verb]()
+        spec = message.model_spec if verb != "MultiInference" else None
+        if spec is None:
             method = self.random.choice(["classify", "regress", "predict", ""])
-            task = message.tasks.add(method_name=f"tensorflow/serving/{method}")
-            spec = task.model_spec
-        else:
-            spec = message.model_spec
+            spec = message.tasks.add(method_name=f"tensorflow/serving/{method}").model_spec
         spec.name = self.random.choice([NAME, "", "x"])
         spec.signature_name = self.random.choice(["", "log_prob", "interpolate", "x"])
         if self.random.random() < 0.5:
             message.input.example_list.examples.add()
-        try:
-            getattr(self.stub, verb)(message, timeout=60)
-        except grpc.RpcError as error:
-            return error.code().name
-        return "OK"
+        return self._code(getattr(self.stub, verb), message)
 
-    def rpc_no_message(self):
+    def rpc_not_a_message(self):
         path = "/tensorflow.serving.PredictionService/"
         call = self.channel.unary_unary(path + self.random.choice(["Predict", "Nothing"]))
-        try:
-            call(b"\xff" + self.random.randbytes(30), timeout=60)
-        except grpc.RpcError as error:
-            return error.code().name
-        return "OK"
+        return self._code(call, b"\xff" + self.random.randbytes(30))
+
+
+def peak_memory():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def fixed_images():
@@ -386,7 +364,7 @@ def fixed_images():
 
 
 def run(server, count, seed):
-    """Send them; returns a Counter of (kind, answer), and what was not as it must be."""
+    """Send requests. Returns a Counter of (kind, answer), and descriptions of wrong answers."""
     answers, wrong = collections.Counter(), []
     sender = Requests(server, seed)
     right = sender.good()
@@ -411,24 +389,17 @@ def main():
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as base:
         tfgen.export.saved_model(NAME, base)
-        with Server(
-            {NAME: base},
-            port=0,
-            rest_api_port=0,
-            max_bytes=MAX_BYTES,
-            enable_batching=options.enable_batching,
-        ) as server:
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        flags = {"max_bytes": MAX_BYTES, "enable_batching": options.enable_batching}
+        with Server({NAME: base}, port=0, rest_api_port=0, **flags) as server:
+            before = peak_memory()
             start = time.perf_counter()
             answers, wrong = run(server, options.requests, options.seed)
             seconds = time.perf_counter() - start
-            after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for (kind, answer), count in sorted(answers.items()):
         print(f"{kind:32} {answer:20} {count}")
-    print(
-        f"{sum(answers.values())} malformed requests in {seconds:.1f} s, {len(wrong)} wrong answers"
-    )
-    print(f"peak memory of the process: {before / 1024:.0f} MiB, then {after / 1024:.0f} MiB")
+    count = sum(answers.values())
+    print(f"{count} malformed requests in {seconds:.1f} s, {len(wrong)} wrong answers")
+    print(f"peak memory of the process: {before:.0f} MiB, then {peak_memory():.0f} MiB")
     for line in wrong:
         print(line, file=sys.stderr)
     return 1 if wrong else 0

@@ -51,16 +51,10 @@ class Scheduler:
     def submit(
         self, key: Hashable, run: Run, inputs: Arrays, *, deadline: float | None = None
     ) -> Future:
-        """Put a request into a queue.
+        """Put a request into a queue; returns a future of the outputs.
 
-        Args:
-            key: requests of one key and rows of one shape may run together.
-            run: a function of the inputs and the deadline of a batch, which returns its outputs.
-            inputs: arrays whose rows are those of the request.
-            deadline: of `time.monotonic()`.
-
-        Returns:
-            A future of the dict of outputs. A request that is cancelled while it waits never runs.
+        Requests of one key and rows of one shape may run together: `run` is given the inputs and
+        the deadline of a batch. A request that is cancelled while it waits never runs.
 
         Raises:
             ServingError: inputs that are not a batch, too many rows, a full queue.
@@ -174,7 +168,7 @@ class _Task:
         self.rows = rows
         self.deadline = deadline
         self.arrived = time.monotonic()
-        self.future = Future()
+        self.future: Future = Future()
         self._missing = rows
         self._outputs = {}  # by first row
         self._lock = threading.Lock()
@@ -223,7 +217,7 @@ class _Queue:
     def __init__(self, run, parameters):
         self.run = run
         self._parameters = parameters
-        self.batches = collections.deque([[]])
+        self.batches: collections.deque[list[_Part]] = collections.deque([[]])
 
     def due(self):
         """When the first batch may run, on the clock of `time.monotonic`."""
@@ -236,29 +230,20 @@ class _Queue:
         limit = self._parameters.batch_rows
         splitting = self._parameters.enable_large_batch_splitting
         more = max(1, self._parameters.max_enqueued_batches) - len(self.batches)
-        free = limit - _rows(self.batches[-1])
-        if splitting:
-            free += more * limit
-        elif more:
-            free = limit
+        free = room = limit - _rows(self.batches[-1])
+        if more:
+            free = room + more * limit if splitting else limit
         if task.rows > free:
             raise ServingError(
                 "UNAVAILABLE",
                 "The batch scheduling queue to which this task was submitted is full; task size "
                 f"is {task.rows} but scheduling capacity is only {free}",
             )
-        start = 0
-        while True:
-            batch = self.batches[-1]
-            room = limit - _rows(batch)
-            stop = min(task.rows, start + room) if splitting else task.rows
-            if batch and task.rows and not 0 < stop - start <= room:
+        starts = [0, *range(room or limit, task.rows, limit)] if splitting else [0]
+        for start, stop in zip(starts, [*starts[1:], task.rows], strict=True):
+            if self.batches[-1] and stop - start > limit - _rows(self.batches[-1]):
                 self.batches.append([])
-                continue
-            batch.append(_Part(task, start, stop))
-            start = stop
-            if start == task.rows:
-                return
+            self.batches[-1].append(_Part(task, start, stop))
 
 
 def _rows(parts):

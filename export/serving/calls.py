@@ -24,11 +24,7 @@ SHORT = 64 * 2**10  # bytes that are read or written in less than a millisecond
 
 
 def find(manager: Manager, spec: model_pb2.ModelSpec) -> Servable:
-    """The servable that a `ModelSpec` means.
-
-    Raises:
-        ServingError: it is not served.
-    """
+    """The servable that a `ModelSpec` means."""
     kind = spec.WhichOneof("version_choice")
     return manager.find(
         spec.name,
@@ -47,16 +43,8 @@ async def predict(
 ) -> Any:
     """Answer a request of Predict while the event loop continues.
 
-    Args:
-        servable: runs the signature.
-        read: a function that returns the signature's name, the inputs, and the names of outputs.
-        write: a function that returns the answer with the outputs.
-        pool: where long requests are read and written, and requests run without batching.
-        num_bytes: of the request.
-        deadline: of `time.monotonic()`.
-
-    Raises:
-        ServingError: what TF Serving answers to such a request.
+    `read` returns the signature's name, the inputs, and the names of the wanted outputs; `write`
+    the answer. Long requests are read and written in the pool; without batching, it runs them.
 
     Source: `apis/prediction_service.proto` of tensorflow/serving.
     """

@@ -9,19 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tensorflow_serving.apis.classification_pb2 import (
-    ClassificationRequest,
-    ClassificationResponse,
-    ClassificationResult,
-)
-from tensorflow_serving.apis.inference_pb2 import MultiInferenceRequest, MultiInferenceResponse
+from tensorflow_serving.apis import classification_pb2, inference_pb2, regression_pb2
 from tensorflow_serving.apis.input_pb2 import Input
 from tensorflow_serving.apis.model_pb2 import ModelSpec
-from tensorflow_serving.apis.regression_pb2 import (
-    RegressionRequest,
-    RegressionResponse,
-    RegressionResult,
-)
 
 from tfgen.export.serving.statuses import ServingError, invalid
 
@@ -32,14 +22,11 @@ CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
 
 
 def classify(
-    servable: Servable, request: ClassificationRequest, deadline: float | None = None
-) -> ClassificationResponse:
-    """Answer a `ClassificationRequest`.
-
-    Args:
-        servable: runs the signature.
-        request: the message.
-        deadline: of `time.monotonic()`.
+    servable: Servable,
+    request: classification_pb2.ClassificationRequest,
+    deadline: float | None = None,
+) -> classification_pb2.ClassificationResponse:
+    """Answer a `ClassificationRequest` before a deadline of `time.monotonic()`.
 
     Raises:
         ServingError: a signature of another kind, for example.
@@ -47,23 +34,27 @@ def classify(
     Source: `servables/tensorflow/classifier.cc` of tensorflow/serving.
     """
     result = _classified(servable, request.model_spec, request.input, deadline)
-    return ClassificationResponse(model_spec=spec_of(servable, request.model_spec), result=result)
+    return classification_pb2.ClassificationResponse(
+        model_spec=spec_of(servable, request.model_spec), result=result
+    )
 
 
 def regress(
-    servable: Servable, request: RegressionRequest, deadline: float | None = None
-) -> RegressionResponse:
+    servable: Servable, request: regression_pb2.RegressionRequest, deadline: float | None = None
+) -> regression_pb2.RegressionResponse:
     """Answer a `RegressionRequest`; see `classify`.
 
     Source: `servables/tensorflow/regressor.cc` of tensorflow/serving.
     """
     result = _regressed(servable, request.model_spec, request.input, deadline)
-    return RegressionResponse(model_spec=spec_of(servable, request.model_spec), result=result)
+    return regression_pb2.RegressionResponse(
+        model_spec=spec_of(servable, request.model_spec), result=result
+    )
 
 
 def multi_inference(
-    servable: Servable, request: MultiInferenceRequest, deadline: float | None = None
-) -> MultiInferenceResponse:
+    servable: Servable, request: inference_pb2.MultiInferenceRequest, deadline: float | None = None
+) -> inference_pb2.MultiInferenceResponse:
     """Answer a `MultiInferenceRequest`: several signatures of one model on the same examples.
 
     Source: `servables/tensorflow/multi_inference.cc` of tensorflow/serving.
@@ -75,7 +66,7 @@ def multi_inference(
     for name in names:
         if names.count(name) > 1:
             raise invalid(f"Duplicate evaluation of signature: {name}")
-    response = MultiInferenceResponse()
+    response = inference_pb2.MultiInferenceResponse()
     for task, spec in zip(request.tasks, specs, strict=True):
         result = response.results.add(model_spec=spec)
         if task.method_name == CLASSIFY:
@@ -91,8 +82,7 @@ def multi_inference(
 
 
 def serialized(given: Input) -> np.ndarray:
-    """The examples of an `Input` as an array of bytes objects; the context comes before each.
-    """
+    """The examples of an `Input` as an array of bytes objects; the context comes before each."""
     kind = given.WhichOneof("kind")
     items = getattr(given, kind).examples if kind else ()
     if not items:
@@ -112,7 +102,7 @@ def _classified(servable, spec, given, deadline, api="Classify"):
     shapes = {array.shape for array in outputs.values()}
     if len(shapes) > 1 or {len(shape) for shape in shapes} != {2}:
         raise invalid(f"Outputs must have one shape [batch_size, num_classes], got {shapes}")
-    result = ClassificationResult()
+    result = classification_pb2.ClassificationResult()
     for i in range(next(iter(shapes))[0]):
         row = result.classifications.add()
         for c in range(next(iter(shapes))[1]):
@@ -129,7 +119,7 @@ def _regressed(servable, spec, given, deadline, api="Regress"):
     if array.shape not in [(len(array),), (len(array), 1)]:
         shape = list(array.shape)
         raise invalid(f"Output must have shape [batch_size] or [batch_size, 1], got {shape}")
-    result = RegressionResult()
+    result = regression_pb2.RegressionResult()
     for value in array.ravel().tolist():
         result.regressions.add(value=value)
     return result

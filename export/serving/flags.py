@@ -76,8 +76,3 @@ class Flags:
             checks.integer(name, getattr(self, name) or 0, 0, 65535)
         if self.batching_parameters_file and not self.enable_batching:
             raise InputError("batching_parameters_file is set without enable_batching")
-
-    @property
-    def address(self) -> str:
-        """The host as it is written before a port."""
-        return f"[{self.host}]" if ":" in self.host else self.host

@@ -1,4 +1,4 @@
-"""TF Serving's JSON: requests in rows (`instances`) or columns (`inputs`) to arrays, and back."""
+"""TF Serving's JSON: arrays in rows (`instances`) or columns (`inputs`), examples, and results."""
 
 import base64
 import itertools
@@ -10,14 +10,22 @@ from typing import Any
 import numpy as np
 import orjson
 import tensorflow as tf
+from tensorflow.core.example.example_pb2 import Example
+from tensorflow.core.example.feature_pb2 import Feature
 from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
+from tensorflow_serving.apis.classification_pb2 import ClassificationResult
+from tensorflow_serving.apis.input_pb2 import Input
+from tensorflow_serving.apis.regression_pb2 import RegressionResult
 
 from tfgen.export.serving.proto_tensors import Arrays
 from tfgen.export.serving.statuses import ServingError, invalid
 
 ROW, COLUMNAR = "instances", "inputs"
 MAX_DEPTH = 64  # lists in lists
-INTEGERS = (tf.uint8, tf.int8, tf.int16, tf.int32, tf.int64, tf.uint32, tf.uint64)
+INTEGERS = {
+    dtype: (dtype.min, dtype.max)
+    for dtype in (tf.uint8, tf.int8, tf.int16, tf.int32, tf.int64, tf.uint32, tf.uint64)
+}
 FLOATS = {tf.float32: 2**24, tf.float64: 2**53}  # from where on some integers have no such float
 _TYPES: dict[tf.DType, set] = {
     **{dtype: {int} for dtype in INTEGERS},
@@ -45,33 +53,26 @@ def parse(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # of JSON, of Unicode, or of _double
         raise invalid(f"JSON Parse error: {error}") from None
     if not isinstance(document, dict):
-        raise invalid(f"The body must be a JSON object, got {shown(document)}")
+        raise invalid(f"The body must be a JSON object, got {_shown(document)}")
     return document
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
-    """The signature that a request asks for; empty for the default one.
-
-    Raises:
-        ServingError: it is not a string.
-    """
+    """The signature that a request asks for; empty for the default one."""
     name = document.get("signature_name", "")
     if not isinstance(name, str):
-        raise invalid(f"Key 'signature_name' must be a string, got {shown(name)}")
+        raise invalid(f"Key 'signature_name' must be a string, got {_shown(name)}")
     return name
 
 
 def to_arrays(
     document: Mapping[str, Any], infos: Mapping[str, TensorInfo]
 ) -> tuple[str, dict[str, np.ndarray]]:
-    """The tensors of a request.
+    """The layout of a request, ROW or COLUMNAR, and its arrays by name.
 
     Args:
         document: the object of the body.
         infos: the signature's inputs by name.
-
-    Returns:
-        ROW or COLUMNAR, and the arrays by name.
 
     Raises:
         ServingError: the message names the input; also where an integer does not fit its type,
@@ -98,11 +99,7 @@ def to_arrays(
 
 
 def to_json(outputs: Arrays, layout: str) -> bytes:
-    """The body of an answer. Floats have the fewest digits that round-trip.
-
-    Args:
-        outputs: arrays by name.
-        layout: ROW or COLUMNAR, as in the request.
+    """The body of an answer in a layout. Floats have the fewest digits that round-trip.
 
     Raises:
         ServingError: outputs of several sizes as rows; a type that JSON cannot represent.
@@ -127,24 +124,46 @@ def to_json(outputs: Arrays, layout: str) -> bytes:
     return _dumped({"predictions": rows}, outputs)
 
 
-def to_bytes(name: str, value: Any) -> bytes:
-    """The bytes of a text, or of an object whose only key is `b64`.
+def to_examples(document: Mapping[str, Any]) -> Input:
+    """The examples of a request, perhaps with their context.
 
     Raises:
-        ServingError: another value, or not base64.
+        ServingError: a value that cannot be a feature, for example.
+
+    Source: `util/json_tensor.cc` of tensorflow/serving.
     """
+    examples = document.get("examples")
+    if not isinstance(examples, list) or not examples:
+        raise invalid("Key 'examples' must be a list that is not empty")
+    examples = [_example(item) for item in examples]
+    if "context" not in document:
+        return Input(example_list={"examples": examples})
+    context = _example(document["context"])
+    return Input(example_list_with_context={"examples": examples, "context": context})
+
+
+def of_results(result: ClassificationResult | RegressionResult) -> bytes:
+    """The body of an answer: for each example a list of [label, score], or a number."""
+    if isinstance(result, RegressionResult):
+        return orjson.dumps({"results": [row.value for row in result.regressions]})
+    rows = [[[c.label, c.score] for c in row.classes] for row in result.classifications]
+    return orjson.dumps({"results": rows})
+
+
+def _bytes(name, value):
+    """The bytes of a text, or of an object whose only key is `b64`."""
     if isinstance(value, str):
         return value.encode()
     if _is_object(value):
-        raise invalid(f"Input {name}: expected an object with the only key b64, got {shown(value)}")
+        raise invalid(f"Input {name}: expected a string or only the key b64, got {_shown(value)}")
     text = value["b64"].translate(_STANDARD_BASE64).rstrip("=")
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
-        raise invalid(f"Input {name}: unable to base64 decode {shown(text)}") from None
+        raise invalid(f"Input {name}: unable to base64 decode {_shown(text)}") from None
 
 
-def shown(value: Any) -> str:
+def _shown(value):
     """A JSON value in a message, shortened."""
     try:
         return json.dumps(value)[:200]
@@ -176,7 +195,7 @@ def _columns(rows, infos):
     for i, row in enumerate(rows):
         if not isinstance(row, dict) or set(row) != set(infos):
             raise invalid(
-                f"Failed to process element: {i} of 'instances' list. JSON object: {shown(row)} "
+                f"Failed to process element: {i} of 'instances' list. JSON object: {_shown(row)} "
                 f"keys must be equal to: {','.join(sorted(infos))}"
             )
     return {name: [row[name] for row in rows] for name in infos}
@@ -190,10 +209,10 @@ def _array(name, value, info):
     shape, items = _flat(name, value)
     if not set(map(type, items)) <= _TYPES[dtype]:  # True is an integer to Python
         wrong = next(item for item in items if type(item) not in _TYPES[dtype])
-        raise invalid(f"Input {name} must be {dtype.name}, got {shown(wrong)}")
+        raise invalid(f"Input {name} must be {dtype.name}, got {_shown(wrong)}")
     if dtype == tf.string:
         array = np.empty(len(items), object)
-        array[:] = [to_bytes(name, item) for item in items]
+        array[:] = [_bytes(name, item) for item in items]
         return array.reshape(shape)
     fits = _integers_fit if dtype in INTEGERS else _floats_fit
     if items and dtype != tf.bool and not fits(items, dtype):
@@ -203,7 +222,8 @@ def _array(name, value, info):
 
 def _flat(name, value):
     """The shape of nested lists, and the list of what they contain."""
-    shape, items = [], [value]
+    shape: list[int] = []
+    items = [value]
     while items and type(items[0]) is list:
         if len(shape) == MAX_DEPTH:
             raise invalid(f"Input {name} has more than {MAX_DEPTH} dimensions")
@@ -215,7 +235,8 @@ def _flat(name, value):
 
 
 def _integers_fit(items, dtype):
-    return dtype.min <= min(items) and max(items) <= dtype.max
+    low, high = INTEGERS[dtype]
+    return low <= min(items) and max(items) <= high
 
 
 def _floats_fit(items, dtype):
@@ -252,3 +273,30 @@ def _base64(data):
 
 def _text(data):
     return data.decode("utf-8", "replace")
+
+
+def _example(value):
+    if not isinstance(value, dict):
+        raise invalid(f"Example must be a JSON object, got {_shown(value)}")
+    example = Example()
+    for name, content in value.items():
+        items = content if isinstance(content, list) else [content]
+        example.features.feature[name].CopyFrom(_feature(name, items))
+    return example
+
+
+def _feature(name, items):
+    kinds = set(map(type, items))
+    feature = Feature()
+    if kinds <= {str, dict}:
+        feature.bytes_list.value.extend(_bytes(name, item) for item in items)
+    elif kinds <= {int, bool}:
+        if not all(-(2**63) <= item < 2**63 for item in items):
+            raise invalid(f"Feature {name} has an integer of more than 64 bits")
+        feature.int64_list.value.extend(map(int, items))
+    elif kinds == {float}:
+        feature.float_list.value.extend(items)
+    else:
+        shown = _shown(items)
+        raise invalid(f"Feature {name} must be numbers or strings of one type, got {shown}")
+    return feature

@@ -95,8 +95,8 @@ class Manager:
     ):
         self.models: dict[str, Model] = {}
         self._flags = flags or Flags()
-        self._options = {"scheduler": scheduler, "metrics": metrics}
-        self._options["warm_up"] = self._flags.enable_model_warmup
+        self._scheduler = scheduler
+        self._metrics = metrics
         self._changing = threading.Lock()  # one change at a time; requests do not wait for it
         self.reload(config)
 
@@ -141,11 +141,7 @@ class Manager:
                 self._unload_others(model)
 
     def find(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
-        """The servable of a name and perhaps a version or label.
-
-        Raises:
-            ServingError: there is none.
-        """
+        """The servable of a name and perhaps a version or label; a `ServingError` without one."""
         model = self._named(name)
         if label is not None:
             if model is None or label not in model.labels:
@@ -160,11 +156,7 @@ class Manager:
         return available[version]
 
     def versions(self, name: str, version: int | None = None) -> list[Version]:
-        """The states of a model's versions, or of one of them, newest first.
-
-        Raises:
-            ServingError: NOT_FOUND.
-        """
+        """The states of a model's versions, or of one, newest first; a `ServingError` without."""
         model = self._named(name)
         known = dict(model.versions) if model else {}
         if not known:
@@ -235,7 +227,14 @@ class Manager:
         version.retries += version.error is not None
         version.state, version.error = LOADING, None
         try:
-            version.servable = Servable(name, version.number, version.path, **self._options)
+            version.servable = Servable(
+                name,
+                version.number,
+                version.path,
+                warm_up=self._flags.enable_model_warmup,
+                scheduler=self._scheduler,
+                metrics=self._metrics,
+            )
             version.state = AVAILABLE
             LOG.info("Loaded version %d of %s from %s", version.number, name, version.path)
         except ServingError as error:

@@ -32,15 +32,7 @@ class Metrics:
         )
 
     def answered(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
-        """A request has been answered.
-
-        Args:
-            model: its name.
-            api: "Predict", "Classify", "Regress"; over REST in lower case, as TF Serving.
-            entrypoint: "GRPC" or "REST".
-            status: "OK" or the name of a code.
-            seconds: that it took.
-        """
+        """A request has been answered with "OK" or an error's code over "GRPC" or "REST"."""
         self._requests.labels(model, status).inc()
         if status == "OK":
             self._request_latency.labels(model, api, entrypoint).observe(1e6 * seconds)

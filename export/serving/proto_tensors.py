@@ -61,8 +61,7 @@ def to_numpy(name: str, tensor: TensorProto) -> np.ndarray:
 
 
 def fill(tensor: TensorProto, array: np.ndarray) -> None:
-    """Write an array into an empty `TensorProto` as TF Serving does: into the typed field.
-    """
+    """Write an array into an empty `TensorProto` as TF Serving does: into the typed field."""
     tensor.dtype = tf.as_dtype(array.dtype).as_datatype_enum
     tensor.tensor_shape.SetInParent()
     for size in array.shape:

@@ -19,7 +19,7 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
 from tfgen.errors import InputError
-from tfgen.export.serving import calls, examples, json_examples, json_tensors, page
+from tfgen.export.serving import calls, examples, json_tensors, page
 from tfgen.export.serving.flags import Flags
 from tfgen.export.serving.manager import Manager
 from tfgen.export.serving.metrics import Metrics
@@ -71,8 +71,11 @@ class Rest:
         """
         loop = asyncio.get_running_loop()
 
-        def request(*parts):
-            return web.BaseRequest(*parts, loop, client_max_size=self._flags.max_bytes)
+        def request(message, payload, protocol, writer, task):
+            limit = self._flags.max_bytes
+            return web.BaseRequest(
+                message, payload, protocol, writer, task, loop, client_max_size=limit
+            )
 
         server = web.Server(
             self._handle, request_factory=request, access_log=None, logger=PROTOCOL_LOG
@@ -96,7 +99,8 @@ class Rest:
         if path[:4].lower() != "/v1/":
             return await self._other(request.method, path)
         if request.method == "OPTIONS":
-            return self._preflight(request.headers.get("Origin", ""))
+            known = request.headers.get("Origin", "").startswith(("http://", "https://"))
+            return web.Response(status=200 if known else 400, headers=self._headers)
         start, name, verb, broken = time.monotonic(), "", "", False
         try:
             if (request.content_length or 0) > self._flags.max_bytes:  # do not wait for it
@@ -145,12 +149,6 @@ class Rest:
             return web.Response(body=orjson.dumps(found), content_type="application/json")
         return web.Response(status=404, text="Not Found", headers=self._headers)
 
-    def _preflight(self, origin):
-        if origin.startswith(("http://", "https://")):
-            return web.Response(headers=self._headers)
-        text = _error("Origin header is missing in CORS preflight")
-        return web.Response(status=400, body=text, content_type="application/json")
-
     async def _answer(self, spec, verb, content, deadline):
         if verb == "predict":
             return await self._predict(spec, content, deadline)
@@ -161,7 +159,7 @@ class Rest:
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
     async def _predict(self, spec, content, deadline):
-        layout = None
+        layout = ""
 
         def read(servable):
             nonlocal layout
@@ -185,9 +183,9 @@ class Rest:
         request_type, call = ON_EXAMPLES[verb]
         document = json_tensors.parse(content)
         spec.signature_name = json_tensors.signature_name(document)
-        request = request_type(model_spec=spec, input=json_examples.to_input(document))
+        request = request_type(model_spec=spec, input=json_tensors.to_examples(document))
         response = call(calls.find(self._manager, spec), request, deadline)
-        return json_examples.to_json(response.result)
+        return json_tensors.of_results(response.result)
 
     def _look(self, spec, metadata):
         if not spec.name:

@@ -79,7 +79,10 @@ class Rpc:
                 await servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
             health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
         if self.port is not None:
-            self.port = self._listen(f"{self._flags.address}:{self.port}")
+            host = self._flags.host
+            self.port = self._listen(
+                f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+            )
         if self._flags.grpc_socket_path:
             self._listen(f"unix:{self._flags.grpc_socket_path}")
         await server.start()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
@@ -90,18 +91,10 @@ class Servable:
         return self.signatures[name]
 
     def predict(
-        self,
-        signature_name: str,
-        inputs: Arrays,
-        output_filter: Sequence[str] = (),
-        *,
-        deadline: float | None = None,
-        api: str = "Predict",
+        self, signature_name: str, inputs: Arrays, output_filter: Sequence[str] = (), **options: Any
     ) -> Arrays:
         """Run a signature, and wait for the outputs; see `submit`."""
-        return self.submit(
-            signature_name, inputs, output_filter, deadline=deadline, api=api
-        ).result()
+        return self.submit(signature_name, inputs, output_filter, **options).result()
 
     def submit(
         self,

@@ -83,7 +83,9 @@ class Server:
             rpc = Rpc(self.manager, metrics, self._flags)
             rest = Rest(self.manager, metrics, self._flags, metrics_path)
             started: Future = Future()
-            listeners = [] if self._flags.rest_api_port is None else [rest]
+            listeners: list[Rest | Rpc] = []
+            if self._flags.rest_api_port is not None:
+                listeners.append(rest)
             if self._flags.port is not None or self._flags.grpc_socket_path:
                 listeners.append(rpc)
             thread = threading.Thread(target=self._run, args=(listeners, started), daemon=True)
@@ -131,6 +133,7 @@ class Server:
 
     def _follow_file(self):
         """Serve what the file says if it has changed."""
+        assert self._file is not None
         config = model_config.read(self._file)
         if config != self._config:
             self.manager.reload(config)

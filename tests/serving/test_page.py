@@ -110,7 +110,7 @@ def test_the_card_is_shown(page):
         assert part in text
 
 
-def test_an_image_of_ones_own_is_reconstructed_and_scored(page, truth, images, tmp_path):
+def test_an_uploaded_image_is_reconstructed_and_scored(page, truth, images, tmp_path):
     file = tmp_path / "image.png"
     file.write_bytes(tf.io.encode_png(images[0]).numpy())
     page.find_element("id", "file").send_keys(str(file))
@@ -131,11 +131,11 @@ def test_an_image_of_ones_own_is_reconstructed_and_scored(page, truth, images, t
         page.find_element("id", "invert").click()
 
 
-def test_a_file_that_is_no_picture_is_refused(page, tmp_path):
+def test_a_file_that_is_not_an_image_is_refused(page, tmp_path):
     (tmp_path / "text.png").write_text("text")
     page.find_element("id", "file").send_keys(str(tmp_path / "text.png"))
     problem = page.find_element("id", "problem")
-    until(page, lambda: problem.text == "text.png is no picture that this browser reads.")
+    until(page, lambda: problem.text == "text.png is not an image that this browser can read.")
 
 
 def test_interpolation_follows_the_weight(page, truth):
@@ -165,7 +165,7 @@ def test_likelihoods_that_are_not_finite_are_shown():
         pytest.skip("the page's functions need node to be tested without a browser")
     nats = np.array([-np.inf, np.inf, np.nan, -23.5], np.float32)
     answer = json_tensors.to_json({"log_prob": nats}, json_tensors.COLUMNAR).decode()
-    said = json.dumps({"error": 'NaN "Infinity" \\" -Infinity'})
+    text = json.dumps({"error": 'NaN "Infinity" \\" -Infinity'})
     functions = (
         re.search(rf"^function {name}\(.*?^}}$", served_page.html(), re.DOTALL | re.MULTILINE)[0]
         for name in ("parsed", "likelihood")
@@ -173,20 +173,20 @@ def test_likelihoods_that_are_not_finite_are_shown():
     code = "\n".join(functions) + (
         "\nconst comparison = nats => `, compared ${nats}`;"
         f"\nconst shown = parsed({json.dumps(answer)}).outputs.map(n => likelihood(n, 64));"
-        f"\nconsole.log(JSON.stringify([shown, parsed({json.dumps(said)})]));"
+        f"\nconsole.log(JSON.stringify([shown, parsed({json.dumps(text)})]));"
     )
     found = subprocess.run([node, "-e", code], capture_output=True, check=True, timeout=60)
-    far = ": this image is too far from the data for a number."
+    far = ": this image is too unlikely under the model for a finite value."
     shown = [
         ["\N{MINUS SIGN}\N{INFINITY} nats", far],
         ["\N{INFINITY} nats", far],
         ["not a number", far],
         [f"-23.50 nats, {23.5 / (64 * np.log(2)):.3f} bits/dim", ", compared -23.5"],
     ]
-    assert json.loads(found.stdout) == [shown, json.loads(said)]
+    assert json.loads(found.stdout) == [shown, json.loads(text)]
 
 
-def test_it_may_ask_nobody_else(server):
+def test_it_makes_no_third_party_requests(server):
     answer = requests.get(f"http://127.0.0.1:{server.rest_api_port}/", timeout=20)
     assert answer.headers["Content-Type"].startswith("text/html")
     policy = answer.headers["Content-Security-Policy"]

@@ -8,14 +8,16 @@ from tfgen.cli.common import quiet_start
 from tfgen.errors import InputError
 
 
-def serve_arguments(parser):
+def serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "models",
         nargs="*",
         metavar="BASE_DIR|NAME",
         help="directories of numbered SavedModels, pretrained models, run directories",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="default: only this machine can ask")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="default: only this machine can connect"
+    )
     parser.add_argument(
         "--port", type=int, default=8500, help="of gRPC; 0 for none (default: 8500)"
     )
@@ -23,20 +25,20 @@ def serve_arguments(parser):
         "--rest_api_port", type=int, default=8501, help="of REST; 0 for none (default: 8501)"
     )
     parser.add_argument("--rest_api_timeout_in_ms", type=int, default=30_000, metavar="N")
-    _switch(parser, "rest_api_enable_cors_support", "let pages from elsewhere ask")
+    _switch(parser, "rest_api_enable_cors_support", "allow requests from pages of other origins")
     parser.add_argument("--grpc_socket_path", metavar="PATH", help="gRPC on a UNIX socket as well")
     parser.add_argument(
         "--grpc_channel_arguments", default="", metavar="KEY=VALUE,...", help="of the gRPC server"
     )
-    parser.add_argument("--model_config_file", metavar="FILE", help="a models.config")
+    parser.add_argument("--model_config_file", metavar="FILE", help="models.config file")
     parser.add_argument("--model_config_file_poll_wait_seconds", type=float, default=0, metavar="N")
     parser.add_argument("--model_name", default="default", metavar="NAME")
-    parser.add_argument("--model_base_path", metavar="DIR", help="of the one model to serve")
+    parser.add_argument("--model_base_path", metavar="DIR", help="base directory of the only model")
     parser.add_argument("--file_system_poll_wait_seconds", type=float, default=1, metavar="N")
     _switch(
         parser,
         "allow_version_labels_for_unavailable_models",
-        "new labels may come before their versions",
+        "new labels may be assigned before their versions are available",
     )
     parser.add_argument("--max_num_load_retries", type=int, default=5, metavar="N")
     parser.add_argument("--load_retry_interval_micros", type=int, default=60_000_000, metavar="N")
@@ -47,7 +49,7 @@ def serve_arguments(parser):
     )
     _switch(parser, "enable_grpc_healthcheck_service", "offer gRPC's standard health service")
     _switch(parser, "enable_model_warmup", "run warm-up requests (default)", default=True)
-    _switch(parser, "xla_cpu_compilation_enabled", "let functions ask for XLA")
+    _switch(parser, "xla_cpu_compilation_enabled", "allow functions compiled with XLA")
     parser.add_argument("--grpc_max_threads", type=int, default=16, metavar="N")
     parser.add_argument("--rest_api_num_threads", type=int, default=16, metavar="N")
 
@@ -61,7 +63,7 @@ def _switch(parser, name, text, *, default=False):
         parser.set_defaults(**{name: default})
 
 
-def serve(options):
+def serve(options: argparse.Namespace) -> None:
     from importlib import util
 
     modules = ("aiohttp", "grpc", "grpc_health", "orjson", "prometheus_client", "uvloop")
