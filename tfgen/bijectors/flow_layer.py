@@ -37,7 +37,7 @@ class FlowLayer(keras.layers.Layer):
     def __init__(self, bijector: FlowBijector, name: str | None = None) -> None:
         super().__init__(name=name or bijector.name, dtype=bijector.dtype.name)
         self.bijector = bijector
-        self._bijector_layers = bijector.layers
+        self.layers = bijector.layers  # Keras names the weights in files by this attribute.
         self.built = True
 
     def call(
