@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import ArrayLike
 from tfgen import checks
 from tfgen.bijectors.base import FlowBijector, precomputed
 from tfgen.errors import InputError
+from tfgen.files import PathLike
 from tfgen.models import inputs, preset
 from tfgen.models.graphs import Graphs, in_chunks
 from tfgen.models.likelihood_training import LikelihoodTraining
@@ -328,7 +328,7 @@ class GenerativeModel(LikelihoodTraining):
         finally:
             self._graphs.forget()
 
-    def save_preset(self, directory: str | Path, *, card: dict[str, Any] | None = None) -> None:
+    def save_preset(self, directory: PathLike, *, card: dict[str, Any] | None = None) -> None:
         """Write the model to a directory that `tfgen.zoo.load` reads: see `tfgen.models.preset`."""
         preset.save(self, directory, card=card)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tfgen
 from tfgen.errors import InputError
-from tfgen.files import read_json, sha256, write_atomically, write_json
+from tfgen.files import PathLike, read_json, sha256, write_atomically, write_json
 
 if TYPE_CHECKING:
     from tfgen.models.base import GenerativeModel
@@ -16,7 +16,7 @@ CONFIG, WEIGHTS, CARD = "config.json", "model.weights.h5", "card.json"
 
 
 def save(
-    model: GenerativeModel, directory: str | Path, *, card: dict[str, Any] | None = None
+    model: GenerativeModel, directory: PathLike, *, card: dict[str, Any] | None = None
 ) -> None:
     """Write `config.json`, `model.weights.h5` and `card.json` into a directory.
 
@@ -75,7 +75,7 @@ def save(
     write_json(directory / CARD, content)
 
 
-def load(directory: str | Path) -> GenerativeModel:
+def load(directory: PathLike) -> GenerativeModel:
     """The model of a directory written by `save`, after a check of the digests.
 
     Raises:
@@ -104,7 +104,7 @@ def load(directory: str | Path) -> GenerativeModel:
     return model
 
 
-def read_card(directory: str | Path) -> dict[str, Any]:
+def read_card(directory: PathLike) -> dict[str, Any]:
     """The card of a directory, a dict.
 
     Raises:
