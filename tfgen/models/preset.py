@@ -10,14 +10,12 @@ from tfgen.errors import InputError
 from tfgen.files import PathLike, read_json, sha256, write_atomically, write_json
 
 if TYPE_CHECKING:
-    from tfgen.models.base import GenerativeModel
+    import keras
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.weights.h5", "card.json"
 
 
-def save(
-    model: GenerativeModel, directory: PathLike, *, card: dict[str, Any] | None = None
-) -> None:
+def save(model: keras.Model, directory: PathLike, *, card: dict[str, Any] | None = None) -> None:
     """Write `config.json`, `model.weights.h5` and `card.json` into a directory.
 
     Each file is written atomically, and the card, which loading requires, comes last. The card has
@@ -75,7 +73,7 @@ def save(
     write_json(directory / CARD, content)
 
 
-def load(directory: PathLike) -> GenerativeModel:
+def load(directory: PathLike) -> keras.Model:
     """The model of a directory written by `save`, after a check of the digests.
 
     Raises:
