@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,44 +12,11 @@ import tensorflow as tf
 from tfgen import checks
 from tfgen.data import stream
 from tfgen.data.augmentation import Augmentation
+from tfgen.data.reader import Reader
 from tfgen.errors import InputError
 
 _IN_MEMORY_BYTES = 2**29  # larger splits are read from files, batch by batch
 _READ_BATCH = 1024
-
-
-class Reader(Protocol):
-    """Reads the examples of a stored data set.
-
-    Attributes:
-        label_keys: the names of the labels.
-        class_names: for each label that is a class, the names of the classes.
-        directory: of the files.
-    """
-
-    label_keys: list[str]
-    class_names: dict[str, tuple[str, ...]]
-    directory: str
-
-    def batches(
-        self,
-        split: str,
-        start: int,
-        stop: int,
-        batch_size: int,
-        *,
-        shuffle_buffer: int = 0,
-        seed: tf.Tensor | None = None,
-    ) -> tf.data.Dataset:
-        """Batches of the examples [start, stop) of a split: dicts of `image` and the labels.
-
-        Args:
-            split: as stored.
-            start, stop: positions in the stored split.
-            batch_size: examples per batch; the last batch may have fewer.
-            shuffle_buffer: number of examples that are shuffled at a time; 0: the fixed order.
-            seed: of the shuffling.
-        """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

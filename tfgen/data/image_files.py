@@ -1,8 +1,7 @@
-"""Image files outside of a data set, fitted to a model's image shape."""
+"""Image files that are not part of a data set, fitted to a model's image shape."""
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ class FolderBatch(NamedTuple):
     Attributes:
         paths: of the images, relative to the folder.
         images: uint8 `[N, H, W, C]`; None if no file of the batch could be read.
-        resized: the paths of the images that had another height or width.
+        resized: the paths of the images whose height or width was another.
         unreadable: (path, reason) of each file that is not an image.
     """
 
@@ -31,7 +30,7 @@ class FolderBatch(NamedTuple):
 def read_folder(
     folder: PathLike, image_shape: Sequence[int], batch_size: int
 ) -> Iterator[FolderBatch]:
-    """The images in a folder and its subfolders, in the order of their paths; hidden files apart.
+    """The images in a folder and its subfolders except hidden ones, in the order of their paths.
 
     Args:
         folder: its path.
@@ -41,7 +40,6 @@ def read_folder(
     Raises:
         InputError: it is not a directory.
     """
-    height, width, channels = image_shape
     root = expanded(folder)
     if not root.is_dir():
         raise InputError(f"{folder} is not a directory; give a folder of images")
@@ -54,13 +52,13 @@ def read_folder(
         images = []
         for path in paths[start : start + batch_size]:
             try:
-                content = (root / path).read_bytes()
-                images.append(pillow_images.pixels(content, (height, width, channels)))
+                content = pillow_images.read(root / path)
+                images.append(pillow_images.pixels(content, image_shape))
                 batch.paths.append(path)
-                if pillow_images.header(io.BytesIO(content))[:2] != (height, width):
+                if pillow_images.header(io.BytesIO(content))[:2] != tuple(image_shape[:2]):
                     batch.resized.append(path)
-            except (pillow_images.UnreadableImageError, OSError) as error:
-                batch.unreadable.append((path, _reason(error)))
+            except pillow_images.UnreadableImageError as error:
+                batch.unreadable.append((path, str(error)))
         yield batch._replace(images=np.stack(images)) if images else batch
 
 
@@ -70,16 +68,10 @@ def read_files(files: Iterable[PathLike], image_shape: Sequence[int]) -> np.ndar
     Raises:
         InputError: a file is missing or not an image.
     """
-    height, width, channels = image_shape
     images = []
     for file in files:
         try:
-            content = Path(file).read_bytes()
-            images.append(pillow_images.pixels(content, (height, width, channels)))
-        except (pillow_images.UnreadableImageError, OSError) as error:
-            raise InputError(f"{file}: {_reason(error)}") from None
+            images.append(pillow_images.pixels(pillow_images.read(file), image_shape))
+        except pillow_images.UnreadableImageError as error:
+            raise InputError(f"{file}: {error}") from None
     return np.stack(images)
-
-
-def _reason(error):
-    return getattr(error, "strerror", None) or str(error)

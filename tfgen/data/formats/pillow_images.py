@@ -11,6 +11,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
+from tfgen.files import PathLike
+
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 _ORIENTATION = (
@@ -40,6 +42,18 @@ def header(file: str | Path | BinaryIO) -> tuple[int, int, int]:
             raise UnreadableImageError(f"broken EXIF data: {_first_line(error)}") from None
         channels = 1 if image.mode in _GREY_MODES else 3
     return (width, height, channels) if rotated else (height, width, channels)
+
+
+def read(path: PathLike) -> bytes:
+    """The content of a file.
+
+    Raises:
+        UnreadableImageError: it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UnreadableImageError(error.strerror or str(error)) from None
 
 
 def pixels(content: bytes, image_shape: Sequence[int]) -> np.ndarray:

@@ -6,9 +6,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from tfgen.data.reader import Reader
 
-class RawRecordReader:
-    """Reads what `tfgen.data.storage` wrote; a `tfgen.data.dataset.Reader`.
+
+class RawRecordReader(Reader):
+    """Reads what `tfgen.data.storage` wrote.
 
     TFDS parses one example after the other; parsing whole batches reads MNIST eight times as fast.
     """
@@ -29,17 +31,7 @@ class RawRecordReader:
         }
         self.directory = str(builder.data_path)
 
-    def batches(
-        self,
-        split: str,
-        start: int,
-        stop: int,
-        batch_size: int,
-        *,
-        shuffle_buffer: int = 0,
-        seed: tf.Tensor | None = None,
-    ) -> tf.data.Dataset:
-        """As `tfgen.data.dataset.Reader.batches`."""
+    def _records(self, split, start, stop, shuffle_files, seed):
         pieces = self._splits[f"{split}[{start}:{stop}]"].file_instructions
         files = tf.data.Dataset.from_tensor_slices(
             (
@@ -48,21 +40,20 @@ class RawRecordReader:
                 np.array([piece.take for piece in pieces], np.int64),
             )
         )
-        if shuffle_buffer:
+        if shuffle_files:
             files = files.shuffle(len(pieces), seed=seed, reshuffle_each_iteration=False)
         records = files.interleave(
             lambda file, skip, take: (
                 tf.data.TFRecordDataset(file, buffer_size=2**20).skip(skip).take(take)
             ),
-            cycle_length=min(16, len(pieces)) if shuffle_buffer else 1,
+            cycle_length=min(16, len(pieces)) if shuffle_files else 1,
         )
-        records = records.apply(tf.data.experimental.assert_cardinality(stop - start))
-        if shuffle_buffer:
-            records = records.shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=False)
-        records = records.batch(batch_size)
-        return records.map(self._parsed, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return records.apply(tf.data.experimental.assert_cardinality(stop - start))
 
-    def _parsed(self, records):
+    def _parsed(self, batches):
+        return batches.map(self._parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    def _parse(self, records):
         examples = tf.io.parse_example(records, self._spec)
         pixels = tf.io.decode_raw(examples["image"], tf.uint8)
         return examples | {"image": tf.reshape(pixels, [-1, *self._shape])}

@@ -8,9 +8,11 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from tfgen.data.reader import Reader
 
-class TFDSReader:
-    """Reads a prepared data set of TFDS; a `tfgen.data.dataset.Reader`.
+
+class TFDSReader(Reader):
+    """Reads a prepared data set of TFDS.
 
     Args:
         builder: of the data set.
@@ -32,31 +34,16 @@ class TFDSReader:
         }
         self.directory = str(builder.data_path)
 
-    def batches(
-        self,
-        split: str,
-        start: int,
-        stop: int,
-        batch_size: int,
-        *,
-        shuffle_buffer: int = 0,
-        seed: tf.Tensor | None = None,
-    ) -> tf.data.Dataset:
-        """As `tfgen.data.dataset.Reader.batches`."""
+    def _records(self, split, start, stop, shuffle_files, seed):
         config = tfds.ReadConfig(
             try_autocache=False,
-            interleave_cycle_length=16 if shuffle_buffer else 1,
+            interleave_cycle_length=16 if shuffle_files else 1,
             shuffle_seed=seed,
             shuffle_reshuffle_each_iteration=False,
         )
-        examples = self._builder.as_dataset(
-            split=f"{split}[{start}:{stop}]",
-            shuffle_files=bool(shuffle_buffer),
-            read_config=config,
+        return self._builder.as_dataset(
+            split=f"{split}[{start}:{stop}]", shuffle_files=shuffle_files, read_config=config
         ).map(self._fitted, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        if shuffle_buffer:
-            examples = examples.shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=False)
-        return examples.batch(batch_size)
 
     def _fitted(self, example):
         labels = {key: _at(example, path) for key, path in self._scalars.items()}

@@ -106,10 +106,10 @@ def _decoded(root: Path, paths: list[str], shape: tuple[int, ...]) -> Iterator:
 
     def read(path):
         try:
-            content = (root / path).read_bytes()
+            content = pillow_images.read(root / path)
             image = pillow_images.pixels(content, shape)
-        except (pillow_images.UnreadableImageError, OSError) as error:
-            return None, getattr(error, "strerror", None) or str(error)
+        except pillow_images.UnreadableImageError as error:
+            return None, str(error)
         return image, hashlib.sha256(content).hexdigest()
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
