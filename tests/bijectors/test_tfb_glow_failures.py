@@ -1,6 +1,6 @@
 """What `tfb.Glow` of TFP 0.25 gets wrong with Keras 3 networks, and that ours gets it right.
 
-Each test first shows the defect in TFP: should a release repair it, the test fails and says so.
+Each test first shows the defect in TFP, and fails if a release of TFP repairs it.
 """
 
 import json

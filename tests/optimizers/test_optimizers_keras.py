@@ -82,7 +82,7 @@ def test_compiled_eager_and_graph_agree(make, how):
 
 
 @EVERY_OPTIMIZER
-def test_weight_decay_leaves_out_what_it_is_told_to(make):
+def test_weight_decay_excludes_variables_by_name(make):
     optimizer = make(0.5, weight_decay=0.5)
     net = model(optimizer)
     optimizer.exclude_from_weight_decay(var_names=["bias"])

@@ -14,7 +14,7 @@ DEVICE = "CPU:0"
 
 
 def most_held(step):
-    """Bytes that TensorFlow holds at the most during a step, beyond those it held before."""
+    """The peak memory of a step in bytes, beyond what TensorFlow held before."""
     step()
     tf.config.experimental.reset_memory_stats(DEVICE)
     before = tf.config.experimental.get_memory_info(DEVICE)["current"]
@@ -58,7 +58,7 @@ def test_a_sparse_step_needs_no_temporary(make, lazy):
 
 
 def test_the_measure_sees_the_temporaries_of_keras():
-    """The same measure finds what Keras' own step allocates."""
+    """The same measure finds the temporaries of Keras' step."""
     assert most_held(step_of(keras.optimizers.Adam(), tf.ones([ROWS, WIDTH]))) >= SIZE
 
 
