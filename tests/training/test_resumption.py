@@ -189,9 +189,9 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path, monk
     newest.write_bytes(newest.read_bytes()[:-100])
     capsys.readouterr()
     again = run.resume(tmp_path / "run")
-    said = capsys.readouterr().out
-    assert "step-000000000010.ckpt is damaged (its content is not what was written" in said
-    assert "resumed at step 8 of 21" in said
+    output = capsys.readouterr().out
+    assert "step-000000000010.ckpt is damaged (its content is not what was written" in output
+    assert "resumed at step 8 of 21" in output
     for found, same in zip(outcome(again), expected, strict=True):
         assert found == same
     for path in checkpoint.Checkpoints(tmp_path / "run" / "checkpoints").paths():
@@ -248,7 +248,7 @@ def test_a_disk_that_stays_full_ends_with_its_error_and_can_be_resumed(
 
 
 def test_not_a_number(tmp_path, monkeypatch):
-    """From step 10 on the loss is NaN: told are step, batch and place; step 9 is kept."""
+    """From step 10 on the loss is NaN: the error gives step, batch and place; step 9 is saved."""
     chosen = short("vae-digits", "every_steps=5")
     stop_at(monkeypatch, [9])
     with pytest.raises(StoppedError):
@@ -409,5 +409,5 @@ def test_a_killed_training_ends_with_the_bits_of_one_left_alone():
     words = [sys.executable, str(tool), "--kills", "3"]
     result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
     assert result.returncode == 0, result.stdout + result.stderr[-2000:]
-    assert result.stdout.count("the newest checkpoint is of step") == 3
+    assert result.stdout.count("the newest checkpoint is from step") == 3
     assert "identical, bit for bit" in result.stdout

@@ -314,11 +314,11 @@ def test_a_dry_run_says_what_would_be_and_writes_nothing(tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     chosen = short("glow-digits", "batch_size=100")
     found = run.dry_run(chosen)
-    said = " ".join(capsys.readouterr().out.split())
+    output = " ".join(capsys.readouterr().out.split())
     parameters = recipe.build(tfgen.models, chosen.model, (8, 8, 1)).count_params()
-    assert f"Glow of {parameters:,} parameters" in said
-    assert "26 steps, 13 per epoch, of 100 images" in said
-    assert f"approximately: {found.total / 2**20:.1f} MiB" in said
+    assert f"Glow of {parameters:,} parameters" in output
+    assert "26 steps, 13 per epoch, of 100 images" in output
+    assert f"approximately: {found.total / 2**20:.1f} MiB" in output
     assert list(tmp_path.iterdir()) == []
 
 
@@ -364,9 +364,9 @@ def test_a_short_training_is_told_of_settings_for_a_long_one(
 ):
     """0.9^19 is 14 %, 0.8^19 1 %, 0.9^3 73 %."""
     run.train(short("vae-digits", *settings), tmp_path / "run")
-    said = capsys.readouterr().out
-    assert said.count("note: ") == len(notes)
-    assert all(note in said for note in notes)
+    output = capsys.readouterr().out
+    assert output.count("note: ") == len(notes)
+    assert all(note in output for note in notes)
 
 
 def test_runs_without_a_directory_are_numbered(tmp_path, monkeypatch, without_steps):

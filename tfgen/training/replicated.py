@@ -75,7 +75,6 @@ class Replicated:
             tf.function(take_step, jit_compile=True) if model.jit_compile is True else take_step
         )
         self._test = self._on_replicas(test_step)
-        self._tested: Stream | None = None
 
     def batches(self, stream: Stream, step: int = 0) -> Iterator:
         """An iterator over the batches of a stream, beginning at a step."""
@@ -114,15 +113,12 @@ class Replicated:
         return self._result(self._train, batches, steps, stop, seconds_per_step)
 
     def test(self, stream: Stream) -> Sums:
-        """The sums of `-log_prob` over one epoch of a stream, the next one of the same stream."""
-        if self._tested is not stream:
-            self._tested, self._test_batches = stream, self.batches(stream)
+        """The sums of `-log_prob` over one epoch of a stream."""
+        batches = self.batches(stream)
         found: list[Sums] = []
         while len(found) < stream.steps_per_epoch:
             left = stream.steps_per_epoch - len(found)
-            found += self._result(
-                self._test, self._test_batches, min(left, TEST_STEPS_PER_CALL)
-            ).steps
+            found += self._result(self._test, batches, min(left, TEST_STEPS_PER_CALL)).steps
         return Sums(sum(step.nll for step in found), sum(step.images for step in found))
 
     def mean(self, value: float) -> float:
