@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import signal
-import sys
 import tempfile
 import threading
 from argparse import Namespace
@@ -50,7 +49,6 @@ def serve(options: Namespace, console: Console) -> None:
         models = _models(options, Path(scratch))
         with Server(models, **settings(options)) as server:
             _announce(options, server, console)
-            sys.setswitchinterval(0.0005)  # The default, 5 ms, is longer than most batches run.
             # Python's garbage collector would stop requests to look through what TensorFlow made.
             gc.collect()
             gc.freeze()
