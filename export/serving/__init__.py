@@ -1,6 +1,6 @@
 """An embedded development server that speaks TF Serving's REST and gRPC APIs.
 
-Imports run one way: statuses <- tensors, config, metrics <- batching, examples <- servable <-
-manager <- predict, page <- rest, rpc <- server <- command. aiohttp, grpcio, orjson,
+Imports run one way: statuses, flags <- tensors, configs, metrics <- batching, examples <- servable
+<- manager <- calls, page <- rest, rpc <- server <- command. aiohttp, grpcio, orjson,
 prometheus-client and uvloop come with the extra `serve`.
 """

@@ -81,8 +81,7 @@ def to_arrays(
     layouts = [key for key in (ROW, COLUMNAR) if key in document]
     if len(layouts) != 1:
         raise invalid("The request must have one of the keys 'inputs' and 'instances'")
-    (layout,) = layouts
-    value = document[layout]
+    layout, value = layouts[0], document[layouts[0]]
     if layout == ROW:
         if not isinstance(value, list) or not value:
             raise invalid("Key 'instances' must be a list that is not empty")
@@ -214,8 +213,7 @@ def _array(name, value, info):
         array = np.empty(len(items), object)
         array[:] = [_bytes(name, item) for item in items]
         return array.reshape(shape)
-    fits = _integers_fit if dtype in INTEGERS else _floats_fit
-    if items and dtype != tf.bool and not fits(items, dtype):
+    if items and dtype != tf.bool and not _fit(items, dtype):
         raise invalid(f"Input {name} has a number that {dtype.name} cannot represent")
     return np.array(items, dtype.as_numpy_dtype).reshape(shape)
 
@@ -234,13 +232,11 @@ def _flat(name, value):
     return shape, items
 
 
-def _integers_fit(items, dtype):
-    low, high = INTEGERS[dtype]
-    return low <= min(items) and max(items) <= high
-
-
-def _floats_fit(items, dtype):
-    """Whether no number becomes infinite and no integer is rounded."""
+def _fit(items, dtype):
+    """Whether a type holds all numbers: none becomes infinite, and no integer is rounded."""
+    if dtype in INTEGERS:
+        low, high = INTEGERS[dtype]
+        return low <= min(items) and max(items) <= high
     sizes = np.abs(np.array(items, np.float64))
     if np.any((sizes > dtype.max) & np.isfinite(sizes)):
         return False
@@ -258,45 +254,32 @@ def _dumped(document, outputs):
 def _value(name, array):
     dtype = tf.as_dtype(array.dtype)
     if dtype == tf.string:
-        encode = _base64 if name.endswith("_bytes") else _text
         flat = np.empty(array.size, object)
-        flat[:] = [encode(item) for item in array.ravel()]
+        if name.endswith("_bytes"):
+            flat[:] = [{"b64": base64.b64encode(item).decode()} for item in array.ravel()]
+        else:
+            flat[:] = [item.decode("utf-8", "replace") for item in array.ravel()]
         return flat.reshape(array.shape).tolist()
-    if dtype in FLOATS or dtype in INTEGERS or dtype == tf.bool:
+    if dtype in _TYPES:
         return np.ascontiguousarray(array) if array.ndim else array.tolist()
     raise invalid(f"Failed to write JSON value for tensor type: {dtype.name}")
-
-
-def _base64(data):
-    return {"b64": base64.b64encode(data).decode("ascii")}
-
-
-def _text(data):
-    return data.decode("utf-8", "replace")
 
 
 def _example(value):
     if not isinstance(value, dict):
         raise invalid(f"Example must be a JSON object, got {_shown(value)}")
-    example = Example()
-    for name, content in value.items():
-        items = content if isinstance(content, list) else [content]
-        example.features.feature[name].CopyFrom(_feature(name, items))
-    return example
+    lists = {name: x if isinstance(x, list) else [x] for name, x in value.items()}
+    return Example(features={"feature": {name: _feature(name, x) for name, x in lists.items()}})
 
 
 def _feature(name, items):
     kinds = set(map(type, items))
-    feature = Feature()
     if kinds <= {str, dict}:
-        feature.bytes_list.value.extend(_bytes(name, item) for item in items)
-    elif kinds <= {int, bool}:
+        return Feature(bytes_list={"value": [_bytes(name, item) for item in items]})
+    if kinds == {float}:
+        return Feature(float_list={"value": items})
+    if kinds <= {int, bool}:
         if not all(-(2**63) <= item < 2**63 for item in items):
             raise invalid(f"Feature {name} has an integer of more than 64 bits")
-        feature.int64_list.value.extend(map(int, items))
-    elif kinds == {float}:
-        feature.float_list.value.extend(items)
-    else:
-        shown = _shown(items)
-        raise invalid(f"Feature {name} must be numbers or strings of one type, got {shown}")
-    return feature
+        return Feature(int64_list={"value": items})
+    raise invalid(f"Feature {name} must be numbers or strings of one type, got {_shown(items)}")

@@ -122,16 +122,15 @@ class Manager:
                 self.models[name].config = model
             for name in set(self.models) - set(wanted):
                 self._remove(name)
-            for name in wanted:
-                self._load_wanted(self.models[name])
-            for name, model in wanted.items():  # before the versions they pointed to go
-                known = self.models[name]
-                self._check_labels(model, known, set(known.available()))
-                known.labels = dict(model.version_labels)
-            for name in wanted:
-                self._unload_others(self.models[name])
-            for name in wanted:
-                self._raise_error_of(self.models[name])
+            for known in self.models.values():
+                self._load_wanted(known)
+            for known in self.models.values():  # before the versions they pointed to go
+                self._check_labels(known.config, known, set(known.available()))
+                known.labels = dict(known.config.version_labels)
+            for known in self.models.values():
+                self._unload_others(known)
+            for known in self.models.values():
+                self._raise_error_of(known)
 
     def poll(self) -> None:
         """Look for new versions on the disk, load them, and unload the others."""
@@ -159,13 +158,11 @@ class Manager:
         """The states of a model's versions, or of one, newest first; a `ServingError` without."""
         model = self._named(name)
         known = dict(model.versions) if model else {}
-        if not known:
-            raise ServingError("NOT_FOUND", f"Could not find any versions of model {name}")
-        if version is None:
-            return [known[number] for number in sorted(known, reverse=True)]
-        if version not in known:
-            raise ServingError("NOT_FOUND", f"Could not find version {version} of model {name}")
-        return [known[version]]
+        found = [known[n] for n in sorted(known, reverse=True) if version in (None, n)]
+        if not found:
+            which = f"version {version}" if known else "any versions"
+            raise ServingError("NOT_FOUND", f"Could not find {which} of model {name}")
+        return found
 
     def close(self) -> None:
         """Unload every version."""

@@ -13,10 +13,10 @@ from urllib.parse import unquote
 import orjson
 from aiohttp import web
 from google.protobuf import json_format
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
-from tensorflow_serving.apis.classification_pb2 import ClassificationRequest
+from tensorflow_serving.apis import classification_pb2, regression_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2 as metadata_pb2
+from tensorflow_serving.apis import get_model_status_pb2 as status_pb2
 from tensorflow_serving.apis.model_pb2 import ModelSpec
-from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
 from tfgen.errors import InputError
 from tfgen.export.serving import calls, examples, json_tensors, page
@@ -36,8 +36,8 @@ CORS = {
     "Access-Control-Allow-Headers": "Content-Type",
 }
 ON_EXAMPLES = {
-    "classify": (ClassificationRequest, examples.classify),
-    "regress": (RegressionRequest, examples.regress),
+    "classify": (classification_pb2.ClassificationRequest, examples.classify),
+    "regress": (regression_pb2.RegressionRequest, examples.regress),
 }
 LOG = logging.getLogger(__name__)
 PROTOCOL_LOG = LOG.getChild("protocol")
@@ -99,8 +99,10 @@ class Rest:
         if path[:4].lower() != "/v1/":
             return await self._other(request.method, path)
         if request.method == "OPTIONS":
-            known = request.headers.get("Origin", "").startswith(("http://", "https://"))
-            return web.Response(status=200 if known else 400, headers=self._headers)
+            if request.headers.get("Origin", "").startswith(("http://", "https://")):
+                return web.Response(headers=self._headers)
+            error = {"error": "Origin header is missing in CORS preflight"}
+            return web.json_response(error, status=400)
         start, name, verb, broken = time.monotonic(), "", "", False
         try:
             if (request.content_length or 0) > self._flags.max_bytes:  # do not wait for it
@@ -191,13 +193,13 @@ class Rest:
         if not spec.name:
             raise invalid("Missing model name in request.")
         if not metadata:
-            request = get_model_status_pb2.GetModelStatusRequest(model_spec=spec)
+            request = status_pb2.GetModelStatusRequest(model_spec=spec)
             return orjson.dumps(_plain(calls.status(self._manager, request)))
-        request = get_model_metadata_pb2.GetModelMetadataRequest(
+        request = metadata_pb2.GetModelMetadataRequest(
             model_spec=spec, metadata_field=[calls.SIGNATURE_DEF]
         )
         response = calls.metadata(self._manager, request)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
+        signatures = metadata_pb2.SignatureDefMap()
         response.metadata[calls.SIGNATURE_DEF].Unpack(signatures)
         found = {calls.SIGNATURE_DEF: _plain(signatures)}
         return orjson.dumps({"model_spec": _plain(response.model_spec), "metadata": found})

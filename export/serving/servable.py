@@ -80,11 +80,7 @@ class Servable:
             self._metrics.warmed_up(str(path), time.perf_counter() - start)
 
     def signature(self, name: str) -> SignatureDef:
-        """The `SignatureDef` of a name; empty for the default one.
-
-        Raises:
-            ServingError: there is none.
-        """
+        """The `SignatureDef` of a name, empty for the default one; a `ServingError` without."""
         name = name or DEFAULT
         if name not in self._inputs:
             raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')

@@ -52,22 +52,18 @@ def _messages():
     kinds = descriptor_pb2.FieldDescriptorProto
     scalars = {"bool": kinds.TYPE_BOOL, "string": kinds.TYPE_STRING, "int64": kinds.TYPE_INT64}
     file = descriptor_pb2.FileDescriptorProto(
-        name="tfgen/serving.proto",
-        package="tfgen.serving",
-        syntax="proto3",
-        dependency=[wrappers.DESCRIPTOR.name],
+        name="tfgen/serving.proto", package="tfgen.serving", syntax="proto3"
     )
+    file.dependency.append(wrappers.DESCRIPTOR.name)
     for name, fields in _FIELDS.items():
         message = file.message_type.add(name=name)
         for number, (field, kind) in enumerate(fields.items(), start=1):
-            repeated, kind = kind.startswith("repeated "), kind.removeprefix("repeated ")
-            message.field.add(
-                name=field,
-                number=number,
-                label=kinds.LABEL_REPEATED if repeated else kinds.LABEL_OPTIONAL,
-                type=scalars.get(kind, kinds.TYPE_MESSAGE),
-                type_name=None if kind in scalars else f".{kind}",
-            )
+            entry = message.field.add(name=field, number=number, label=kinds.LABEL_OPTIONAL)
+            if kind.startswith("repeated "):
+                entry.label, kind = kinds.LABEL_REPEATED, kind.removeprefix("repeated ")
+            entry.type = scalars.get(kind, kinds.TYPE_MESSAGE)
+            if kind not in scalars:
+                entry.type_name = f".{kind}"
     pool = descriptor_pool.Default()
     pool.Add(file)
     return [
