@@ -1,4 +1,4 @@
-"""The models: Keras models that speak the four verbs.
+"""Generative models as Keras models, each with `log_prob`, `sample`, `encode` and `decode`.
 
 The submodules are imported when first used; `preset` reads cards without TensorFlow.
 """

@@ -1,4 +1,4 @@
-"""The four verbs, and what follows from them."""
+"""The base class of the models: the four verbs, and the methods that build on them."""
 
 from __future__ import annotations
 
@@ -21,30 +21,32 @@ from tfgen.models.likelihood_training import LikelihoodTraining
 
 
 class GenerativeModel(LikelihoodTraining):
-    """A Keras model of images that speaks the four verbs.
+    """A Keras model of images with the verbs `log_prob`, `sample`, `encode` and `decode`.
 
-    A subclass gives the graph of each verb, on tensors with a free batch dimension:
+    A subclass implements each verb as a graph, on tensors with an unknown batch size:
     `_log_prob(images, labels, num_samples)`, `_encode(images)`, `_decode(latents)`, and
-    `_training_loss(images, labels, noise)`, which gives the negative log-likelihood in nats and the
-    loss, both `[N]`. It also sets `num_bits` and `bijectors`, the bijectors that it is made of, and
-    defines `bound_of`, `dequantization`, `layers` and what else differs from the defaults below.
+    `_training_loss(images, labels, noise)`, which returns the negative log-likelihood in nats and
+    the loss, both `[N]`. It also sets `num_bits` and `bijectors`, the bijectors that it is made of,
+    defines `bound_of`, `dequantization` and `layers`, and overrides the defaults below that do not
+    apply to it.
 
-    The layout of weight files does not depend on private attributes: Keras visits public attributes
-    first, by name, `layers` among them; what these hold is where the file says, and numbered in the
-    order of `layers`.
+    The layout of weight files does not depend on private attributes. Keras visits public attributes
+    first, in alphabetical order, and saves a layer under the first attribute that holds it. Layers
+    that it finds through `layers` are numbered in the order of that list.
 
-    The verbs take NumPy arrays or tensors. Eagerly they run compiled, a limited number of images at
-    a time, so that memory stays bounded; inside a `tf.function` they are part of its graph.
+    The verbs take NumPy arrays or tensors. Called eagerly, they run compiled on a limited number of
+    images at a time, so that memory stays bounded; called inside a `tf.function`, they become part
+    of its graph.
 
     Args:
         image_shape: (H, W, C).
-        latent_dim: D, numbers in a latent; by default as many as in an image.
-        name: of the model.
+        latent_dim: D, size of a latent vector; by default the number of values in an image.
+        name: name of the model.
 
     Attributes:
-        num_bits: bits per channel that the likelihood is of.
-        num_classes: K of a class-conditional model, None for any other.
-        is_invertible: whether `decode(encode(images))` gives the images back, up to the bits that
+        num_bits: bits per channel of the images whose likelihood is computed.
+        num_classes: number of classes K of a class-conditional model, None for other models.
+        is_invertible: whether `decode(encode(images))` equals the images, except for the bits that
             the model drops.
     """
 
@@ -66,30 +68,30 @@ class GenerativeModel(LikelihoodTraining):
 
     @property
     def bound(self) -> str:
-        """What `log_prob` gives: "exact", or what kind of lower bound."""
+        """What `log_prob` returns: "exact" for the exact value, or the kind of lower bound."""
         return self.bound_of(1)
 
     def bound_of(self, num_samples: int) -> str:
-        """Which bound `log_prob` gives with so many samples, in words."""
+        """A description of the bound that `log_prob` computes with `num_samples` samples."""
         raise NotImplementedError
 
     @property
     def dequantization(self) -> str:
-        """How uint8 images become the values that the likelihood is of, in words."""
+        """A description of how uint8 images become the values whose likelihood is computed."""
         raise NotImplementedError
 
     @property
     def num_evaluation_samples(self) -> int:
-        """`num_samples` of the bits/dim in cards and of validation."""
+        """The `num_samples` that is used for the bits/dim in cards and in validation."""
         return 1
 
     @property
     def num_tight_samples(self) -> int:
-        """`num_samples` of the tighter bound in cards; 1: there is none."""
+        """The `num_samples` that is used for the tighter bound in cards; 1 if there is none."""
         return 1
 
     def protocol(self, num_samples: int = 1) -> dict[str, Any]:
-        """What a figure of `log_prob` or `bits_per_dim` means, a dict for cards."""
+        """The protocol behind a value of `log_prob` or `bits_per_dim`, as a dict for cards."""
         return {
             "bound": self.bound if num_samples == 1 else self.bound_of(num_samples),
             "dims": self.num_dims,
@@ -102,14 +104,14 @@ class GenerativeModel(LikelihoodTraining):
 
     @property
     def initialized(self) -> bool:
-        """Whether the weights that are set from data have been set."""
+        """Whether the data-dependent weights have been initialized."""
         return True
 
     def initialize(self, images: ArrayLike | tf.Tensor) -> None:
-        """Set the weights that depend on data from a batch of images; here there are none.
+        """Initialize data-dependent weights from a batch of images; by default there are none.
 
         Raises:
-            InputError: images of another shape or dtype.
+            InputError: the images have the wrong shape or dtype.
         """
         self._checked_images(images)
 
@@ -126,8 +128,9 @@ class GenerativeModel(LikelihoodTraining):
         Args:
             images: uint8.
             labels: integers below `num_classes`, for the likelihood given the class.
-            num_samples: k, over which a bound averages: draws of a flow's dequantization noise, or
-                importance samples of a VAE. The bound rises towards log p(x) with k.
+            num_samples: k, the number of samples that a bound averages over: draws of a flow's
+                dequantization noise, or importance samples of a VAE. The bound approaches log p(x)
+                as k grows.
 
         Raises:
             InputError: images of another shape or dtype, labels out of range or for a model
@@ -145,7 +148,7 @@ class GenerativeModel(LikelihoodTraining):
         labels: ArrayLike | tf.Tensor | None = None,
         num_samples: int = 1,
     ) -> tf.Tensor:
-        """-log2 p(x) / (H W C) of each image, by `log_prob`.
+        """Bits per dimension of each image: -log2 p(x) / (H W C), computed by `log_prob`.
 
         Shapes: uint8 `[N, H, W, C]`, labels `[N] -> float32 [N]`.
 
@@ -158,17 +161,17 @@ class GenerativeModel(LikelihoodTraining):
         return -self.log_prob(images, labels, num_samples) / (self.num_dims * math.log(2.0))
 
     def encode(self, images: ArrayLike | tf.Tensor) -> tf.Tensor:
-        """The latents of images.
+        """Encode images as latents.
 
         Shapes: uint8 `[N, H, W, C] -> float32 [N, D]`.
 
         Raises:
-            InputError: images of another shape or dtype.
+            InputError: the images have the wrong shape or dtype.
         """
         return self._run(self._encode, {"images": self._checked_images(images)})
 
     def decode(self, latents: ArrayLike | tf.Tensor) -> tf.Tensor:
-        """The images of latents.
+        """Decode latents to images.
 
         Shapes: float32 `[N, D] -> uint8 [N, H, W, C]`.
 
@@ -185,17 +188,18 @@ class GenerativeModel(LikelihoodTraining):
         seed: int | None = None,
         labels: ArrayLike | None = None,
     ) -> tf.Tensor:
-        """New images: `decode(latents_from_noise(temperature * noise))`, the noise standard normal.
+        """New images: `decode(latents_from_noise(temperature * noise))` with standard normal noise.
 
         Shapes: uint8 `[n, H, W, C]`.
 
         Args:
             n: number of images.
-            temperature: multiplies the standard deviation of every latent; 1 draws from the
-                prior, less gives likelier and less varied images.
-            seed: an int that fixes the noise; by default TensorFlow's global generator draws it.
-            labels: of a class-conditional model, one for all images or one for each; by default
-                each class in turn.
+            temperature: multiplies the standard deviation of every latent; 1 samples from the
+                prior, lower values give likelier and less varied images.
+            seed: an int that determines the noise; by default the noise comes from TensorFlow's
+                global generator.
+            labels: classes for a class-conditional model, one for all images or one per image; by
+                default all classes in turn.
 
         Raises:
             InputError: n that is not a positive integer, a temperature below 0, labels out of range
@@ -215,20 +219,20 @@ class GenerativeModel(LikelihoodTraining):
     def latents_from_noise(
         self, noise: ArrayLike | tf.Tensor, labels: ArrayLike | tf.Tensor | None = None
     ) -> tf.Tensor:
-        """The latents of scaled standard normal noise: the same, unless the prior has classes.
+        """Map scaled standard normal noise to latents: the identity, unless the prior has classes.
 
         Shapes: float32 `[N, D]`, labels `[N] -> float32 [N, D]`.
 
         Args:
             noise: standard normal, times a temperature.
-            labels: of a class-conditional model; by default each class in turn.
+            labels: classes for a class-conditional model; by default all classes in turn.
 
         Raises:
             InputError: labels out of range or for a model without classes.
         """
         noise = tf.convert_to_tensor(noise)
         if labels is not None:
-            self._checked_labels(labels, noise.shape[0])  # Raises: there are no classes.
+            self._checked_labels(labels, noise.shape[0])  # raises, because there are no classes
         return noise
 
     def reconstruct(self, images: ArrayLike | tf.Tensor) -> tf.Tensor:
@@ -237,7 +241,7 @@ class GenerativeModel(LikelihoodTraining):
         Shapes: uint8 `[N, H, W, C] -> uint8 [N, H, W, C]`.
 
         Raises:
-            InputError: images of another shape or dtype.
+            InputError: the images have the wrong shape or dtype.
         """
         return self.decode(self.encode(images))
 
@@ -257,8 +261,8 @@ class GenerativeModel(LikelihoodTraining):
         steps = checks.integer("interpolate: steps", steps, 2)
         if len(first) != len(second):
             raise InputError(
-                f"interpolate: first and second must hold equally many images, got {len(first)} "
-                f"and {len(second)}"
+                f"interpolate: first and second must have the same number of images, "
+                f"got {len(first)} and {len(second)}"
             )
         start, end = self.encode(first)[:, None], self.encode(second)[:, None]
         weight = tf.linspace(0.0, 1.0, steps)[None, :, None]
@@ -269,7 +273,7 @@ class GenerativeModel(LikelihoodTraining):
     def attribute_direction(
         self, images_with: np.ndarray | tf.Tensor, images_without: np.ndarray | tf.Tensor
     ) -> tf.Tensor:
-        """The direction in latent space that leads from images without an attribute to those with.
+        """The direction in latent space from images without an attribute to images that have it.
 
         Equation: mean of encode(images_with) - mean of encode(images_without).
 
@@ -316,10 +320,10 @@ class GenerativeModel(LikelihoodTraining):
 
     @contextlib.contextmanager
     def precomputed(self) -> Iterator[Any]:
-        """A scope in which results that depend on weights alone are computed once, for an export.
+        """A scope for exports in which results that depend only on weights are computed once.
 
-        Entering it gives the `tf.Variable`s that hold them. Graphs that read these are invalid once
-        the weights change; the model discards its own on leaving.
+        The context manager returns the `tf.Variable`s that hold the results. Graphs that read these
+        variables become invalid when the weights change; on exit the model discards its own graphs.
         """
         try:
             with precomputed(self.bijectors) as variables:
@@ -333,7 +337,7 @@ class GenerativeModel(LikelihoodTraining):
         preset.save(self, directory, card=card)
 
     def call(self, images: tf.Tensor) -> tf.Tensor:
-        """`log_prob(images)`, as a Keras model is called."""
+        """`log_prob(images)`, so that the model can be called like any Keras model."""
         return self._log_prob(self._checked_images(images), None, 1)
 
     def _checked_images(self, images):
@@ -350,14 +354,14 @@ class GenerativeModel(LikelihoodTraining):
         rows_per_image: int = 1,
         **options: Any,
     ) -> tf.Tensor:
-        """`function(**batch, **others, **options)`: compiled and in chunks if called eagerly.
+        """Run `function(**batch, **others, **options)`, compiled and in chunks if called eagerly.
 
         Args:
-            function: of tensors and options.
+            function: a function of tensors and options.
             batch: tensors with a batch axis, by name.
-            others: tensors without, by name.
-            rows_per_image: how many rows each image becomes in memory.
-            options: hashable, constants of the graph.
+            others: tensors without a batch axis, by name.
+            rows_per_image: number of rows in memory per image.
+            options: hashable values, which become constants of the graph.
         """
         others = others or {}
         if not tf.executing_eagerly():

@@ -11,9 +11,10 @@ NUMBERS_AT_A_TIME = 2**21  # pixels, times the samples per image
 
 
 class Graphs:
-    """A `tf.function` for each function, set of inputs and options it was called with.
+    """A cache of `tf.function`s: one per function, set of inputs and options.
 
-    The first axis of each input of `batch` is free, so that a function is traced only once.
+    The first axis of each input of `batch` has an unknown size, so that a function is traced only
+    once.
     """
 
     def __init__(self) -> None:
@@ -26,27 +27,27 @@ class Graphs:
         others: dict[str, tf.Tensor],
         options: dict[str, Any],
     ) -> Callable:
-        """The graph of `function(**batch, **others, **options)`, of a list of tensors.
+        """The graph of `function(**batch, **others, **options)`, which takes a list of tensors.
 
         Args:
-            function: of tensors, and of hashable options.
-            batch: its inputs with an axis of images or latents.
-            others: its inputs without.
-            options: which are part of the graph.
+            function: a function of tensors and hashable options.
+            batch: its inputs with a batch axis of images or latents.
+            others: its inputs without a batch axis.
+            options: its options, which become constants of the graph.
         """
         names = (*batch, *others)
         key = (function.__name__, names, tuple(options.items()))
         if key not in self._graphs:
             specs = [tf.TensorSpec([None, *x.shape[1:]], x.dtype) for x in batch.values()]
             specs += [tf.TensorSpec(x.shape, x.dtype) for x in others.values()]
-            # A partial function: TensorFlow counts the traces of a plain one by its code, and
-            # would warn of retracing because all graphs share it.
+            # TensorFlow counts the traces of a plain function by its code, which all graphs share,
+            # and would warn about retracing. A partial function avoids this.
             graph = functools.partial(_call, function, names, options)
             self._graphs[key] = tf.function(graph, input_signature=[specs], autograph=False)
         return self._graphs[key]
 
     def forget(self) -> None:
-        """Drop all graphs: those that read what has been computed in advance from weights."""
+        """Drop all graphs, as they may read results that were precomputed from the weights."""
         self._graphs.clear()
 
 

@@ -1,4 +1,4 @@
-"""Checks of what the verbs are given."""
+"""Checks of the arguments of the verbs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def checked_images(
     """Images as a tensor.
 
     Args:
-        name: of the model.
+        name: name of the model.
         images: uint8 `[N, *image_shape]`.
         image_shape: (H, W, C).
 
@@ -37,9 +37,9 @@ def checked_latents(name: str, latents: ArrayLike | tf.Tensor, latent_dim: int) 
     """Latents as a tensor.
 
     Args:
-        name: of the model.
+        name: name of the model.
         latents: float32 `[N, latent_dim]`, finite.
-        latent_dim: numbers in a latent.
+        latent_dim: size of a latent vector.
 
     Raises:
         InputError: another shape or dtype, or (outside of a graph) numbers that are not finite.
@@ -63,10 +63,11 @@ def checked_labels(
     """Labels as an int32 tensor.
 
     Args:
-        name: of the model.
+        name: name of the model.
         labels: integers `[count]`.
-        count: of images; None where a graph does not know it.
-        num_classes: of the model, which the labels must be below; None: it has no classes.
+        count: number of images; None if it is unknown inside a graph.
+        num_classes: number of classes, which the labels must be below; None for a model without
+            classes.
 
     Raises:
         InputError: a model without classes, another shape or dtype, or (outside of a graph) labels

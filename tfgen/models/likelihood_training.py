@@ -13,9 +13,9 @@ from tfgen.models.noise import StepNoise
 
 
 class LikelihoodTraining(keras.Model):
-    """A Keras model whose `fit` and `evaluate` are of images and bits per dimension.
+    """A Keras model whose `fit` and `evaluate` take images and report bits per dimension.
 
-    A subclass gives `_training_loss`, `_log_prob` and `_checked_images`: see
+    A subclass defines `_training_loss`, `_log_prob` and `_checked_images`: see
     `tfgen.models.base.GenerativeModel`.
     """
 
@@ -34,14 +34,14 @@ class LikelihoodTraining(keras.Model):
 
         Args:
             optimizer: a Keras optimizer.
-            seed: of the noise of training steps.
-            jit_compile: whether XLA compiles the step; slower on a CPU.
-            options: further ones of `keras.Model.compile`.
+            seed: seed of the noise in training steps.
+            jit_compile: whether XLA compiles the training step, which is slower on a CPU.
+            options: further arguments of `keras.Model.compile`.
         """
         self._seed = seed
         self._bits_tracker = keras.metrics.Mean(name="bits_per_dim")
         super().compile(optimizer=optimizer, jit_compile=jit_compile, **options)
-        # Variables made by the first step would make TensorFlow trace it twice.
+        # If the first step created variables, TensorFlow would trace it twice.
         self.optimizer.build(self.trainable_variables)
 
     def get_compile_config(self) -> dict[str, Any]:

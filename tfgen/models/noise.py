@@ -1,4 +1,4 @@
-"""Noise: drawn anew at each training step, or computed from the image in the verbs."""
+"""Noise: drawn anew at each training step or, in the verbs, computed from the image."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ PHILOX, PHILOX_BLOCK = 1, 4  # TensorFlow's id of the algorithm; numbers per cou
 
 
 class StepNoise:
-    """The noise of one training step, the same whatever the number of replicas.
+    """The noise of one training step, independent of the number of replicas.
 
     Row i of the global batch gets the same numbers on any replica: they depend only on the seed,
     the step and i. So a run on two devices equals a run on one, and a resumed run equals an
     uninterrupted one, without any random state to save.
 
     Args:
-        seed: an int, the same in all of a training run.
+        seed: an int, the same throughout a training run.
         step: the optimizer's step, an integer scalar.
         images: this replica's part of the global batch.
 
@@ -57,8 +57,8 @@ class StepNoise:
         return total / self.global_batch_size
 
     def _own_rows(self, draw, shape):
-        # Philox makes four numbers of each value of its counter: with rows of whole blocks a
-        # replica begins at its own first row, without drawing those of the others.
+        # Philox generates four numbers per counter value. With rows of whole blocks, a replica
+        # starts at its own first row and does not draw the rows of the others.
         seed = tf.random.experimental.stateless_fold_in(self._seed, self._draws)
         self._draws += 1
         size = math.prod(shape)
@@ -77,15 +77,15 @@ class StepNoise:
 class ImageNoise:
     """Noise for each image that is a function of the image alone.
 
-    Equations: a hash of the pixels gives an integer h below 2^16; number i of an image's uniform
-    noise is frac(o_i + k_i h / 2^16), with offsets o_i evenly spread over [0, 1) and odd integers
-    k_i, both in a fixed random order. Normal noise is Box and Muller's sqrt(-2 log u) cos(2 pi u')
-    of two such numbers.
+    Equations: a hash of the pixels gives an integer h below 2^16; uniform number i of an image is
+    frac(o_i + k_i h / 2^16), with offsets o_i evenly spread over [0, 1) and odd integers k_i, both
+    in a fixed random order. Normal noise is Box and Muller's sqrt(-2 log u) cos(2 pi u') of two
+    such numbers.
 
-    Over images each number has the distribution of the random one that it replaces, so that the
-    mean of a log-likelihood over images estimates the same expectation; yet an image always gets
-    the same value, in Python and in an exported graph, whatever else is in its batch. All integers
-    stay below 2^31.
+    Over many images, each number is distributed like the random number that it replaces, so that
+    the mean of a log-likelihood over images estimates the same expectation. Yet an image always
+    gets the same value, in Python and in an exported graph, regardless of the rest of its batch.
+    All integers stay below 2^31.
 
     Args:
         image_shape: (H, W, C).
@@ -107,9 +107,9 @@ class ImageNoise:
 
         Args:
             images: as the model sees them.
-            shape: of the noise of each image.
-            shift: `[*shape]`, added modulo 1: other noise, of the same distribution.
-            seed: of the offsets and factors; noise of one seed and size is the same.
+            shape: shape of the noise per image.
+            shift: `[*shape]`, added modulo 1, which gives other noise of the same distribution.
+            seed: seed of the offsets and factors; equal seeds and sizes give equal noise.
         """
         generator, size = _generator(seed), math.prod(shape)
         offsets = ((generator.permutation(size) + 0.5) / size).astype("float32")
@@ -126,8 +126,9 @@ class ImageNoise:
 
         Args:
             images: as the model sees them.
-            shape: of the noise of each image.
-            shift: `[2, *shape]`, of the two uniform numbers that each normal one is made of.
+            shape: shape of the noise per image.
+            shift: `[2, *shape]`, for the two uniform numbers that each normal number is computed
+                from.
         """
         # A model that draws both kinds must not get the numbers of its uniform noise here.
         seed = int(2 * math.prod(shape) == len(self._weights))

@@ -24,10 +24,10 @@ def save(model: keras.Model, directory: PathLike, *, card: dict[str, Any] | None
     Args:
         model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
         directory: created if missing.
-        card: further entries of the card, a dict that JSON can hold.
+        card: further entries of the card, a JSON-serializable dict.
 
     Raises:
-        InputError: another class of model, or a directory that already holds a model.
+        InputError: the model has another class, or the directory already holds a model.
 
     Example:
 

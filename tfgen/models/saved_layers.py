@@ -8,16 +8,16 @@ import keras
 
 
 class LayerOfLayers(keras.layers.Layer):
-    """A Keras layer that holds others, saved under declared names.
+    """A Keras layer that holds other layers, saved under declared names.
 
     Keras names the weights in a `.weights.h5` file after the attributes that `dir` lists, private
     ones included: to rename an attribute would make older files unreadable. Here the names come
     from `saved_layers` alone, so a subclass must not hold these layers in other attributes too.
 
     Args:
-        saved_layers: from a name in files to a layer, or to a list of layers, which files number
-            by class.
-        name: of the layer.
+        saved_layers: a dict from a name in weight files to a layer, or to a list of layers, which
+            weight files number by class.
+        name: name of the layer.
     """
 
     def __init__(self, saved_layers: dict[str, Any], *, name: str) -> None:

@@ -17,16 +17,16 @@ class ClassPrior(keras.layers.Layer):
     Equations, with t the latents of the last level, m_y and s_y of class y:
 
     - p(t|y) = N(m_y, s_y), initially N(0, 1) for every class. With varies="channel" m_y and s_y are
-      the same at every pixel, as in the paper; with "pixel" each pixel has its own. A flow of few
-      levels needs that: its last level still resolves where a stroke is.
-    - logits(t) = K mean(t over pixels) + b, of the auxiliary classification loss
+      the same at every pixel, as in the paper; with "pixel" each pixel has its own. A flow with few
+      levels needs this, because its last level still resolves where a stroke is.
+    - logits(t) = K mean(t over pixels) + b, for the auxiliary classification loss
 
     Args:
         num_classes: number of classes.
         top_shape: (H, W, C) of the latents of the last level.
         varies: "channel" or "pixel": whether m_y and s_y vary over channels only, or over pixels
             too.
-        name: of the layer.
+        name: name of the layer.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 5, and the authors' code.
     """
@@ -61,7 +61,7 @@ class ClassPrior(keras.layers.Layer):
         )
 
     def logits(self, top: tf.Tensor) -> tf.Tensor:
-        """Of the auxiliary classifier: `[N, H*W*C] -> [N, K]`."""
+        """The logits of the auxiliary classifier: `[N, H*W*C] -> [N, K]`."""
         top = tf.reduce_mean(tf.reshape(top, [-1, *self._latents]), axis=1)
         return tf.matmul(top, self._kernel.value) + self._bias.value
 

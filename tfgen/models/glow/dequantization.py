@@ -1,8 +1,9 @@
-"""Noise that turns integers into real numbers, for a density to be fitted to them.
+"""Dequantization: noise added to integer pixel levels, so that a density can be fitted to them.
 
-A dequantization gives an image's level l (an integer) an offset u in [0, 1), so that l + u is a
-real number. It makes u from noise: that of a training step, or that of the image itself, which is a
-function of the image alone; shifted modulo 1 it gives further draws for a bound of several.
+A dequantization adds an offset u in [0, 1) to each integer level l of an image, so that l + u is a
+real number. It computes u from noise. This is either the noise of a training step or the noise of
+the image, a function of the image alone; shifts of it modulo 1 give further draws for a bound that
+averages over several.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tfgen.models.saved_layers import LayerOfLayers
 from tfgen.numerics import log_sigmoid
 
 UNIFORM_SLOPE = 1.702  # sigmoid(1.702 z) is nearly uniform for standard normal z
-LARGEST = 1.0 - 2.0**-12  # level + LARGEST is below the next level, in float32 too
+LARGEST = 1.0 - 2.0**-12  # level + LARGEST is below the next level, also in float32
 
 
 class UniformDequantization:
@@ -38,13 +39,13 @@ class UniformDequantization:
     protocol = "uniform, one draw per image"
 
     def noise_of_step(self, noise: StepNoise, image_shape: Sequence[int]) -> tf.Tensor:
-        """`[N, H, W, C]` of a `StepNoise`."""
+        """The noise of a training step: `[N, H, W, C]`."""
         return noise.uniform(image_shape)
 
     def noise_of_image(
         self, noise: ImageNoise, images: tf.Tensor, shift: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """`[N, H, W, C]` of an `ImageNoise`, shifted by `[2, H, W, C]`."""
+        """The noise of the images, shifted by `[2, H, W, C]`: `[N, H, W, C]`."""
         return noise.uniform(images, images.shape[1:], 0.0 if shift is None else shift[0])
 
     def offsets(self, values: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -69,8 +70,8 @@ class VariationalDequantization(LayerOfLayers):
         image_shape: (H, W, C), H and W even.
         depth: steps of flow, at half the resolution.
         width: hidden channels of the networks.
-        network_dtype: that the networks compute in, such as "bfloat16".
-        name: of the layer.
+        network_dtype: dtype in which the networks compute, such as "bfloat16".
+        name: name of the layer.
 
     Source: Ho et al., Flow++, 2019 (1902.00275), section 3.1.
     """
@@ -109,13 +110,13 @@ class VariationalDequantization(LayerOfLayers):
         self._size = math.prod(image_shape)
 
     def noise_of_step(self, noise: StepNoise, image_shape: Sequence[int]) -> tf.Tensor:
-        """`[N, H, W, C]` of a `StepNoise`."""
+        """The noise of a training step: `[N, H, W, C]`."""
         return noise.normal(image_shape)
 
     def noise_of_image(
         self, noise: ImageNoise, images: tf.Tensor, shift: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """`[N, H, W, C]` of an `ImageNoise`, shifted by `[2, H, W, C]`."""
+        """The noise of the images, shifted by `[2, H, W, C]`: `[N, H, W, C]`."""
         return noise.normal(images, images.shape[1:], 0.0 if shift is None else shift)
 
     def offsets(self, values: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -128,7 +129,7 @@ class VariationalDequantization(LayerOfLayers):
         return tf.sigmoid(logits), log_normal - log_det
 
     def middle(self, values: tf.Tensor) -> tf.Tensor:
-        """The offset at which images are encoded: that of e = 0."""
+        """The offset at which images are encoded: the one for e = 0."""
         logits, _ = self._logits(values, tf.zeros_like(values))
         return tf.clip_by_value(tf.sigmoid(logits), 1.0 - LARGEST, LARGEST)
 
@@ -144,7 +145,7 @@ class VariationalDequantization(LayerOfLayers):
 
 
 def dequantization_shift(draw: int, image_shape: Sequence[int]) -> np.ndarray:
-    """By how much draw i shifts the noise of every image modulo 1; draw 0 does not.
+    """The shift modulo 1 that a draw applies to the noise of every image; draw 0 shifts by 0.
 
     Shapes: `[2, H, W, C]` in [0, 1), for the two uniform numbers of normal noise.
 

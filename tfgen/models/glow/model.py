@@ -30,7 +30,7 @@ DEQUANTIZATIONS = ("uniform", "variational")
 
 @keras.saving.register_keras_serializable(package="tfgen")
 class Glow(GenerativeModel):
-    """Images as an invertible function of standard normal latents.
+    """A normalizing flow: images as an invertible function of standard normal latents.
 
     Equations, with f the flow `tfgen.bijectors.Glow`, D = H W C and n = num_bits:
 
@@ -40,13 +40,13 @@ class Glow(GenerativeModel):
     - with preprocessing="logit" the flow sees log((1/2 + y) / (1/2 - y)) in place of y; the density
       below is still that of y (`tfgen.models.glow.preprocessing`)
     - log_prob(x) = log N(f^-1(y); 0, I) + log |det df^-1/dy| - n D log 2 - log q(u|x), in nats
-    - encode(x) = f^-1(y) at u = 1/2, or at the offset that the conditional flow makes of noise 0
+    - encode(x) = f^-1(y) at u = 1/2, or at the conditional flow's offset for noise 0
     - decode(z): the level that f(z) falls in, or the nearest, as the uint8 value 255 l / (2^n - 1)
 
     With uniform offsets `log_prob` is the exact log-density of the flow at the dequantized image.
-    The noise of u comes from the image itself (`tfgen.models.noise.ImageNoise`), so that `log_prob`
-    is a function of the image alone; training draws it anew at each step. Averaged over u it is a
-    lower bound of log P(x): the bits/dim that papers on flows report.
+    The noise behind u is computed from the image itself (`tfgen.models.noise.ImageNoise`), so that
+    `log_prob` is a function of the image alone; training draws it anew at each step. Averaged over
+    u, `log_prob` is a lower bound of log P(x); papers on flows report this bound in bits/dim.
 
     The prior of the latents of the last level has a learned mean and scale for each channel. These
     are part of f, so that latents are standard normal.
@@ -55,8 +55,9 @@ class Glow(GenerativeModel):
 
     With `num_classes` K the latents of the last level have a Gaussian prior for each class
     (`tfgen.models.glow.class_prior.ClassPrior`). Training then needs labels, and adds to the
-    negative log-likelihood a classification loss of weight 0.01 per dimension. log_prob(x, y) is of
-    the image given its class, log_prob(x) of the image: log(1/K sum_y p(x|y)).
+    negative log-likelihood a classification loss of weight 0.01 per dimension. log_prob(x, y) is
+    the log-likelihood of an image given its class, and log_prob(x) that of the image without its
+    class: log(1/K sum_y p(x|y)).
 
     Shapes: images uint8 `[N, H, W, C]`, latents float32 `[N, H*W*C]`.
 
@@ -67,8 +68,8 @@ class Glow(GenerativeModel):
         width: hidden channels of the couplings' networks.
         coupling: "affine" or "additive".
         permutation: "invertible_conv", "shuffle" or "reverse".
-        scale: of affine couplings, see `tfgen.bijectors.AffineCoupling`.
-        network: of the couplings: "convolutional", the paper's, or "gated", see
+        scale: how affine couplings compute their scale, see `tfgen.bijectors.AffineCoupling`.
+        network: network of the couplings: "convolutional", as in the paper, or "gated", see
             `tfgen.networks.gated_residual`.
         blocks: residual blocks of a gated network.
         checkerboard: number of `tfgen.bijectors.CheckerboardCoupling`s before the first squeeze;
@@ -81,7 +82,7 @@ class Glow(GenerativeModel):
         dequantization: "uniform" or "variational".
         dequantization_depth: steps of the conditional flow of variational dequantization.
         dequantization_width: hidden channels of its networks; `width` by default.
-        network_dtype: that the networks compute in, such as "bfloat16".
+        network_dtype: dtype in which the networks compute, such as "bfloat16".
         memory: "plain", "checkpoint" or "reversible": which activations training keeps, see
             `tfgen.bijectors.step_sequence.StepSequence`.
 
@@ -197,21 +198,21 @@ class Glow(GenerativeModel):
 
     @property
     def bound(self) -> str:
-        """ "exact", or what kind of lower bound `log_prob` is."""
+        """What `log_prob` returns: "exact" for the exact value, or the kind of lower bound."""
         return "exact" if self._config["dequantization"] == "uniform" else self.bound_of(1)
 
     def bound_of(self, num_samples: int) -> str:
-        """What `log_prob` with so many samples is, in words."""
+        """A description of the bound that `log_prob` computes with `num_samples` samples."""
         return f"lower bound, {num_samples} dequantization sample{'s' * (num_samples > 1)}"
 
     @property
     def dequantization(self) -> str:
-        """Which noise is added to the levels of the pixels, in words."""
+        """A description of the noise that is added to the levels of the pixels."""
         return self._dequantization.protocol
 
     @property
     def num_tight_samples(self) -> int:
-        """`num_samples` of the tighter bound in cards."""
+        """The `num_samples` that is used for the tighter bound in cards."""
         return self._dequantization.num_tight_samples
 
     @property
@@ -243,7 +244,7 @@ class Glow(GenerativeModel):
     def fit(
         self, x: np.ndarray | tf.Tensor | tf.data.Dataset = None, *args: Any, **options: Any
     ) -> keras.callbacks.History:
-        """`keras.Model.fit`, after `initialize` with the first batch where that is still to do."""
+        """`keras.Model.fit`, which first calls `initialize` with the first batch if necessary."""
         if not self.initialized:
             x = self._initialize_from(x, options.get("batch_size") or 32)
         return super().fit(x, *args, **options)
@@ -251,13 +252,13 @@ class Glow(GenerativeModel):
     def latents_from_noise(
         self, noise: ArrayLike | tf.Tensor, labels: ArrayLike | tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Latents of scaled standard normal noise, drawn from the prior of each label's class.
+        """Map scaled standard normal noise to latents, by the prior of each label's class.
 
         Shapes: float32 `[N, D]`, labels `[N] -> float32 [N, D]`.
 
         Args:
             noise: standard normal, times a temperature.
-            labels: of a class-conditional model; by default each class in turn.
+            labels: classes for a class-conditional model; by default all classes in turn.
 
         Raises:
             InputError: labels out of range or for a model without classes.
@@ -283,7 +284,7 @@ class Glow(GenerativeModel):
         return total - math.log(num_samples)
 
     def _log_prob_of_draw(self, images, labels=None, shift=None):
-        """log p at the noise that comes from the images, shifted modulo 1."""
+        """log p with the noise that is computed from the images, shifted modulo 1."""
         # The noise must not depend on the bits that the model drops.
         seen = tf.bitwise.right_shift(images, tf.constant(8 - self.num_bits, tf.uint8))
         noise = self._dequantization.noise_of_image(self._image_noise, seen, shift)
@@ -295,7 +296,7 @@ class Glow(GenerativeModel):
         return log_density + tf.reduce_logsumexp(ratios, axis=-1) - math.log(self.num_classes)
 
     def _dequantized(self, images, noise):
-        """What the flow sees of images, and log q(u|x)."""
+        """The input of the flow for images, and log q(u|x)."""
         offsets, log_q = self._dequantization.offsets(self._at(images, 0.5), noise)
         return self._at(images, offsets), log_q
 
@@ -327,7 +328,7 @@ class Glow(GenerativeModel):
         return self._quantize(self._preprocessing.forward_and_log_det(values)[0])
 
     def _log_density(self, values, log_q=0.0):
-        """log p with a standard normal prior; what each class adds; the classifier's logits."""
+        """log p with a standard normal prior, each class's term, and the classifier's logits."""
         values, log_slope = self._preprocessing.inverse_and_log_det(values)
         latents, log_det = self.flow.inverse_and_log_det(values)
         log_det += log_slope - log_q
@@ -339,7 +340,7 @@ class Glow(GenerativeModel):
         return log_density, self._class_prior.log_ratios(top), self._class_prior.logits(top)
 
     def _at(self, images, offsets):
-        """y of images at offsets u."""
+        """The values y of images with offsets u."""
         levels = tf.floor(tf.cast(images, tf.float32) / 2.0 ** (8 - self.num_bits))
         return (levels + offsets) / 2.0**self.num_bits - 0.5
 
@@ -357,7 +358,7 @@ class Glow(GenerativeModel):
         else:
             raise InputError(
                 f"{self.name}: fit initializes actnorm from the first batch of an array or a "
-                f"tf.data.Dataset, got {type(x).__name__}; call model.initialize(images) before it"
+                f"tf.data.Dataset, got {type(x).__name__}; call model.initialize(images) before fit"
             )
         images = first[0] if isinstance(first, tuple) else first
         self.initialize(images)

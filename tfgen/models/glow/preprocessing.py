@@ -1,7 +1,7 @@
-"""Bijectors between what a flow sees and the values of an image.
+"""Bijectors between the input of a flow and the values of an image.
 
-Their direction is TFP's: `forward` makes values y in [-1/2, 1/2) from what the flow generates, v,
-and `inverse` makes v from y.
+They follow TFP's convention: `forward` computes values y in [-1/2, 1/2) from the output v of the
+flow, and `inverse` computes v from y.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tensorflow as tf
 from tfgen.bijectors.base import FlowBijector
 from tfgen.numerics import log_sigmoid
 
-SMALLEST = 1e-6  # of the probability whose logit is taken
+SMALLEST = 1e-6  # the smallest probability whose logit is taken
 
 
 class LinearPreprocessing(FlowBijector):
@@ -22,7 +22,7 @@ class LinearPreprocessing(FlowBijector):
 
     Args:
         image_shape: (H, W, C).
-        name: of the bijector.
+        name: name of the bijector.
     """
 
     def __init__(self, image_shape: Sequence[int], *, name: str = "linear") -> None:
@@ -44,15 +44,16 @@ class LogitPreprocessing(FlowBijector):
     - inverse: p = a + (1 - 2a) (1/2 + y), q = a + (1 - 2a) (1/2 - y), v = log p - log q
     - log |det dv/dy| = sum(log(1 - 2a) - log p - log q)
 
-    The density of a flow is smooth. On this scale it need not end at black and at white, where many
-    images have most of their pixels, nor be 256 times narrower there than elsewhere.
+    The density of a flow is smooth. On this scale it does not have to end at black and white, where
+    many images have most of their pixels, or to be 256 times narrower there than elsewhere.
 
-    A `tfb.Chain` of TFP's Shift, Scale and Sigmoid is the same function, but takes 1 - p of the
-    rounded p: of white pixels, where p is almost 1, few digits are left. Here q has all of them.
+    A `tfb.Chain` of TFP's Shift, Scale and Sigmoid is the same function, but computes 1 - p from
+    the rounded p, which leaves few digits for white pixels, where p is almost 1. Here q keeps all
+    its digits.
 
     Args:
         image_shape: (H, W, C).
-        name: of the bijector.
+        name: name of the bijector.
 
     Source: Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2016
     (1605.08803), section 4.1; a as in Papamakarios et al., Masked autoregressive flow, 2017

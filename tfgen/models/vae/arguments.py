@@ -26,7 +26,7 @@ _AMOUNTS = ("iwae_start_step", "beta", "kl_warmup", "free_bits", "map_num_exampl
 
 
 def checked(settings: dict[str, Any], name: str) -> dict[str, Any]:
-    """The arguments, sizes of layers as lists of integers.
+    """The checked arguments, with the sizes of layers as lists of integers.
 
     Raises:
         InputError: an unknown choice, a size below 1, a negative amount, or arguments that exclude
@@ -54,8 +54,8 @@ def checked(settings: dict[str, Any], name: str) -> dict[str, Any]:
             )
     if settings["free_bits"] and most > 1:
         raise InputError(
-            f"{name}: free_bits set a minimum for a KL term, and the bound of "
-            f"num_importance_samples={most} has none; omit one of the two"
+            f"{name}: free_bits sets a minimum for a KL term, but the bound with "
+            f"num_importance_samples={most} has no such term; omit one of the two"
         )
     for argument, default, needed in (
         ("binarization", "dynamic", "bernoulli"),

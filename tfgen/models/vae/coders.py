@@ -1,4 +1,4 @@
-"""The encoder and the decoder of a VAE: by name, or networks of the caller."""
+"""The encoder and the decoder of a VAE: built by name, or given by the caller."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def encoder(
     settings: dict,
     name: str,
 ) -> keras.Model:
-    """From observed images, flat ones for "mlp", to `num_outputs` numbers.
+    """The encoder, from observed images (flattened for "mlp") to `num_outputs` numbers.
 
     Args:
-        network: "mlp", "conv", a model of the caller, or its configuration.
+        network: "mlp", "conv", a Keras model, or the configuration of one.
         image_shape: (H, W, C).
-        num_outputs: of the posterior's parameters.
+        num_outputs: number of the posterior's parameters.
         settings: the arguments of the `VAE`.
-        name: of the model.
+        name: name of the model.
 
     Raises:
-        InputError: a network of the caller with other shapes.
+        InputError: the given network has other input or output shapes.
     """
     if network not in NETWORKS:
         return _checked(network, f"{name}: encoder", image_shape, (num_outputs,))
@@ -55,17 +55,17 @@ def decoder(
     settings: dict,
     name: str,
 ) -> keras.Model:
-    """From latents to the likelihood's parameters, `output_shape`, flat ones for "mlp".
+    """The decoder, from latents to the likelihood's parameters (flattened for "mlp").
 
     Args:
-        network: "mlp", "conv", a model of the caller, or its configuration.
-        latent_dim: numbers in a latent.
-        output_shape: (H, W, C P), P the likelihood's parameters per pixel.
+        network: "mlp", "conv", a Keras model, or the configuration of one.
+        latent_dim: size of a latent vector.
+        output_shape: (H, W, C P) with P parameters of the likelihood per pixel.
         settings: the arguments of the `VAE`.
-        name: of the model.
+        name: name of the model.
 
     Raises:
-        InputError: a network of the caller with other shapes.
+        InputError: the given network has other input or output shapes.
     """
     if network not in NETWORKS:
         return _checked(network, f"{name}: decoder", (latent_dim,), output_shape)

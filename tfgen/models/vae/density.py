@@ -15,7 +15,7 @@ class JointDensity(NamedTuple):
     Attributes:
         log_likelihood: log p(x|z).
         log_prior: log p(z).
-        squared_error: between the image of z and x, pixels in [0, 1].
+        squared_error: squared error between the image of z and x, with pixels in [0, 1].
     """
 
     log_likelihood: tf.Tensor
@@ -36,7 +36,7 @@ class BoundTerms(NamedTuple):
         divergence: log q(z|x) - log p(z), or its expectation; it broadcasts with `[N, L, k]`.
         divergence_per_latent: KL(q(z_j|x) || p(z_j)), `[N, D]`; None with flows, under which the
             latents depend on each other.
-        squared_error: between the image of z and x, `[N, L, k]`.
+        squared_error: squared error between the image of z and x, `[N, L, k]`.
     """
 
     log_likelihood: tf.Tensor

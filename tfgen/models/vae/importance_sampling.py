@@ -18,12 +18,12 @@ SAMPLES_AT_A_TIME = 500
 def importance_weighted_bound(
     model: VAE, images: ArrayLike | tf.Tensor, num_samples: int
 ) -> tf.Tensor:
-    """log(1/k sum_i p(x, z_i) / q(z_i|x)) of each image, at k draws z_i from q(z|x).
+    """log(1/k sum_i p(x, z_i) / q(z_i|x)) of each image, with k draws z_i from q(z|x).
 
     Images are processed one by one, samples 500 at a time, and the logarithm of the sum of weights
     is accumulated: memory depends neither on k nor on the number of images. The noise of an image
-    is from a counter-based generator whose key is a hash of the pixels, so that the value depends
-    only on the image and k; the first draws of a larger k are those of a smaller one.
+    comes from a counter-based generator whose key is a hash of the pixels, so that the value
+    depends only on the image and k. The draws of a larger k begin with those of a smaller k.
 
     Shapes: uint8 `[N, H, W, C] -> float32 [N]`, nats.
 

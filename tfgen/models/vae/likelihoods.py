@@ -1,7 +1,7 @@
 """Likelihoods of pixels given latents: p(x|z).
 
-A likelihood maps uint8 images to the numbers that the networks see, and the decoder's outputs, for
-each of its parameters the D = H W C numbers of an image, to log-probabilities and to pixels.
+A likelihood maps uint8 images to the inputs of the networks. It maps the decoder's outputs, which
+are D = H W C numbers for each of its parameters, to log-probabilities and to pixels.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Bernoulli:
     - the image of a latent is 255 sigmoid(l)
 
     Dynamic binarization draws the pixels anew at each step of training, static binarization only
-    once: two benchmarks, whose figures cannot be compared.
+    once. These are two different benchmarks, whose results cannot be compared.
 
     Source: Kingma and Welling, 2013 (1312.6114), appendix C.1; Burda, Grosse and Salakhutdinov,
     2015 (1509.00519), section 5; Salakhutdinov and Murray, 2008, for the static one.
@@ -41,7 +41,7 @@ class Bernoulli:
     def __init__(self, image_shape: Sequence[int], binarization: str = "dynamic") -> None:
         if image_shape[-1] != 1:
             raise InputError(
-                "a Bernoulli likelihood needs grey images, of 1 channel; these have "
+                "a Bernoulli likelihood needs grey images with 1 channel, not "
                 f"{image_shape[-1]}: use likelihood='quantized_logistic' or 'gaussian'"
             )
         if binarization not in BINARIZATIONS:
@@ -53,7 +53,7 @@ class Bernoulli:
         self.quantization = f"{binarization} binarization, one {fixed}draw per image"
 
     def observe(self, images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """The images that the likelihood is of: binarized ones."""
+        """The images whose likelihood is computed: binarized pixels."""
         return tf.cast(tf.cast(images, tf.float32) / 255.0 > noise, tf.float32)
 
     def log_prob(self, observed: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
@@ -65,7 +65,7 @@ class Bernoulli:
         return tf.sigmoid(outputs)
 
     def draw(self, outputs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """A sample of p(x|z) by uniform noise: `[..., D]` twice `-> [..., D]`."""
+        """A sample of p(x|z) from uniform noise: `[..., D]` twice `-> [..., D]`."""
         return tf.cast(noise < tf.sigmoid(outputs), tf.float32)
 
 
@@ -79,7 +79,7 @@ class Gaussian:
       level in expectation over u
     - the image of a latent is 256 m - 1/2
 
-    s lies between exp(-8) and 1: less than a level, and all of the range.
+    s is between exp(-8), which is less than one level, and 1, the whole range of pixels.
 
     Source: Kingma and Welling, 2013 (1312.6114), appendix C.2, mean through a sigmoid; Theis, van
     den Oord and Bethge, A note on the evaluation of generative models, 2015 (1511.01844), section
@@ -95,7 +95,7 @@ class Gaussian:
         pass
 
     def observe(self, images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """The images that the likelihood is of: dequantized pixels in [0, 1)."""
+        """The images whose likelihood is computed: dequantized pixels in [0, 1)."""
         return (tf.cast(images, tf.float32) + noise) / 256.0
 
     def log_prob(self, observed: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
@@ -111,7 +111,7 @@ class Gaussian:
         return (256.0 * tf.sigmoid(tf.split(outputs, 2, axis=-1)[0]) - 0.5) / 255.0
 
     def draw(self, outputs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """As `Bernoulli.draw`, `[..., 2D]` and `[..., D] -> [..., D]`."""
+        """See `Bernoulli.draw`: `[..., 2D]` and `[..., D] -> [..., D]`."""
         raw_mean, raw_log_scale = tf.split(outputs, 2, axis=-1)
         standardized = tf.math.ndtri(tf.clip_by_value(noise, *NOISE_LIMITS))
         return tf.sigmoid(raw_mean) + tf.exp(bounded_log_scale(raw_log_scale)) * standardized
@@ -122,7 +122,7 @@ class QuantizedLogistic:
 
     Equations, with (r, q, c_1 ... c_K) the decoder's outputs, a = r + 1/2, log s = -8 sigmoid(-q),
     F the logistic function, x the pixel in [0, 1], and x_k, a_k those of its K `neighbours`, the
-    first of west, north, north-west and north-east, in the same channel:
+    first K of west, north, north-west and north-east, in the same channel:
 
     - m = a + sum_k c_k (x_k - a_k), where neighbours outside the image add nothing
     - P(x|z) = F((x + 1/510 - m) / s) - F((x - 1/510 - m) / s), the outer two levels taking the
@@ -132,8 +132,8 @@ class QuantizedLogistic:
 
     Each neighbour precedes the pixel in row-major order, so that the product over pixels is a
     distribution of images. Without neighbours pixels are independent given z; with them z need not
-    encode what the neighbours already show. Where the c_k add up to 1 an offset of all a cancels:
-    a VAE's `mse_weight` keeps 255 a close to the image.
+    encode what the neighbours already show. Where the c_k add up to 1, a constant that is added to
+    all a cancels out; the `mse_weight` of a VAE keeps 255 a close to the image.
 
     Args:
         image_shape: (H, W, C).
@@ -142,7 +142,7 @@ class QuantizedLogistic:
     Source: Kingma et al., Improving variational inference with inverse autoregressive flow, 2016
     (1606.04934), section 5.2 and its discretized logistic likelihood; Salimans et al., PixelCNN++,
     2017 (1701.05517), section 2.2, for means linear in previous values; Chen et al.,
-    Variational lossy autoencoder, 2016 (1611.02731), section 3.1, for leaving what is local to an
+    Variational lossy autoencoder, 2016 (1611.02731), section 3.1, for leaving local details to an
     autoregressive decoder.
     """
 
@@ -156,7 +156,7 @@ class QuantizedLogistic:
         self.parameters_per_pixel = 2 + neighbours
 
     def observe(self, images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """The images that the likelihood is of: pixels in [0, 1]."""
+        """The images whose likelihood is computed: pixels in [0, 1]."""
         return tf.cast(images, tf.float32) / 255.0
 
     def log_prob(self, observed: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
@@ -182,10 +182,11 @@ class QuantizedLogistic:
         return self._parameter(outputs, 0) + 0.5
 
     def draw(self, outputs: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """As `Bernoulli.draw`, `[..., P D]` and `[..., D] -> [..., D]`.
+        """See `Bernoulli.draw`: `[..., P D]` and `[..., D] -> [..., D]`.
 
-        With neighbours a pixel at row i and column j is known once those with a smaller j + 2i are.
-        Each round goes over all pixels at once, and W + 2H - 3 of them reach the last.
+        With neighbours, the pixel at row i and column j can be computed once all pixels with a
+        smaller j + 2i are known. Each round computes all pixels at once, and W + 2H - 3 rounds
+        reach the last pixel.
         """
         noise = tf.clip_by_value(noise, *NOISE_LIMITS)
         noise = tf.exp(self._log_scale(outputs)) * (tf.math.log(noise) - tf.math.log(1.0 - noise))
@@ -208,7 +209,7 @@ class QuantizedLogistic:
         return bounded_log_scale(self._parameter(outputs, 1))
 
     def _mean(self, observed, outputs):
-        """m, of `[..., D]` and `[..., P D]`."""
+        """The mean m, from pixels `[..., D]` and outputs `[..., P D]`."""
         mean = average = self.mean(outputs)
         deviations = observed - average
         for index, offset in enumerate(self._offsets):
@@ -219,7 +220,7 @@ class QuantizedLogistic:
         return tf.split(outputs, self.parameters_per_pixel, axis=-1)[index]
 
     def _neighbour(self, values, down, right):
-        """Of each pixel the value at another, 0 outside the image: `[..., D] -> [..., D]`."""
+        """The value at a neighbour of each pixel, 0 outside the image: `[..., D] -> [..., D]`."""
         height, width, channels = self._image_shape
         images = tf.reshape(values, [-1, height, width, channels])
         padded = tf.pad(images, [[0, 0], [1, 0], [1, 1], [0, 0]])

@@ -23,7 +23,7 @@ from tfgen.models.vae.training_loss import training_loss
 ELBO_SAMPLES = 8
 MOST_SAMPLES_AT_ONCE = 256
 
-_GIVEN = "given"  # in `settings`, in place of a network of the caller
+_GIVEN = "given"  # in `settings`, in place of a network given by the caller
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
@@ -40,28 +40,28 @@ class VAE(GenerativeModel):
       either estimator
 
     Each is a lower bound of log p(x) in expectation. `log_prob` gives the evidence lower bound
-    (estimator B, averaged over 8 samples), with num_samples=k > 1 the importance-weighted bound, at
-    samples whose noise comes from the image itself (`tfgen.models.noise.ImageNoise`): it is a
-    function of the image alone. More than 256 samples are drawn in bounded memory, as
-    `tfgen.models.vae.importance_sampling` says.
+    (estimator B, averaged over 8 samples), or with num_samples=k > 1 the importance-weighted bound.
+    The noise of its samples is computed from the image itself (`tfgen.models.noise.ImageNoise`), so
+    that it is a function of the image alone. More than 256 samples are drawn in bounded memory, see
+    `tfgen.models.vae.importance_sampling`.
 
     - prior "flow": p(z) is a flow f of standard normal noise, `tfgen.models.vae.prior`
-    - posterior "flow": z = g(mu + sigma e) with steps of flow g that see features of the image,
-      `tfgen.models.vae.posterior`
+    - posterior "flow": z = g(mu + sigma e) with steps of flow g conditioned on features of the
+      image, `tfgen.models.vae.posterior`
     - encode(x) = f^-1(g(mu(x))), decode(e) = the mean of p(x|z = f(e))
 
     Training maximizes the bound with the KL term times beta, which rises from 0 during the first
-    `kl_warmup` steps. With `free_bits` the KL of a latent counts as at least so many nats (of each
-    latent where q is Gaussian and p(z) normal, otherwise of their sum). With `map_num_examples` N,
-    the number of training images, training is maximum a posteriori: the log of a N(0, I) prior on
-    the weights of the decoder and the flow prior, divided by N, is added. With `mse_weight` so many
-    nats per squared error of the decoded image are subtracted.
+    `kl_warmup` steps. With `free_bits` b, the KL counts as at least b nats for each latent if q is
+    Gaussian and p(z) normal, and otherwise as at least b nats per latent in total. With
+    `map_num_examples` N, the number of training images, training is maximum a posteriori: the log
+    of a N(0, I) prior on the weights of the decoder and the flow prior, divided by N, is added.
+    With `mse_weight` w, w times the squared error of the decoded image is subtracted.
 
     Shapes: images uint8 `[N, H, W, C]`, latents float32 `[N, latent_dim]`.
 
     Args:
         image_shape: (H, W, C).
-        latent_dim: numbers in a latent; even for a flow.
+        latent_dim: size of a latent vector; even for a flow.
         encoder: "mlp"; "conv", see `tfgen.networks.residual_encoder`; or a `keras.Model` from
             images `[N, H, W, C]` in [0, 1] to `[N, 2 latent_dim]`, mu and log sigma^2 (and
             `flow_width` further numbers for a flow posterior).
@@ -70,32 +70,32 @@ class VAE(GenerativeModel):
         likelihood: "bernoulli" (grey images, binarized at random), "gaussian" or
             "quantized_logistic" (8 bits).
         binarization: "dynamic" or "static", for a Bernoulli likelihood.
-        neighbours: from 0 to 4, on which the mean of a pixel of a quantized logistic depends, see
-            `tfgen.models.vae.likelihoods.QuantizedLogistic`.
+        neighbours: number of neighbours, 0 to 4, on which the mean of a pixel depends in a
+            quantized logistic likelihood, see `tfgen.models.vae.likelihoods.QuantizedLogistic`.
         estimator: "B" or "A", for training.
         num_monte_carlo_samples: L, for training.
         num_importance_samples: k, for training and validation.
-        iwae_start_step: the step from which training uses k; k is 1 before.
-        num_backward_samples: how many of the k samples, resampled by their weights, gradients go
-            through: the same gradients in expectation for less work; 0: all.
+        iwae_start_step: the step from which training uses k; before it, k is 1.
+        num_backward_samples: number of samples, resampled from the k by their weights, that
+            gradients flow through: the same gradients in expectation for less work; 0 for all k.
         beta: weight of the KL term in training.
-        kl_warmup: steps during which it rises.
-        free_bits: nats per latent.
+        kl_warmup: number of steps during which beta rises from 0.
+        free_bits: b, minimum of the KL in nats per latent.
         map_num_examples: N, or 0 for maximum likelihood.
-        mse_weight: nats for a squared error of 1, summed over pixels in [0, 1], of the decoded
-            image. With neighbours the likelihood hardly depends on that image.
+        mse_weight: w, in nats; the squared error of the decoded image is summed over pixels in [0,
+            1]. With neighbours, the likelihood alone hardly depends on the decoded image.
         prior: "normal" or "flow".
         posterior: "gaussian" or "flow".
-        hidden_units: units of the hidden dense layers of the encoder; those of the decoder are in
-            reverse order.
-        activation: of the hidden layers, by its Keras name.
-        channels: of the encoder's feature maps at H/2, H/4 and so on; those of the decoder are in
-            reverse order. For "conv".
-        blocks: residual blocks at each resolution. For "conv".
+        hidden_units: units of the encoder's hidden dense layers; the decoder has them in reverse
+            order.
+        activation: Keras name of the hidden layers' activation.
+        channels: for "conv", channels of the encoder's feature maps at H/2, H/4 and so on; the
+            decoder has them in reverse order.
+        blocks: for "conv", residual blocks at each resolution.
         flow_steps: steps of each flow.
-        flow_width: hidden units of their couplings, and size of the features that condition those
-            of the posterior.
-        network_dtype: that "mlp", "conv" and the couplings compute in, such as "bfloat16".
+        flow_width: hidden units of the flows' couplings, and size of the features that condition
+            the posterior's couplings.
+        network_dtype: dtype in which "mlp", "conv" and the couplings compute, such as "bfloat16".
 
     Raises:
         InputError: unknown choices, sizes below 1, a Bernoulli likelihood for images of several
@@ -197,25 +197,25 @@ class VAE(GenerativeModel):
 
     @property
     def num_tight_samples(self) -> int:
-        """`num_samples` of the tighter bound in cards."""
+        """The `num_samples` that is used for the tighter bound in cards."""
         return 5000
 
     @property
     def num_evaluation_samples(self) -> int:
-        """`num_samples` of the bits/dim in cards and of validation: k of training."""
+        """The `num_samples` for the bits/dim in cards and in validation: the k of training."""
         return self.num_importance_samples
 
     def bound_of(self, num_samples: int) -> str:
-        """What `log_prob` with so many samples is, in words."""
+        """A description of the bound that `log_prob` computes with `num_samples` samples."""
         return f"lower bound, {num_samples} importance sample{'s' * (num_samples > 1)}"
 
     @property
     def dequantization(self) -> str:
-        """How the likelihood quantizes or dequantizes pixels, in words."""
+        """A description of how the likelihood quantizes or dequantizes pixels."""
         return self._likelihood.quantization
 
     def protocol(self, num_samples: int = 1) -> dict[str, Any]:
-        """What a figure of `log_prob` or `bits_per_dim` means, a dict for cards."""
+        """The protocol behind a value of `log_prob` or `bits_per_dim`, as a dict for cards."""
         drawn = ELBO_SAMPLES if num_samples == 1 else num_samples
         return {**super().protocol(num_samples), "samples": drawn}
 
@@ -243,7 +243,7 @@ class VAE(GenerativeModel):
         return self.bound_terms(self.observe(images), noise, "B").bound()
 
     def observe(self, images: tf.Tensor, step_noise: StepNoise | None = None) -> tf.Tensor:
-        """What the networks see: with the noise of a training step, or that of the images."""
+        """The inputs of the networks, with the noise of a training step or of the images."""
         if step_noise is None or self._likelihood.fixed_noise:
             noise = self._image_noise.uniform(images, self.image_shape)
         else:
@@ -275,7 +275,7 @@ class VAE(GenerativeModel):
     def bound_terms(
         self, observed: tf.Tensor, noise: tf.Tensor, estimator: str = "A"
     ) -> BoundTerms:
-        """The terms of a bound of log p(x) at the latents that noise gives.
+        """The terms of a bound of log p(x), at latents computed from noise.
 
         Args:
             observed: images as `observe` gives them, `[N, H, W, C]`.

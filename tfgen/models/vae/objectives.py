@@ -45,16 +45,16 @@ def resampled(
     """Indices of m of k samples, each drawn in proportion to its weight.
 
     The gradient of the importance-weighted bound is sum_i w_i grad log w_i with weights w that sum
-    to one: the expectation of grad log w at a sample drawn by w. So a backward pass through a few
-    drawn samples gives an unbiased estimate of the gradient through all k.
+    to one: the expectation of grad log w at a sample drawn with probabilities w. So a backward pass
+    through a few drawn samples gives an unbiased estimate of the gradient through all k.
 
-    Equation: the least j with w_0 + ... + w_j > (u + i) / m for i < m, systematic resampling: index
-    j occurs m w_j times, rounded up or down at random.
+    Equation: the smallest j with w_0 + ... + w_j > (u + i) / m for i < m, systematic resampling:
+    index j occurs m w_j times, rounded up or down at random.
 
     Shapes: `[..., k]` unnormalized, `[...]` uniform in [0, 1) `-> [..., m]`, int32.
 
     Args:
-        log_weights: of the samples.
+        log_weights: logarithms of the samples' weights.
         uniform: u.
         count: m.
 
@@ -106,9 +106,9 @@ def with_free_bits(
     Shapes: `[N, G] -> [N]`, nats.
 
     Args:
-        divergences: of each image and group of latents.
-        minimum: nats per group without cost.
-        mean_over_batch: a function of `[N, G]` that gives the global batch's `[G]`.
+        divergences: divergence per image and group of latents.
+        minimum: nats per group that are not penalized.
+        mean_over_batch: a function from `[N, G]` to the mean over the global batch, `[G]`.
 
     Source: Kingma et al., Improving variational inference with inverse autoregressive flow, 2016
     (1606.04934), equation 15.

@@ -45,12 +45,12 @@ class GaussianPosterior:
     def sample(
         self, outputs: tf.Tensor, noise: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Latents at noise, with log q(z|x) and its partly analytic expectation.
+        """Latents computed from noise, with log q(z|x) and its partly analytic expectation.
 
         Shapes: `[N, encoder_outputs]`, noise `[N, ..., D] -> [N, ..., D]`, `[N, ...]`, `[N, ...]`.
 
         Returns:
-            The latents; log q(z|x); the same with the expectation of log N(e; 0, I) in its place.
+            The latents; log q(z|x); log q(z|x) with log N(e; 0, I) replaced by its expectation.
         """
         mean, log_variance, context = self.parameters(outputs)
         for _ in noise.shape[1:-1]:
@@ -80,8 +80,8 @@ class FlowPosterior(GaussianPosterior):
         steps: number of `tfgen.bijectors.GlowStep`s.
         width: hidden units of the couplings.
         context_channels: size of h, which follows mu and log sigma^2 in the encoder's outputs.
-        network_dtype: that the couplings' networks compute in.
-        name: of the layers.
+        network_dtype: dtype in which the couplings' networks compute.
+        name: name of the layers.
 
     Source: Rezende and Mohamed, Variational inference with normalizing flows, 2015 (1505.05770);
     Kingma et al., Improving variational inference with inverse autoregressive flow, 2016

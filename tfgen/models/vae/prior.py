@@ -28,11 +28,11 @@ class NormalPrior:
         return log_normal(latents)
 
     def from_noise(self, noise: tf.Tensor) -> tf.Tensor:
-        """z of e: `[N, D] -> [N, D]`."""
+        """The latents z of noise e: `[N, D] -> [N, D]`."""
         return noise
 
     def to_noise(self, latents: tf.Tensor) -> tf.Tensor:
-        """e of z: `[N, D] -> [N, D]`."""
+        """The noise e of latents z: `[N, D] -> [N, D]`."""
         return latents
 
 
@@ -42,15 +42,15 @@ class FlowPrior:
     Equations, with f the steps and e standard normal: z = f(e),
     log p(z) = log N(f^-1(z); 0, I) + log |det df^-1/dz|.
 
-    Before training f is a rotation, so that p(z) = N(0, I). Actnorm is not set from data: the
-    latents of an untrained encoder are already about standard normal.
+    Before training f is a rotation, so that p(z) = N(0, I). Actnorm is not initialized from data,
+    because the latents of an untrained encoder are already approximately standard normal.
 
     Args:
         latent_dim: D, even.
         steps: number of `tfgen.bijectors.GlowStep`s.
         width: hidden units of the couplings.
-        network_dtype: that the couplings' networks compute in.
-        name: of the layers.
+        network_dtype: dtype in which the couplings' networks compute.
+        name: name of the layers.
 
     Source: Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2016 (1605.08803);
     Chen et al., Variational lossy autoencoder, 2016 (1611.02731), section 3.2: a learned prior is
@@ -71,13 +71,13 @@ class FlowPrior:
         return log_normal(noise) + log_det
 
     def from_noise(self, noise: tf.Tensor) -> tf.Tensor:
-        """z of e: `[N, D] -> [N, D]`."""
+        """The latents z of noise e: `[N, D] -> [N, D]`."""
         for step in reversed(self.bijectors):
             noise = step.forward_and_log_det(noise)[0]
         return noise
 
     def to_noise(self, latents: tf.Tensor) -> tf.Tensor:
-        """e of z: `[N, D] -> [N, D]`."""
+        """The noise e of latents z: `[N, D] -> [N, D]`."""
         return run_inverse(self.bijectors, latents)[0]
 
 
@@ -110,7 +110,7 @@ def glow_steps(
 def run_inverse(
     steps: Sequence[GlowStep], values: tf.Tensor, context: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The inverses of the steps in turn: values `[N, D]` and summed log-determinants `[N]`."""
+    """Apply the steps' inverses in turn: values `[N, D]` and summed log-determinants `[N]`."""
     total = tf.zeros(tf.shape(values)[:1], values.dtype)
     for step in steps:
         values, log_det = step.inverse_and_log_det(values, context)

@@ -1,4 +1,4 @@
-"""What training a VAE minimizes: the negative bound, annealed and with penalties."""
+"""The training loss of a VAE: the negative bound, annealed and with penalties."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 def training_loss(
     model: VAE, observed: tf.Tensor, noise: tf.Tensor, step_noise: StepNoise
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The negative bound of log p(x) in nats, to report, and the loss, each `[N]`.
+    """The negative bound of log p(x) in nats, for reports, and the training loss, each `[N]`.
 
     Args:
-        model: compiled.
+        model: a compiled `VAE`.
         observed: images as `model.observe` gives them.
         noise: standard normal, `[N, L, k, latent_dim]`.
-        step_noise: of the training step.
+        step_noise: the noise of the training step.
     """
     settings = model.settings
     terms = model.bound_terms(observed, noise, model.estimator)
-    # Without it the gradients of a `tf.cond` would be zeros computed through the whole model.
+    # Without `stop_gradient`, a `tf.cond` would compute gradients of zero through the whole model.
     nll = tf.stop_gradient(-terms.bound())
     if settings["free_bits"]:
         terms = with_free_bits(terms, settings["free_bits"], model.latent_dim, step_noise)
@@ -43,7 +43,7 @@ def training_loss(
 
 
 def kl_weight(model: VAE) -> float | tf.Tensor:
-    """beta, or what it is annealed to at the present step."""
+    """beta, or its annealed value at the current step."""
     beta, warmup = model.settings["beta"], model.settings["kl_warmup"]
     return objectives.annealed(beta, warmup, model.optimizer.iterations) if warmup else beta
 
@@ -51,7 +51,7 @@ def kl_weight(model: VAE) -> float | tf.Tensor:
 def with_free_bits(
     terms: BoundTerms, free_bits: float, latent_dim: int, step_noise: StepNoise
 ) -> BoundTerms:
-    """The terms with a divergence of at least `free_bits` nats per latent; with flows in total."""
+    """The terms with at least `free_bits` nats for each latent, or with flows on average."""
     groups, minimum = terms.divergence_per_latent, free_bits
     if groups is None:
         groups = tf.reduce_mean(terms.divergence, axis=[1, 2])[:, None]
