@@ -1,8 +1,8 @@
 """tfgen: likelihood-based generative models to train, trust and serve, on TensorFlow.
 
-Every model speaks four verbs: `log_prob`, `sample`, `encode` and `decode`.
+Every model has four main methods, its verbs: `log_prob`, `sample`, `encode` and `decode`.
 
-The subpackages are imported when first used, so that `import tfgen` costs nothing.
+The subpackages are imported when first used, so that `import tfgen` is fast.
 """
 
 from pathlib import Path
@@ -11,8 +11,9 @@ import lazy_loader
 
 __version__ = "0.1.0"
 
-# `zoo` and `export` stand beside this folder in a checkout and inside it once installed. A Python
-# started in a checkout finds this folder first, whatever is installed, and must find them too.
+# In a checkout, `zoo` and `export` are next to this directory; in an installation they are inside
+# it. Python that is started in a checkout imports this directory even if tfgen is installed, and
+# has to find both packages as well.
 _checkout = Path(__file__).resolve().parent.parent
 if not (Path(__file__).parent / "zoo").is_dir() and (_checkout / "zoo" / "__init__.py").is_file():
     __path__.append(str(_checkout))

@@ -17,8 +17,8 @@ def integer(name: str, value: Any, low: int | None = None, high: int | None = No
     """Returns `value` as an int if it is an integer, of Python or NumPy, within the bounds.
 
     Args:
-        name: of the argument.
-        value: of the argument; booleans are refused.
+        name: name of the argument.
+        value: value of the argument; booleans are refused.
         low, high: the inclusive bounds; None: no bound.
 
     Raises:
@@ -68,8 +68,8 @@ def number(
     """Returns `value` as a float if it is a finite real number within the interval.
 
     Args:
-        name: of the argument.
-        value: of the argument.
+        name: name of the argument.
+        value: value of the argument.
         low, high: the ends of the interval.
         open_low, open_high: whether the interval excludes its end.
 
@@ -104,15 +104,15 @@ def _interval(low: float, high: float, open_low: bool, open_high: bool) -> str:
 
 
 def choice(name: str, value: Any, known: Iterable[Any]) -> Any:
-    """Returns `value` if it is one of the known ones.
+    """Returns `value` if it is one of the allowed values.
 
     Args:
-        name: of the argument.
-        value: of the argument.
+        name: name of the argument.
+        value: value of the argument.
         known: the allowed values.
 
     Raises:
-        InputError: it is not; the message lists the allowed values.
+        InputError: `value` is not one of them; the message lists them.
 
     Example:
 
@@ -131,8 +131,8 @@ def integers(name: str, value: Any, low: int | None = None) -> list[int]:
     """Returns `value` as a list of ints if it is a list or a tuple of integers.
 
     Args:
-        name: of the argument.
-        value: of the argument.
+        name: name of the argument.
+        value: value of the argument.
         low: the inclusive lower bound of each; None: no bound.
 
     Raises:
@@ -150,15 +150,15 @@ def integers(name: str, value: Any, low: int | None = None) -> list[int]:
 
 
 def image_shape(name: str, value: Any, channels: Sequence[int] | None = None) -> tuple[int, ...]:
-    """Returns `value` as the tuple (H, W, C) if it is three positive integers.
+    """Returns `value` as the tuple (H, W, C) if it consists of three positive integers.
 
     Args:
-        name: of the argument.
-        value: of the argument.
+        name: name of the argument.
+        value: value of the argument.
         channels: the allowed numbers of channels; None: any.
 
     Raises:
-        InputError: it is not, or has another number of channels.
+        InputError: `value` is not such a shape, or has another number of channels.
 
     Example:
 

@@ -1,11 +1,11 @@
-"""The one error that callers cause."""
+"""The error that tfgen raises for invalid input."""
 
 
 class InputError(ValueError):
-    """What the caller gave cannot be used; the message says what, where, and what to do.
+    """The input cannot be used; the message says what is wrong, where, and what to do.
 
-    The command line prints it as one line and exits with code 2. Everything else that is raised
-    is a defect of tfgen and keeps its traceback.
+    The command line prints it as one line and exits with code 2. Any other exception is a bug in
+    tfgen and keeps its traceback.
 
     Example:
 

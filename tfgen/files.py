@@ -16,10 +16,10 @@ _CHUNK = 2**20  # bytes
 
 
 def home() -> Path:
-    """The directory of tfgen's cache: that of the variable `TFGEN_HOME`, else `~/.cache/tfgen`.
+    """The directory of tfgen's cache: `TFGEN_HOME` if it is set, otherwise `~/.cache/tfgen`.
 
     Raises:
-        InputError: the variable is not set and there is no home directory.
+        InputError: `TFGEN_HOME` is not set and there is no home directory.
     """
     try:
         return expanded(os.environ.get("TFGEN_HOME") or "~/.cache/tfgen").absolute()
@@ -49,8 +49,9 @@ def write_atomically(path: PathLike, write: Callable[[Path], Any]) -> None:
     unchanged and the temporary file is removed.
 
     Args:
-        path: of the file; its directory must exist.
-        write: writes the content to the path that it is given, which has the same suffix.
+        path: path of the file; its directory must exist.
+        write: a function that writes the content to the path it is given, which has the same
+            suffix.
 
     Example:
 

@@ -1,7 +1,7 @@
-"""Functions that stay accurate at both ends of the float range, in TFLite too.
+"""Functions that stay accurate at both ends of the float range, also in TFLite.
 
-TFLite computes `softplus` as `log(exp(x) + 1)`, which overflows at 89, and `log_sigmoid` by it.
-The functions here use operations whose results are the same in every runtime.
+TFLite computes `softplus` as `log(exp(x) + 1)`, which overflows at 89, and computes `log_sigmoid`
+from it. The functions here use operations whose results are the same in every runtime.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ class ActNorm(FlowBijector):
 
     Args:
         event_shape: (H, W, C) of the data, or (C,) of vectors.
-        dtype: of data and weights.
-        name: of the bijector.
+        dtype: dtype of the data and the weights.
+        name: name of the bijector.
 
     Raises:
         InputError: an event shape of another rank, or data of another shape or dtype.

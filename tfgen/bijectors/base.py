@@ -30,13 +30,13 @@ class FlowBijector(tfb.Bijector):
 
     (with a `context_shape`, both take the context as a second argument). The rest of TFP's
     interface follows from them: batches of any shape, `forward`, `inverse`, both log-determinants,
-    and a cache by which no network is computed twice for a pair (x, z). The cache compares
-    tensors, not weights: outside of graphs, `forward` and `inverse` return their earlier result for
-    the same tensor, even after a change of the weights. The methods `*_and_log_det` do not use it.
+    and a cache, so that no network runs twice for a pair (x, z). The cache compares tensors, not
+    weights: outside of graphs, `forward` and `inverse` return their earlier result for the same
+    tensor, even after a change of the weights. The methods `*_and_log_det` do not use it.
 
-    Keras 3 does not find TFP's variables, nor TFP those of Keras. Here each weight is a Keras
-    variable in one of `layers`, which a `keras.Model` tracks, and its `tf.Variable` is also an
-    attribute, which `tf.Module` finds: both have the same weights.
+    Keras 3 does not track TFP's variables, and TFP does not track those of Keras. Here each weight
+    is a Keras variable in one of `layers`, which a `keras.Model` tracks, and its `tf.Variable` is
+    also an attribute, which `tf.Module` tracks, so that both have the same weights.
 
     Args:
         data_shape: event shape of x.
@@ -44,8 +44,8 @@ class FlowBijector(tfb.Bijector):
         context_shape: event shape of the context h of a conditional bijector, whose methods are
             called as `forward(z, context=h)`, `inverse_and_log_det(x, context=h)` and so on.
         layers: the Keras layers and models that hold the weights.
-        dtype: of x, z and the weights.
-        name: of the bijector.
+        dtype: dtype of x, z and the weights.
+        name: name of the bijector.
         parameters: the arguments of the subclass's constructor.
     """
 
@@ -126,12 +126,12 @@ class FlowBijector(tfb.Bijector):
         return False
 
     def precomputed(self) -> contextlib.AbstractContextManager[list[tf.Variable]]:
-        """A scope in which what depends on the weights alone is computed only once.
+        """A scope in which results that depend only on the weights are computed once.
 
-        It is for exported graphs, whose weights do not change any more.
+        It is meant for exported graphs, whose weights no longer change.
 
         Returns:
-            A context manager; its value are the `tf.Variable`s that hold the results.
+            A context manager that returns the list of `tf.Variable`s that hold the results.
         """
         return precomputed(self.inner_bijectors)
 
@@ -197,7 +197,7 @@ class FlowBijector(tfb.Bijector):
         return value
 
     def _context(self, context, batch_shape):
-        """A list of the context, which is empty for a bijector without one."""
+        """The context in a list, which is empty for a bijector without context."""
         if context is None and self.context_shape:
             raise InputError(f"{self.name} needs a context of shape {self.context_shape}")
         if context is None:
@@ -232,7 +232,7 @@ class FlowBijector(tfb.Bijector):
 
 @contextlib.contextmanager
 def precomputed(bijectors: Iterable[FlowBijector]) -> Iterator[list[tf.Variable]]:
-    """`FlowBijector.precomputed` of several bijectors."""
+    """`FlowBijector.precomputed` for several bijectors."""
     with contextlib.ExitStack() as scopes:
         held = [scopes.enter_context(bijector.precomputed()) for bijector in bijectors]
         yield [variable for variables in held for variable in variables]
@@ -242,11 +242,11 @@ def image_or_vector_shape(name: str, value: Any) -> tuple[int, ...]:
     """`value` as (H, W, C) or (C,), if it is one or three positive integers.
 
     Args:
-        name: of the argument.
-        value: of the argument.
+        name: name of the argument.
+        value: value of the argument.
 
     Raises:
-        InputError: it is not.
+        InputError: `value` is not such a shape.
     """
     try:
         shape = tuple(checks.integer(name, size, 1) for size in value)

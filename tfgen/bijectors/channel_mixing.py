@@ -1,8 +1,8 @@
 """Actnorm and the mixing of channels in a step of flow, computed together.
 
-Both classes have the same methods. Towards the latents, `inverse` gives the mixed channels in the
-two halves that a coupling needs, `[N, ..., C] -> [N, ..., C/2]` twice; `forward` goes back,
-`[N, ..., C] -> [N, ..., C]`; both give the log-determinant, a scalar in nats.
+Both classes have the same methods. `inverse` maps towards the latents and returns the mixed
+channels in the two halves that a coupling needs, `[N, ..., C] -> [N, ..., C/2]` twice; `forward`
+maps back, `[N, ..., C] -> [N, ..., C]`. Both also return the log-determinant, a scalar in nats.
 """
 
 from __future__ import annotations

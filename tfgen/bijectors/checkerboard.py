@@ -14,7 +14,7 @@ from tfgen.bijectors.squeeze import Squeeze
 
 
 class CheckerboardCoupling(FlowBijector):
-    """The pixels of one color of a checkerboard, scaled and shifted given those of the other.
+    """Scales and shifts the pixels of one color of a checkerboard, given those of the other.
 
     Equations, with x_a the pixels (i, j) with i + j even (odd with parity=1) and x_b the others:
 
@@ -22,23 +22,23 @@ class CheckerboardCoupling(FlowBijector):
     - forward: x_a = (z_a - t) / s, x_b = z_b
     - log |det dz/dx| = sum(log s) over the changed pixels
 
-    No mask is needed: blocks of 2x2 pixels become channels, of which each diagonal has one color,
+    No mask is needed: blocks of 2x2 pixels become channels, each diagonal of a block has one color,
     and an `AffineCoupling` transforms these halves. Its network runs at half the resolution, which
-    is a quarter of the cost.
+    costs a quarter.
 
     Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
 
     Args:
         event_shape: (H, W, C) of the data; H and W even.
-        parity: 0 or 1, that of i + j of the pixels that change.
+        parity: 0 or 1, the parity of i + j for the pixels that change.
         width: hidden channels of the network.
         scale, network, blocks: see `AffineCoupling`.
-        network_dtype: of the network's computation, such as "bfloat16".
-        dtype: of data and weights.
-        name: of the bijector.
+        network_dtype: dtype in which the network computes, such as "bfloat16".
+        dtype: dtype of the data and the weights.
+        name: name of the bijector.
 
     Raises:
-        InputError: odd sides, another parity, and as `AffineCoupling`.
+        InputError: a side is odd, the parity is neither 0 nor 1, or as for `AffineCoupling`.
 
     Source: Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2016
     (1605.08803), section 3.4.

@@ -1,4 +1,4 @@
-"""Coupling layers: half of the channels transformed by a network of the other half."""
+"""Coupling layers: a network of half of the channels transforms the other half."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOG_SCALES = {
 
 
 class AdditiveCoupling(FlowBijector):
-    """Half of the channels shifted by a network of the other half.
+    """Shifts half of the channels by a network's output for the other half.
 
     Equations, with x = (x_a, x_b) the two halves of the channels and t = network(x_b):
 
@@ -42,14 +42,14 @@ class AdditiveCoupling(FlowBijector):
         event_shape: (H, W, C) of the data, or (C,) of vectors; C even.
         width: hidden channels of the network.
         context_channels: K, for a conditional coupling.
-        network: "convolutional", the paper's (`tfgen.networks.convolutional` for images,
+        network: "convolutional", as in the paper (`tfgen.networks.convolutional` for images,
             `tfgen.networks.coupling_mlp` for vectors); "gated", `tfgen.networks.gated_residual`,
             for images; or a Keras model `[N, ..., C/2 + K] -> [N, ..., C/2]`.
         blocks: residual blocks of a gated network.
-        network_dtype: of the computation of a network given by name, such as "bfloat16"; by default
-            `dtype`, which all other computations have.
-        dtype: of data and weights.
-        name: of the bijector.
+        network_dtype: dtype in which a network given by name computes, such as "bfloat16"; by
+            default `dtype`, which all other computations use.
+        dtype: dtype of the data and the weights.
+        name: name of the bijector.
 
     Raises:
         InputError: an odd number of channels, an unknown network or one of other shapes, data of
@@ -88,7 +88,7 @@ class AdditiveCoupling(FlowBijector):
         if channels % 2:
             raise InputError(
                 f"{name}: the number of channels must be even, got {channels}; "
-                "a Squeeze before the coupling makes it so"
+                "put a Squeeze before the coupling"
             )
         inputs = (*sides, channels // 2 + context_channels)
         outputs = (*sides, self.outputs_per_channel * channels // 2)
@@ -151,7 +151,7 @@ class AdditiveCoupling(FlowBijector):
 
 
 class AffineCoupling(AdditiveCoupling):
-    """Half of the channels scaled and shifted by a network of the other half.
+    """Scales and shifts half of the channels by a network's outputs for the other half.
 
     Equations, with x = (x_a, x_b) the two halves of the channels and (t, r) = network(x_b):
 
@@ -175,10 +175,10 @@ class AffineCoupling(AdditiveCoupling):
         network: as for `AdditiveCoupling`; a Keras model maps `[N, ..., C/2 + K]` to
             `[N, ..., C]`, t in the first C/2 channels and r in the others.
         blocks: residual blocks of a gated network.
-        network_dtype: of the computation of a network given by name, such as "bfloat16"; by default
-            `dtype`, which all other computations have.
-        dtype: of data and weights.
-        name: of the bijector.
+        network_dtype: dtype in which a network given by name computes, such as "bfloat16"; by
+            default `dtype`, which all other computations use.
+        dtype: dtype of the data and the weights.
+        name: name of the bijector.
 
     Raises:
         InputError: an odd number of channels, an unknown scale, an unknown network or one of other

@@ -12,8 +12,8 @@ from tfgen.bijectors.base import FlowBijector
 class FlowLayer(keras.layers.Layer):
     """A layer around a bijector, so that a Keras model trains, counts and saves its weights.
 
-    Keras finds weights in layers only. A TFP bijector is not a layer: as a plain attribute of a
-    model it is not trained.
+    Keras tracks only the weights of layers. A TFP bijector is not a layer, so it is not trained if
+    it is a plain attribute of a model.
 
     Equations: call(x) = (z, log |det dz/dx|), the bijector's `inverse_and_log_det`.
 
@@ -22,7 +22,7 @@ class FlowLayer(keras.layers.Layer):
 
     Args:
         bijector: one of `tfgen.bijectors`.
-        name: of the layer; that of the bijector by default.
+        name: name of the layer; by default that of the bijector.
 
     Example:
 

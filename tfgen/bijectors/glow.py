@@ -1,4 +1,4 @@
-"""The multi-scale flow."""
+"""The multi-scale flow of Glow."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tfgen.errors import InputError
 
 
 class Glow(FlowBijector):
-    """Glow, from flat latents to images.
+    """Glow's multi-scale flow, from flat latents to images.
 
-    Equations: towards the latents, each of the `levels` is a `Squeeze`, `depth` steps `GlowStep`,
-    and (except for the last level) a `Split`, after which half of the channels leave as latents.
-    The log-determinants add up. z concatenates the latents of all levels, the last level first.
-    With `checkerboard` n > 0 the first level begins with an actnorm and n couplings of alternating
+    Equations: towards the latents, each of the `levels` is a `Squeeze`, `depth` `GlowStep`s, and
+    (except for the last level) a `Split`, after which half of the channels leave as latents. The
+    log-determinants add up. z concatenates the latents of all levels, the last level first. With
+    `checkerboard` n > 0 the first level begins with an actnorm and n couplings of alternating
     colors at full resolution, before its squeeze.
 
     Shapes: forward `[..., H*W*C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
@@ -39,20 +39,20 @@ class Glow(FlowBijector):
         width: hidden channels of the couplings' networks.
         coupling: "affine" or "additive".
         permutation: "invertible_conv", "shuffle" or "reverse".
-        scale: of affine couplings, see `AffineCoupling`.
-        network, blocks: of the couplings, see `AdditiveCoupling`.
+        scale: how affine couplings compute their scale, see `AffineCoupling`.
+        network, blocks: see `AdditiveCoupling`.
         checkerboard: number of `CheckerboardCoupling`s at full resolution; the paper has none.
-        network_dtype: of the networks' computation, such as "bfloat16".
-        memory: what the backward pass keeps of the activations: "plain", "checkpoint" or
-            "reversible", see `tfgen.bijectors.step_sequence.StepSequence`.
+        network_dtype: dtype in which the networks compute, such as "bfloat16".
+        memory: which activations the backward pass keeps: "plain", "checkpoint" or "reversible",
+            see `tfgen.bijectors.step_sequence.StepSequence`.
         learned_prior: whether the latents of the last level are scaled and shifted by channel, so
             that their prior has a learned mean and scale in place of N(0, 1).
-        dtype: of data and weights.
-        name: of the bijector.
+        dtype: dtype of the data and the weights.
+        name: name of the bijector.
 
     Raises:
-        InputError: sides that are not multiples of 2^levels, an argument out of range, and as the
-            inner bijectors.
+        InputError: sides that are not multiples of 2^levels, an argument out of range, or as for
+            the inner bijectors.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3, figure 2.
 

@@ -38,11 +38,11 @@ class GlowStep(FlowBijector):
         permutation: "invertible_conv", "shuffle" or "reverse".
         width: hidden channels of the coupling's network.
         context_channels: K, of a context that is also an input of the coupling's network.
-        scale: of an affine coupling, see `AffineCoupling`.
-        network, blocks: of the coupling, see `AdditiveCoupling`.
-        network_dtype: of the network's computation, such as "bfloat16".
-        dtype: of data and weights.
-        name: of the bijector.
+        scale: how an affine coupling computes its scale, see `AffineCoupling`.
+        network, blocks: see `AdditiveCoupling`.
+        network_dtype: dtype in which the network computes, such as "bfloat16".
+        dtype: dtype of the data and the weights.
+        name: name of the bijector.
 
     Raises:
         InputError: an odd number of channels, an unknown coupling or permutation, data of another

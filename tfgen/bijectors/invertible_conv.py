@@ -33,9 +33,9 @@ class InvertibleConv1x1(FlowBijector):
     Args:
         event_shape: (H, W, C) of the data, or (C,) of vectors.
         lu: whether W is stored in its LU form.
-        seed: of the initial rotation; by default Keras' global seed.
-        dtype: of data and weights.
-        name: of the bijector.
+        seed: seed of the initial rotation; by default Keras' global seed.
+        dtype: dtype of the data and the weights.
+        name: name of the bijector.
 
     Raises:
         InputError: an event shape of another rank, or data of another shape or dtype.

@@ -15,7 +15,7 @@ KINDS = ("shuffle", "reverse")
 
 
 class Permutation(FlowBijector):
-    """A fixed reordering of the channels, the alternative to a 1x1 convolution.
+    """A fixed reordering of the channels, an alternative to a 1x1 convolution.
 
     Equations, with p a permutation of 0..C-1:
 
@@ -29,10 +29,10 @@ class Permutation(FlowBijector):
     Args:
         event_shape: (H, W, C) of the data, or (C,) of vectors.
         kind: "shuffle", a random order that is saved with the weights, or "reverse".
-        seed: of the shuffle; by default NumPy's global generator, which
+        seed: seed of the shuffle; by default NumPy's global generator, which
             `keras.utils.set_random_seed` seeds.
-        dtype: of the data.
-        name: of the bijector.
+        dtype: dtype of the data.
+        name: name of the bijector.
 
     Raises:
         InputError: an unknown kind, an event shape of another rank, or data of another shape.

@@ -86,7 +86,7 @@ class SharedTrace:
 
 
 class TracedBijector:
-    """A bijector that is called through a `SharedTrace` where a graph is built.
+    """A bijector that is called through a `SharedTrace` when a graph is built.
 
     Shapes: `inverse` `[N, *data_shape] -> [N, *latent_shape], [N]`, `forward` the other way.
     """

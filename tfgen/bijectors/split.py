@@ -25,20 +25,20 @@ class Split(FlowBijector):
     - forward: x_leave = m + s * z_leave, x_stay = z_stay
     - log |det dz/dx| = -sum(log s)
 
-    The 3x3 convolution starts at zero, and the bijector as the identity.
+    The weights of the 3x3 convolution start at zero, so that the bijector starts as the identity.
 
     Shapes: `[..., H, W, C] -> [..., H, W, C]`; log-determinants `[...]` in nats.
 
     Args:
         event_shape: (H, W, C) of the data.
-        fraction: of the channels that leave, which are the last ones; rounded to an integer
-            number of channels.
-        dtype: of data and weights.
-        name: of the bijector.
+        fraction: fraction of the channels that leave, rounded to an integer number of channels; the
+            last channels leave.
+        dtype: dtype of the data and the weights.
+        name: name of the bijector.
 
     Raises:
-        InputError: a fraction outside (0, 1), or with which no channel leaves or none stays, an
-            event shape that is not (H, W, C), or data of another shape or dtype.
+        InputError: a fraction outside (0, 1), a fraction for which no channel would leave or stay,
+            an event shape that is not (H, W, C), or data of another shape or dtype.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3.4 and figure 2.
 

@@ -21,8 +21,8 @@ class Squeeze(FlowBijector):
     Args:
         event_shape: (H, W, C) of the data.
         factor: side of the blocks, in pixels.
-        dtype: of the data.
-        name: of the bijector.
+        dtype: dtype of the data.
+        name: name of the bijector.
 
     Raises:
         InputError: sides that are not multiples of the factor, or data of another shape or dtype.

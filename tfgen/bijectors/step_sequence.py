@@ -20,14 +20,15 @@ class StepSequence:
     - inverse: z = f_n(... f_1(x)), and the log-determinants add up
     - forward: x = f_1^-1(... f_n^-1(z)), likewise
 
-    The backward pass of `inverse` keeps, of the activations,
+    The backward pass of `inverse` keeps these activations:
 
     - "plain": all of them, as automatic differentiation does
     - "checkpoint": the input of each bijector, from which the others are recomputed
     - "reversible": only z; the input of each bijector is recomputed from its output
 
     The gradients are the same up to rounding. For n bijectors of one size, the memory of the
-    activations grows with n, grows with n at a much smaller rate, and is constant.
+    activations grows with n for "plain", grows with n at a much smaller rate for "checkpoint", and
+    is constant for "reversible".
 
     Shapes: `inverse` `[N, *data_shape] -> [N, *latent_shape], [N]`, `forward` the other way.
 

@@ -38,10 +38,10 @@ class Weights(keras.layers.Layer):
         """Add a weight.
 
         Args:
-            name: of the weight.
+            name: name of the weight.
             value: its initial value.
             trainable: whether optimizers update it.
-            dtype: of the weight; that of the layer by default.
+            dtype: dtype of the weight; by default that of the layer.
         """
         value = tf.cast(value, dtype or self.variable_dtype)
         return self.add_weight(

@@ -27,10 +27,10 @@ def convolutional(
 
     Args:
         input_shape: (H, W, C).
-        output_channels: of the last convolution.
+        output_channels: channels of the last convolution.
         width: channels of the two hidden layers.
-        dtype: of the computation; the weights have float32 at least.
-        name: of the network.
+        dtype: dtype of the computation; the weights have at least float32.
+        name: name of the network.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 5.
 
@@ -74,8 +74,8 @@ class PointwiseConvolution(keras.layers.Conv2D):
 
     Args:
         filters: number of output channels.
-        options: of `keras.layers.Conv2D`, except kernel size, strides, dilation, groups and
-            `use_bias`: there is always a bias.
+        options: arguments of `keras.layers.Conv2D`, except kernel size, strides, dilation, groups
+            and `use_bias`; there is always a bias.
     """
 
     def __init__(self, filters: int, **options: Any) -> None:

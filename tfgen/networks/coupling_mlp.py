@@ -17,7 +17,7 @@ def coupling_mlp(
     dtype: str = "float32",
     name: str = "network",
 ) -> keras.Model:
-    """Two hidden ReLU layers and a linear one that starts at zero, as Glow's network for images.
+    """Two hidden ReLU layers and a linear layer that starts at zero, like Glow's for images.
 
     Shapes: `[N, C] -> [N, output_channels]`.
 
@@ -25,8 +25,8 @@ def coupling_mlp(
         input_shape: (C,).
         output_channels: units of the last layer.
         width: units of the two hidden layers.
-        dtype: of the computation; the weights have float32 at least.
-        name: of the network.
+        dtype: dtype of the computation; the weights have at least float32.
+        name: name of the network.
 
     Source: Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2016 (1605.08803),
     section 3.3, with Glow's zero initialization (1807.03039, section 3.3).

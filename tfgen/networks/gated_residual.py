@@ -22,7 +22,7 @@ def gated_residual(
     dtype: str = "float32",
     name: str = "network",
 ) -> keras.Model:
-    """A network for couplings with a larger receptive field than Glow's, which also learns faster.
+    """A network for couplings that has a larger receptive field than Glow's and learns faster.
 
     Equations, with a = ReLU, and c, d convolutions of 3x3 and of 1x1 pixels:
 
@@ -36,11 +36,11 @@ def gated_residual(
 
     Args:
         input_shape: (H, W, C).
-        output_channels: of the last convolution.
+        output_channels: channels of the last convolution.
         width: hidden channels.
         blocks: number of residual blocks.
-        dtype: of the computation; the weights have float32 at least.
-        name: of the network.
+        dtype: dtype of the computation; the weights have at least float32.
+        name: name of the network.
 
     Raises:
         InputError: `blocks` is not a positive integer.

@@ -1,4 +1,4 @@
-"""The network whose features of an image condition a flow."""
+"""The network that computes the image features on which a flow is conditioned."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def image_features(
 
     Args:
         input_shape: (H, W, C).
-        output_channels: of the second convolution.
-        width: channels of the first.
-        dtype: of the computation; the weights have float32 at least.
-        name: of the network.
+        output_channels: channels of the second convolution.
+        width: channels of the first convolution.
+        dtype: dtype of the computation; the weights have at least float32.
+        name: name of the network.
 
     Example:
 

@@ -26,9 +26,9 @@ def mlp(
         input_size: number of inputs.
         output_size: number of outputs.
         widths: units of each hidden layer.
-        activation: of the hidden layers, by its Keras name.
-        dtype: of the computation; the weights have float32 at least.
-        name: of the network.
+        activation: Keras name of the hidden layers' activation.
+        dtype: dtype of the computation; the weights have at least float32.
+        name: name of the network.
 
     Source: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), appendix C:
     one hidden tanh layer of 500 units for MNIST.

@@ -6,7 +6,7 @@ import keras
 
 
 def policy(dtype: str) -> keras.DTypePolicy:
-    """The policy to compute in `dtype` with weights of float32 at least.
+    """A policy that computes in `dtype` and keeps the weights in at least float32.
 
     Example:
 

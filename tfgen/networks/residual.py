@@ -25,7 +25,7 @@ def residual_encoder(
     dtype: str = "float32",
     name: str = "encoder",
 ) -> keras.Model:
-    """From images to vectors: strided convolutions, each followed by residual blocks.
+    """A network from images to vectors: strided convolutions, each followed by residual blocks.
 
     Each resolution has a convolution of stride 2, the first 5x5 and the others 3x3, and `blocks`
     residual blocks x + conv(act(conv(act(x)))), whose last convolution starts at zero, so that each
@@ -36,15 +36,15 @@ def residual_encoder(
     Args:
         image_shape: (H, W, C).
         output_size: number of outputs.
-        channels: of the feature maps at H/2, H/4 and so on.
+        channels: channels of the feature maps at H/2, H/4 and so on.
         blocks: number of residual blocks at each resolution.
         hidden_units: units of each dense layer between the last feature map and the output.
-        activation: by its Keras name.
-        dtype: of the computation; the weights have float32 at least.
-        name: of the network.
+        activation: Keras name of the activation.
+        dtype: dtype of the computation; the weights have at least float32.
+        name: name of the network.
 
     Raises:
-        InputError: `channels` is empty, or the images are too small for so many resolutions.
+        InputError: `channels` is empty, or the images are too small for that many resolutions.
 
     Source: Kingma et al., Improving variational inference with inverse autoregressive flow, 2016
     (1606.04934), section 6.1: residual networks of strided convolutions; He et al., Identity
@@ -84,7 +84,7 @@ def residual_decoder(
     dtype: str = "float32",
     name: str = "decoder",
 ) -> keras.Model:
-    """From vectors to images: residual blocks between upsampling layers.
+    """A network from vectors to images: residual blocks between upsampling layers.
 
     The mirror image of `residual_encoder`. Upsampling by 2 is a 3x3 convolution with four times
     the channels, followed by depth to space, so that every convolution runs at half the resolution
@@ -95,17 +95,17 @@ def residual_decoder(
     Args:
         latent_dim: number of inputs.
         image_shape: (H, W, C) of the result.
-        channels: of the feature maps, the smallest map first, the last at H/2.
+        channels: channels of the feature maps, from the smallest map to the one at H/2.
         blocks: number of residual blocks at each resolution.
         hidden_units: units of each dense layer before the first feature map.
-        activation: by its Keras name.
-        dtype: of the computation; the weights have float32 at least.
-        name: of the network.
+        activation: Keras name of the activation.
+        dtype: dtype of the computation; the weights have at least float32.
+        name: name of the network.
 
     Raises:
-        InputError: as `residual_encoder`.
+        InputError: as for `residual_encoder`.
 
-    Source: as `residual_encoder`; Shi et al., Real-time single image and video super-resolution
+    Source: as for `residual_encoder`; Shi et al., Real-time single image and video super-resolution
     using an efficient sub-pixel convolutional neural network, 2016 (1609.05158), section 3.2.
 
     Example:

@@ -1,4 +1,4 @@
-"""Check of a network that the caller gives."""
+"""Check of the shapes of a network that the caller gives."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def check_shapes(
 
     Args:
         network: a Keras model or layer.
-        name: what the message calls it.
-        input_shape, output_shape: without the batch.
-        dtype: of the inputs.
+        name: what the error message calls the network.
+        input_shape, output_shape: event shapes, without the batch axis.
+        dtype: dtype of the inputs.
 
     Raises:
-        InputError: it does not accept such inputs, or its outputs have another shape.
+        InputError: the network does not accept such inputs, or its outputs have another shape.
 
     Example:
 
