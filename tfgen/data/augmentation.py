@@ -8,7 +8,7 @@ class Augmentation:
     """Uniform shifts by whole pixels, and horizontal flips.
 
     Pixels that a shift uncovers repeat the edge. The transformation of an image depends only on its
-    number in the epoch, the epoch and the seed, not on the batch or the replica that it is in.
+    position in the epoch, the epoch and the seed, not on its batch or replica.
 
     Args:
         shift: the largest shift in pixels, up, down, left and right.
@@ -55,8 +55,8 @@ class Augmentation:
         Shapes: uint8 `[N, H, W, C]`, int32 `[N, 3] -> uint8 [N, H, W, C]`.
 
         Args:
-            images: of the epoch.
-            transforms: their rows of what `draw` returns.
+            images: images of the epoch.
+            transforms: the rows of the result of `draw` for these images.
         """
         images, transforms = tf.convert_to_tensor(images), tf.convert_to_tensor(transforms)
         height, width, channels = images.shape[1:]

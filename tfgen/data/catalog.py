@@ -23,7 +23,8 @@ class Source:
 
     Attributes:
         description: one line: what it holds and where it comes from.
-        module: of `tfgen.data.sources`; its `load(name, ...)` returns the `Dataset`.
+        module: name of a module in `tfgen.data.sources`, whose `load(name, ...)` returns the
+            `Dataset`.
         from_local_files: whether `load` takes a `data_dir`.
         options: the further arguments of `load`, with their defaults.
     """
@@ -113,10 +114,10 @@ def load(
     Args:
         source: one of `tfgen.data.names()`; the path of a folder of images; or a name of
             TensorFlow Datasets such as `"tf_flowers"` or `"cifar100:3.0.2"`.
-        data_dir: directory with the files of `mnist`, `fashion_mnist` and `cifar10`; None: that of
-            the environment variable `TFGEN_DATA`, then `<TFGEN_HOME>/data`.
-        image_shape: (H, W, C), C = 1 (grey) or 3 (RGB); None: the data set's own. Folders and TFDS
-            sets are resized to it; tfgen's own data sets must have it.
+        data_dir: directory with the files of `mnist`, `fashion_mnist` and `cifar10`; None for the
+            one in the environment variable `TFGEN_DATA`, then `<TFGEN_HOME>/data`.
+        image_shape: (H, W, C), C = 1 (grey) or 3 (RGB); None: the data set's own. Images of folders
+            and of TFDS data sets are resized to it; tfgen's own data sets must already have it.
         options: for `shapes`: `num_images`, `num_test_images`, `seed` and `size`; for a name of
             TFDS: arguments of its builder.
 
@@ -159,8 +160,8 @@ def _load_named(
     if image_shape not in (None, dataset.image_shape):
         hint = " (its option size sets another side)" if "size" in source.options else ""
         raise InputError(
-            f"{name} has images of shape {dataset.image_shape}, not {image_shape}{hint}; give that "
-            "image_shape or none"
+            f"{name} has images of shape {dataset.image_shape}, not {image_shape}{hint}; give this "
+            "image_shape or omit it"
         )
     return dataset
 

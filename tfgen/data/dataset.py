@@ -24,11 +24,11 @@ class Dataset:
     """A data set with fixed, disjoint splits, as `tfgen.data.load` returns it.
 
     Attributes:
-        name: of the data set or the folder.
+        name: name of the data set or the folder.
         image_shape: (H, W, C).
         splits: number of images of each split: "train", perhaps "validation", and "test".
-        provenance: JSON-able: source, builder version, options, how the splits were made, digests
-            of the local files that were read, number of unreadable files.
+        provenance: JSON-serializable dict: source, builder version, options, how the splits were
+            made, digests of the local files that were read, number of unreadable files.
         unreadable: (path, reason) of each file of a folder that could not be read.
     """
 
@@ -39,19 +39,19 @@ class Dataset:
     unreadable: list[tuple[str, str]]
     _reader: Reader = dataclasses.field(repr=False)
     _ranges: dict[str, tuple[str, int, int]] = dataclasses.field(repr=False)
-    """For each split: the stored split, and the positions in it where ours starts and stops."""
+    """For each split: the stored split, and the positions in it where this one starts and stops."""
 
     @property
     def num_classes(self) -> int | None:
-        """Number of classes where the label is one class, else None."""
+        """Number of classes if the label is one class, otherwise None."""
         return len(self._reader.class_names["label"]) if self._has_one_label else None
 
     @property
     def label_names(self) -> tuple[str, ...] | dict[str, tuple[str, ...]] | None:
         """Names of the classes, in the order of the labels' values.
 
-        A tuple where the label is one class; where there are several labels, a dict of tuples for
-        those that are classes; None if there are no classes.
+        A tuple if the label is one class. If there are several labels, a dict of tuples for the
+        labels that are classes. None if there are no classes.
         """
         names = self._reader.class_names
         return names["label"] if self._has_one_label else names or None
@@ -107,11 +107,11 @@ class Dataset:
         Args:
             split: one of `splits`.
             batch_size: images per batch.
-            shuffle: draws another order in each pass. The orders are a function of the seed and of
-                TensorFlow's global seed, if one is set.
-            seed: of the shuffling.
-            drop_remainder: omits a last batch of fewer images, so that the batch size is static.
-            labels: yields (images, labels).
+            shuffle: whether each pass over the dataset has a new order. The orders are a function
+                of the seed and of TensorFlow's global seed, if one is set.
+            seed: seed of the shuffling.
+            drop_remainder: whether to omit a smaller last batch, so that the batch size is static.
+            labels: whether to yield (images, labels).
 
         Returns:
             A prefetching dataset of uint8 [B, H, W, C], or (images, labels).
@@ -141,7 +141,7 @@ class Dataset:
         labels: bool = False,
         augmentation: Augmentation | None = None,
     ) -> stream.Stream:
-        """The batches of a training, reproducible from any step on and for any replicas.
+        """The batches of a training run, reproducible from any step and for any number of replicas.
 
         Splits up to 512 MB are held in memory and shuffled perfectly. Larger ones are read from
         files: shuffling then mixes the files and 512 MB of images at a time, every worker reads all
@@ -150,10 +150,10 @@ class Dataset:
         Args:
             split: one of `splits`.
             batch_size: images per global batch.
-            seed: of the order of each epoch, and of the augmentation.
-            shuffle: whether the order differs from the fixed one.
-            labels: yields (images, labels).
-            augmentation: of the images.
+            seed: seed of the order of each epoch and of the augmentation.
+            shuffle: whether to shuffle each epoch.
+            labels: whether to yield (images, labels).
+            augmentation: random transformations of the images.
 
         Raises:
             InputError: there is no such split, no labels, or `batch_size` is not positive.
@@ -196,7 +196,7 @@ class Dataset:
         """The data set with the last `fraction` of "train" as "validation", unless it has one.
 
         Args:
-            fraction: of the training images, in (0, 1); the number of images is rounded.
+            fraction: fraction of the training images, in (0, 1); the number of images is rounded.
 
         Raises:
             InputError: `fraction` leaves one of the two splits empty.

@@ -15,9 +15,9 @@ class FolderBatch(NamedTuple):
     """Some images of a folder.
 
     Attributes:
-        paths: of the images, relative to the folder.
+        paths: paths of the images, relative to the folder.
         images: uint8 `[N, H, W, C]`; None if no file of the batch could be read.
-        resized: the paths of the images whose height or width was another.
+        resized: the paths of the images that had another height or width.
         unreadable: (path, reason) of each file that is not an image.
     """
 
@@ -33,7 +33,7 @@ def read_folder(
     """The images in a folder and its subfolders except hidden ones, in the order of their paths.
 
     Args:
-        folder: its path.
+        folder: path of the folder.
         image_shape: (H, W, C) that the images are resized and cropped to.
         batch_size: number of files per batch.
 

@@ -24,7 +24,8 @@ def data_dirs(data_dir: PathLike | None = None) -> list[Path]:
     """The directories that are searched for local files, in order.
 
     Args:
-        data_dir: the only one; None: that of `TFGEN_DATA` if set, then `<TFGEN_HOME>/data`.
+        data_dir: the only directory to search; None for the one in `TFGEN_DATA`, if set, then
+            `<TFGEN_HOME>/data`.
     """
     if data_dir is not None:
         return [expanded(data_dir).absolute()]
@@ -34,7 +35,7 @@ def data_dirs(data_dir: PathLike | None = None) -> list[Path]:
 
 
 def find(directory: Path, *names: str) -> Path | None:
-    """The first file of one of these names, as it is or compressed; None if there is none."""
+    """The first file with one of these names, compressed or not; None if there is none."""
     for name in names:
         for suffix in ("", *_OPENERS):
             if (directory / f"{name}{suffix}").is_file():
@@ -46,11 +47,11 @@ def missing(title: str, data_dir: PathLike | None, found: str, files: str, page:
     """The error that says where the files were searched for, and how to get them.
 
     Args:
-        title: of the data set.
+        title: title of the data set.
         data_dir: as the caller gave it.
         found: a description of the incomplete files found, or "".
         files: the files that are expected, with their directory.
-        page: the web page that has them.
+        page: the web page to download them from.
     """
     searched = data_dirs(data_dir)
     absent = [str(directory) for directory in searched if not directory.is_dir()]
@@ -63,7 +64,7 @@ def missing(title: str, data_dir: PathLike | None, found: str, files: str, page:
 
 
 def fingerprint(path: Path) -> list[str | int]:
-    """Path, size and time of modification: they tell, without reading it, that a file changed."""
+    """Path, size and modification time, to detect a changed file without reading it."""
     status = path.stat()
     return [str(path.resolve()), status.st_size, status.st_mtime_ns]
 
@@ -84,15 +85,15 @@ def read(path: Path) -> bytes:
 
 
 def damaged(path: Path, reason: str) -> InputError:
-    """The error for a file that exists and cannot be used."""
-    return InputError(f"{path}: {reason}; replace the file by a fresh download")
+    """The error for a file that exists but cannot be used."""
+    return InputError(f"{path}: {reason}; replace the file with a fresh download")
 
 
 def provenance(path: Path, content: bytes, published: str) -> dict[str, Any]:
     """The provenance of a file; logs a warning if its content is not the published one.
 
     Args:
-        path: of the file; only its name is recorded.
+        path: path of the file; only its name is recorded.
         content: the unpacked content.
         published: MD5 of the published content.
     """

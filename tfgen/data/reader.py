@@ -13,7 +13,7 @@ class Reader(abc.ABC):
     Attributes:
         label_keys: the names of the labels.
         class_names: for each label that is a class, the names of the classes.
-        directory: of the files.
+        directory: directory of the files.
     """
 
     label_keys: list[str]
@@ -33,11 +33,11 @@ class Reader(abc.ABC):
         """Batches of the examples [start, stop) of a split: dicts of `image` and the labels.
 
         Args:
-            split: as stored.
+            split: name of the stored split.
             start, stop: positions in the stored split.
             batch_size: examples per batch; the last batch may have fewer.
             shuffle_buffer: number of examples that are shuffled at a time; 0: the fixed order.
-            seed: of the shuffling.
+            seed: seed of the shuffling.
         """
         records = self._records(split, start, stop, bool(shuffle_buffer), seed)
         if shuffle_buffer:
@@ -48,7 +48,7 @@ class Reader(abc.ABC):
     def _records(
         self, split: str, start: int, stop: int, shuffle_files: bool, seed: tf.Tensor | None
     ) -> tf.data.Dataset:
-        """The examples one by one, as far as they are not parsed in batches."""
+        """The examples one by one; `_parsed` may still have to parse batches of them."""
 
     def _parsed(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         return batches

@@ -36,7 +36,7 @@ class Content:
         image_shape: (H, W, C).
         labels: for each label the names of its classes, or its dtype if it is a number.
         splits: for each split its examples: images uint8 `[H, W, C]` with a value for each label.
-        metadata: JSON-able, part of the data set's provenance: "source", "split", "files",
+        metadata: JSON-serializable, part of the data set's provenance: "source", "split", "files",
             "unreadable". The iterables of `splits` may add to it while they are read.
     """
 
@@ -60,11 +60,12 @@ def stored(
 
     Args:
         builder: name of the source, recorded in the provenance.
-        key: JSON-able; everything else that the content depends on, such as options, or the path,
-            size and time of each local file. Each key has a directory of its own.
-        make: called only when the data set must be written.
+        key: JSON-serializable, everything else that the content depends on, such as options, or the
+            path, size and modification time of each local file. Each key has a directory of its
+            own.
+        make: returns the `Content`; called only if the data set must be written.
         options: recorded in the provenance.
-        name: of the data set; None: that of the source.
+        name: name of the data set; by default that of the source.
 
     Raises:
         InputError: the cache cannot be written to, or what `make` and its examples raise.
@@ -169,7 +170,7 @@ def _is_complete(directory: Path) -> bool:
 
 @contextlib.contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Holds a lock between processes, in the cache.
+    """Holds a lock in the cache that excludes other processes.
 
     Raises:
         InputError: the cache cannot be written to.

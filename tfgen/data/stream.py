@@ -1,4 +1,4 @@
-"""`Stream`: the batches of a split, from any step on and for any part of the replicas."""
+"""`Stream`: the batches of a split, from any step and for any subset of the replicas."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ORDER, _AUGMENTATION = 0x6F72, 0x6175  # keep the two random streams of a seed 
 
 Labels = Any  # a tensor [N], a dict of such tensors, or None
 
-# From the bounds of consecutive pieces of an epoch to their images. Arguments: a dataset of
-# (first, stop); the seed of the order, or None for the fixed order; the number of batches skipped
-# at the beginning of the epoch; a function of (images, labels, first, stop) that gives the element;
-# the number of pieces per batch.
+# A function from the bounds of consecutive pieces of an epoch to their images. Arguments: a dataset
+# of (first, stop); the seed of the order, or None for the fixed order; the number of batches
+# skipped at the beginning of the epoch; a function of (images, labels, first, stop) that returns
+# the element; the number of pieces per batch.
 Source = Callable[
     [tf.data.Dataset, tf.Tensor | None, tf.Tensor | int, Callable[..., Any], int], tf.data.Dataset
 ]
@@ -32,14 +32,14 @@ class Stream:
     batch is smaller if the batch size does not divide the number of images. A global batch of b
     images is divided into pieces of ceil(b / R) rows for R replicas; the last pieces are smaller or
     empty. What a replica receives at a step is independent of earlier steps, so a resumed training
-    sees the same images as an uninterrupted one.
+    run sees the same images as an uninterrupted one.
 
     Attributes:
         count: number of images in the split.
         batch_size: number of images in a global batch.
-        seed: of the order of each epoch, and of the augmentation.
-        shuffle: whether the order differs from the fixed one.
-        augmentation: of the images.
+        seed: seed of the order of each epoch and of the augmentation.
+        shuffle: whether to shuffle each epoch.
+        augmentation: random transformations of the images.
     """
 
     count: int
@@ -62,7 +62,7 @@ class Stream:
         first_replica: int = 0,
         local_replicas: int | None = None,
     ) -> tf.data.Dataset:
-        """The batches from a step on, without end.
+        """An endless dataset of the batches from a step on.
 
         Args:
             step: counted over all epochs, from 0.
@@ -86,7 +86,7 @@ class Stream:
         local_replicas = local_replicas or replicas
         first_epoch, first_batch = divmod(step, self.steps_per_epoch)
 
-        @tf.autograph.experimental.do_not_convert  # There is nothing to convert, and it is slow.
+        @tf.autograph.experimental.do_not_convert  # Nothing to convert, and converting is slow.
         def of_epoch(epoch):
             skipped = tf.where(epoch == first_epoch, tf.constant(first_batch, tf.int64), 0)
             return self._epoch(epoch, skipped, replicas, first_replica, local_replicas)
@@ -106,7 +106,7 @@ class Stream:
         """One epoch as a finite dataset; each pass over it draws another epoch.
 
         Args:
-            drop_remainder: omits a last batch of fewer images, so that the batch size is static.
+            drop_remainder: whether to omit a smaller last batch, so that the batch size is static.
 
         Example:
 
@@ -140,7 +140,7 @@ class Stream:
             transforms = self.augmentation.draw(self.count, folded)
 
         def bounds(index):
-            """The rows of the epoch that make this worker's piece of this index."""
+            """The rows of the epoch in this worker's piece with this index."""
             batch, replica = index // local_replicas, first_replica + index % local_replicas
             start = batch * self.batch_size
             stop = tf.minimum(start + self.batch_size, self.count)
@@ -163,14 +163,14 @@ class Stream:
 
 
 def _one_prefetch() -> tf.data.Options:
-    """TensorFlow would add another buffer, which takes a third of the time of a small batch."""
+    """Omits TensorFlow's additional buffer, which takes a third of the time of a small batch."""
     options = tf.data.Options()
     options.experimental_optimization.inject_prefetch = False
     return options
 
 
 def in_memory(images: np.ndarray, labels: Labels = None) -> Source:
-    """Images that are held in memory, shuffled perfectly.
+    """A source of images that are held in memory and shuffled perfectly.
 
     Args:
         images: uint8 `[N, H, W, C]`.
@@ -201,14 +201,14 @@ def from_files(
     image_shape: tuple[int, ...],
     labels_of: Callable[[dict[str, tf.Tensor]], Labels],
 ) -> Source:
-    """Records that are read batch by batch; of each batch a worker keeps its own rows.
+    """A source of records that are read in batches, of which each worker keeps its own rows.
 
     Args:
-        batches: from the seed of the order (None: the fixed order) to a dataset of global batches,
-            dicts of tensors.
+        batches: a function from the seed of the order (None for the fixed order) to a dataset of
+            global batches, dicts of tensors.
         batch_size: images per global batch.
         image_shape: (H, W, C).
-        labels_of: from a batch to its labels, or to None.
+        labels_of: a function from a batch to its labels, or to None.
     """
 
     def source(pieces, seed, skipped, element, pieces_per_batch):

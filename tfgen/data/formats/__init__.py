@@ -1,1 +1,1 @@
-"""How bytes become images, one format each."""
+"""Decoders from bytes to images, one module per format."""

@@ -46,9 +46,10 @@ class Batches:
     """The six batches in one form.
 
     Attributes:
-        form: described in words.
-        paths: of the six files, or of the one archive.
-        parse: from the content of a batch and its path to planes `[N, 3072]` and labels `[N]`.
+        form: a description of the form.
+        paths: paths of the six files, or of the archive.
+        parse: a function from the content of a batch and its path to planes `[N, 3072]` and labels
+            `[N]`.
         published: MD5 of the unpacked batches.
     """
 
@@ -147,7 +148,7 @@ def _python(content: bytes, path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
         planes, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
-    except Exception as error:  # a broken pickle may raise any exception
+    except Exception as error:  # a damaged pickle may raise any exception
         raise local_files.damaged(
             path, f"it is not a batch of the Python version ({error})"
         ) from None

@@ -28,7 +28,7 @@ def scan(root: Path) -> tuple[dict[str, os.stat_result], list[tuple[str, str]]]:
     """
     files: dict[str, os.stat_result] = {}
     unreadable: list[tuple[str, str]] = []
-    entered = set()  # so that links in a circle end
+    entered = set()  # stops at circular links
 
     def enter(folder: Path) -> None:
         try:
@@ -85,7 +85,7 @@ def split_by_folder(paths: list[str]) -> dict[str, list[str]] | None:
 
 
 def split_by_hash(paths: list[str]) -> dict[str, list[str]]:
-    """One image in ten is a test image, by a hash of its path: adding files moves no image."""
+    """One image in ten is a test image, by a hash of its path, so that new files move no image."""
     order = _shuffled(paths)
     test = [path for path in order if _hash(path) % 10 == 0]
     if not test and len(order) > 1:
@@ -98,9 +98,9 @@ def split_by_hash(paths: list[str]) -> dict[str, list[str]]:
 
 
 def classes(splits: dict[str, list[str]], below_split_folder: bool) -> dict[str, str] | None:
-    """For each path the first folder below the root, or below the split's folder.
+    """The class of each path: the first folder below the root, or below the split's folder.
 
-    Returns None if an image is not in such a folder.
+    Returns None if one of the images is not in such a folder.
     """
     depth = 1 if below_split_folder else 0
     parts = {path: path.split("/")[depth:] for paths in splits.values() for path in paths}
@@ -115,5 +115,5 @@ def _hash(path: str) -> int:
 
 
 def _shuffled(paths: list[str]) -> list[str]:
-    """In an order independent of the names, so that any section is a fair sample."""
+    """The paths in an order independent of their names, so that any slice is a fair sample."""
     return sorted(paths, key=lambda path: (_hash(path), path))

@@ -15,11 +15,11 @@ def parse(content: bytes, path: Path, axes: int) -> np.ndarray:
 
     Args:
         content: unpacked content of the file.
-        path: named in errors.
+        path: path of the file, for error messages.
         axes: number of axes: 3 for images [N, H, W], 1 for labels [N].
 
     Raises:
-        InputError: the magic number is another, or the header does not match the number of bytes.
+        InputError: the magic number is wrong, or the header does not match the number of bytes.
     """
     header = 4 + 4 * axes
     expected = _UINT8 << 8 | axes

@@ -64,7 +64,7 @@ def pixels(content: bytes, image_shape: Sequence[int]) -> np.ndarray:
     becomes grey with the luma weights of ITU-R 601.
 
     Args:
-        content: of the file; of an animation or a stack, the first picture is used.
+        content: content of the file; the first picture of an animation or a stack is used.
         image_shape: (H, W, C), C = 1 or 3.
 
     Raises:

@@ -15,7 +15,7 @@ class TFDSReader(Reader):
     """Reads a prepared data set of TFDS.
 
     Args:
-        builder: of the data set.
+        builder: builder of the data set.
         image_key: the feature that is the image.
         image_shape: (H, W, C) to fit the images to.
     """
@@ -94,7 +94,7 @@ def fit(image: tf.Tensor, image_shape: Sequence[int]) -> tf.Tensor:
 
 
 def _scalars(features: Mapping[str, Any], image_key: str) -> dict[str, tuple[str, ...]]:
-    """The path of each feature that is a scalar number; of a nested one, under its own name."""
+    """The path of each feature that is a scalar number, by the feature's own name."""
     found: dict[str, tuple[str, ...]] = {}
     for key, feature in features.items():
         nested = feature.items() if isinstance(feature, tfds.features.FeaturesDict) else ()

@@ -1,1 +1,1 @@
-"""The data sets that can be named, one module each."""
+"""The data sources, one module per kind."""

@@ -39,10 +39,10 @@ def stratified_split(labels: np.ndarray, test_images: int) -> dict[str, np.ndarr
     """Splits the indices of `labels` so that each class has its share of both parts.
 
     Shares are rounded by largest remainders. The split is always the same; both parts are in random
-    order, so that any section of them is a fair sample.
+    order, so that any slice of them is a fair sample.
 
     Args:
-        labels: of the images, `[N]`.
+        labels: labels of the images, `[N]`.
         test_images: number of indices in "test"; the others are in "train".
     """
     # NumPy guarantees the random streams of RandomState, not those of its newer generators.

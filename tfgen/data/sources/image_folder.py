@@ -22,11 +22,11 @@ _log = logging.getLogger(__name__)
 
 
 def load(folder: PathLike, image_shape: Sequence[int] | None = None) -> Dataset:
-    """Opens a folder of images; it is read again when a file was added, removed or changed.
+    """Opens a folder of images; it is read again when a file has been added, removed or changed.
 
     Args:
-        folder: its path.
-        image_shape: (H, W, C) to fit the images to; None: they must all have the same.
+        folder: path of the folder.
+        image_shape: (H, W, C) to fit the images to; None if all images have the same shape.
 
     Raises:
         InputError: no such directory, no readable image in it (or in one of its splits), or images

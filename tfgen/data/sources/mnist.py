@@ -66,7 +66,7 @@ def load(name: str, data_dir: str | Path | None = None) -> Dataset:
     """Opens `mnist` or `fashion_mnist`, 28x28x1.
 
     Args:
-        name: one of the two.
+        name: `mnist` or `fashion_mnist`.
         data_dir: as in `tfgen.data.load`.
 
     Raises:

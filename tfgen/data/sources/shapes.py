@@ -12,10 +12,10 @@ from tfgen.data.dataset import Dataset
 SHAPES = ("circle", "square", "triangle", "cross", "ring")
 FACTORS = ("shape", "hue", "size", "x", "y", "background")
 
-# No training set reaches it, so more training images leave the test images unchanged.
+# No training set is this large, so the test images do not depend on the number of training images.
 _FIRST_TEST_INDEX = 2**32
 _SIZES = (0.1, 0.21)  # radius as a fraction of the side
-_CENTRES = (0.25, 0.75)  # holds the largest shape whole: position is independent of size
+_CENTRES = (0.25, 0.75)  # the largest shape fits at any of them: position is independent of size
 _GREYS = (0.0, 0.4)
 _BLOCK = 256
 
@@ -89,8 +89,8 @@ def render(factors: Mapping[str, ArrayLike], size: int = 32) -> np.ndarray:
     """Draws images from their factors: dict of arrays [N] -> uint8 [N, size, size, 3].
 
     A pixel's share of the shape's colour is its distance inside the outline, in pixels, plus a
-    half, cut to [0, 1]: antialiased edges one pixel wide. Only additions, products and square
-    roots are used, so every machine draws the same bytes.
+    half, clipped to [0, 1], which gives antialiased edges one pixel wide. Only additions, products
+    and square roots are used, so every machine draws the same bytes.
 
     Args:
         factors: as `draw_factors` gives them.

@@ -1,4 +1,4 @@
-"""Any image data set of TensorFlow Datasets, by its name there."""
+"""Any image data set of TensorFlow Datasets, by its TFDS name."""
 
 from __future__ import annotations
 
@@ -76,10 +76,10 @@ def load(
 
 
 def splits(infos: Mapping[str, Any]) -> tuple[dict[str, tuple[str, int, int]], str]:
-    """The splits that tfgen makes of those of TFDS.
+    """tfgen's splits, derived from the splits of TFDS.
 
     Args:
-        infos: for each split of TFDS its `SplitInfo`.
+        infos: a dict from each split of TFDS to its `SplitInfo`.
 
     Returns:
         For each split (stored split, start, stop), and a description.
@@ -90,7 +90,7 @@ def splits(infos: Mapping[str, Any]) -> tuple[dict[str, tuple[str, int, int]], s
     counts = {split: infos[split].num_examples for split in infos}
     if not counts.get("train"):
         raise InputError(
-            f"the data set has no split 'train', only {', '.join(counts)}; choose another one"
+            f"the data set has no split 'train', only {', '.join(counts)}; choose another data set"
         )
     whole = {split: (split, 0, count) for split, count in counts.items() if count}
     if "test" in whole:
