@@ -1,4 +1,4 @@
-"""The card of an export: what the model is, and what the written file offers."""
+"""The card of an export: a description of the model and of the written file."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ FROM_CARD = ("summary", "metrics", "data", "command", "training")
 
 
 def new(source: Source, kind: str, **entries: Any) -> dict[str, Any]:
-    """A JSON-able dict that names the model, its figures and what was used to export it.
+    """A JSON-serializable dict of the model, its metrics and the software that exported it.
 
     Args:
         source: a `tfgen.export.source.Source`.
         kind: "SavedModel" or "TFLite".
-        entries: what else is known of the export.
+        entries: further entries of the card.
 
     Example:
 
@@ -95,7 +95,7 @@ def path_of(export: PathLike) -> Path:
 
 
 def signature(function: tf.types.experimental.ConcreteFunction) -> dict[str, Any]:
-    """Names, dtypes and shapes of a signature's inputs and outputs; null where a size is free."""
+    """Names, dtypes and shapes of a signature's inputs and outputs; null for an unknown size."""
     return {
         "inputs": _tensors(function.structured_input_signature[1]),
         "outputs": _tensors(function.structured_outputs),

@@ -20,7 +20,7 @@ def decode(files: tf.Tensor, image_shape: tuple[int, ...]) -> tf.Tensor:
 
     Colours are converted to grey for a grey model and grey to RGB for an RGB model; transparency is
     dropped. For a file of another size the graph fails with an error that names both sizes: images
-    are not resized, because the way of resizing would decide their likelihood.
+    are not resized, because the resizing method would determine their likelihood.
 
     Shapes: string `[N] -> uint8 [N, H, W, C]`.
 

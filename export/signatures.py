@@ -33,7 +33,7 @@ _FILES = {"images": "image_bytes", "first": "first_bytes", "second": "second_byt
 
 
 class Verbs:
-    """The verbs of a model as graphs, each traced once, in however many signatures it is called.
+    """The verbs of a model as graphs, each traced once even if several signatures call it.
 
     Args:
         model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
@@ -170,10 +170,10 @@ def tensors(model: GenerativeModel) -> dict[str, tf.TensorSpec]:
 
 
 class Signatures(tf.Module):
-    """A model's signatures as concrete functions, with a free batch dimension N.
+    """A model's signatures as concrete functions, with an unknown batch size N.
 
     Equations: the noise of seeds (a, b) is `tf.random.stateless_normal([D], (a, b))`, so that
-    seeds (s, 0) give what `model.sample(1, seed=s)` gives, whatever else is in the batch;
+    seeds (s, 0) give what `model.sample(1, seed=s)` gives, regardless of the rest of the batch;
     `interpolate` is decode((1 - weight) encode(first) + weight encode(second)).
 
     The graphs hold no random state, no Python and no XLA. They refuse inputs of another shape,
@@ -182,10 +182,10 @@ class Signatures(tf.Module):
 
     Args:
         model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
-        precomputed: `tf.Variable`s of the graphs besides the model's weights.
+        precomputed: `tf.Variable`s of the graphs in addition to the model's weights.
         on_device: whether they are for a TFLite file: only the signatures that such a file has,
             and without the refusals, which TFLite drops.
-        names: of the signatures; by default all that `offered` lists.
+        names: names of the signatures; by default all that `offered` lists.
 
     Attributes:
         functions: a dict from a signature's name to its concrete function.

@@ -1,4 +1,4 @@
-"""What is exported: a model, its card, and images to measure the export with."""
+"""The source of an export: a model, its card, and images to measure the export with."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ FOR_DEVICES = {"network_dtype": "float32"}  # TFLite has no operations on bfloat
 
 
 class Source:
-    """A model, its card if it has one, and images of its kind.
+    """A model, its card if it has one, and images to measure exports with.
 
     Args:
         model: a model, the name of a pretrained one, or a run directory.
         images: uint8 `[M, H, W, C]` in place of the test images of its data set.
 
     Attributes:
-        model: the model; with the same weights and `memory="plain"` where it was built to save
-            memory in training.
-        card: what `tfgen.zoo.card` says of it; {} for a model that was given itself.
+        model: the model; with the same weights and `memory="plain"` if it was built to save memory
+            in training.
+        card: the card that `tfgen.zoo.card` returns for it; {} if a model object is given.
 
     Raises:
         InputError: an unknown model, images of another shape or dtype.
@@ -63,10 +63,10 @@ class Source:
             self.model.encode(self._given[:1])  # refuses another shape or dtype
 
     def images(self, split: str, count: int) -> tuple[np.ndarray, str]:
-        """At most `count` images and where they come from, in words.
+        """At most `count` images, and a description of their origin.
 
-        They are the images that were given; without these, images of a split of the data that the
-        model was trained on, if it is on this machine; else samples of the model. Nothing is
+        These are the given images, if any; otherwise images of a split of the data that the model
+        was trained on, if it is on this machine; otherwise samples of the model. Nothing is
         downloaded.
         """
         if self._given is not None:
@@ -82,10 +82,10 @@ class Source:
             return samples, f"samples of the model, because {error}"
 
     def log_prob_deviation(self) -> tuple[float, str]:
-        """The standard deviation of log p(x) in nats over the test images, and which these are.
+        """The standard deviation of log p(x) in nats over test images, and which ones.
 
-        It follows from the card. For a model without one it is measured: on the images that were
-        given if they are enough, else on the model's own.
+        It follows from the card. For a model without a card it is measured on the given images, if
+        there are enough of them, otherwise on images of its data set or samples.
         """
         if "nats" in self.card.get("metrics", {}):
             metric = self.card["metrics"]["nats"]
@@ -103,7 +103,7 @@ class Source:
         recipe = self.card.get("recipe", {}).get("data", {})
         name = recipe.get("source")
         if name is None:
-            raise InputError("no card names the data that it was trained on")
+            raise InputError("no card names the data it was trained on")
         if name not in tfgen.data.names() and not expanded(name).is_dir():
             raise InputError(f"{name} may not be on this machine")
         return tfgen.data.load(
@@ -116,7 +116,8 @@ def rebuilt(model: GenerativeModel, arguments: Mapping[str, Any]) -> GenerativeM
 
     Args:
         model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
-        arguments: by name; those that the model does not have, or left out, do not differ.
+        arguments: arguments by name; those that the model does not have, or that are None in it,
+            are not compared.
 
     Example:
 

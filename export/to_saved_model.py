@@ -30,19 +30,20 @@ def saved_model(
 ) -> Path:
     """Write `base_dir/<version>/`, a SavedModel with the signatures of `tfgen.export.signatures`.
 
-    `serving_default` is `log_prob`. Beside the graph and the weights the directory holds
+    `serving_default` is `log_prob`. In addition to the graph and the weights, the directory holds
 
-    - `assets.extra/tf_serving_warmup_requests`, which TF Serving runs before it announces it
+    - `assets.extra/tf_serving_warmup_requests`, which TF Serving runs before it announces the
+      version
     - `assets.extra/card.json`: the model's figures with their protocol, every signature, the
       fingerprint that TensorFlow gave the SavedModel, and the SHA-256 of each file
 
-    The directory gets its number only when it is complete, so that a TF Serving which watches
-    `base_dir` never reads a part of it.
+    The directory gets its number only when it is complete, so that a TF Serving process that
+    watches `base_dir` never reads an incomplete version.
 
     Args:
         model: a model, the name of a pretrained one, or a run directory.
-        base_dir: holds a directory for each version; is made if missing.
-        version: a positive integer; by default one more than the highest there is.
+        base_dir: the directory that holds one directory per version; created if missing.
+        version: a positive integer; by default one more than the highest existing version.
 
     Returns:
         The path of the new directory.
@@ -76,7 +77,7 @@ def saved_model(
 
 
 def _numbered(temporary, base_dir, version):
-    """The directory renamed to its version: atomic, and never over one that exists."""
+    """Rename the directory to its version, atomically and never over an existing one."""
     while True:
         target = base_dir / str(version or _next_version(base_dir))
         try:
@@ -110,7 +111,7 @@ def _write(source, directory):
         source,
         "SavedModel",
         signatures={name: cards.signature(named[name]) for name in sorted(named)},
-        # As text: not every reader of JSON keeps integers of 64 bits.
+        # A string, because not every JSON reader keeps 64-bit integers.
         fingerprint={key: str(getattr(fingerprint, key)) for key in FINGERPRINTS},
     )
     shape = source.model.image_shape
@@ -121,7 +122,7 @@ def _write(source, directory):
 
 
 def save(module: Signatures, directory: PathLike) -> None:
-    """Write the graph and the weights of `Signatures` into this very directory."""
+    """Write the graph and the weights of `Signatures` directly into a directory."""
     functions = module.functions
     signatures = {**functions, "serving_default": functions[DEFAULT]}
     tf.saved_model.save(module, str(directory), signatures=signatures)

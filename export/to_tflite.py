@@ -29,7 +29,7 @@ def tflite(
 ) -> Path:
     """Write a TFLite file with a signature for each verb, and its card beside it.
 
-    The signatures are the first five of `tfgen.export.signatures`, of builtin operations only.
+    The signatures are the first five of `tfgen.export.signatures`, and use only builtin operations.
     Before the file gets its name, LiteRT runs it on 64 test images. The card beside it,
     `NAME.tflite.json`, holds its size and SHA-256, for each signature the latency per image on this
     machine and the error against the model, which images these are, and the model's own figures.
@@ -38,17 +38,17 @@ def tflite(
     the file: the errors are against the model with networks in float32, and the card says so under
     `networks`.
 
-    `log_prob` is left out of the file where rounding makes it useless: where its error on one of
-    the images exceeds 1 % of the standard deviation of log p(x) over the test set, or over
-    `images` if these differ. The card then says so under `left_out`.
+    `log_prob` is left out of the file if rounding makes it useless, that is, if its error on one of
+    the images exceeds 1 % of the standard deviation of log p(x) over the test set, or over `images`
+    if these differ. The card then says so under `left_out`.
 
     Args:
         model: a model, the name of a pretrained one, or a run directory.
-        file: the path to write; ends in `.tflite`.
+        file: the path to write, which must end in `.tflite`.
         precision: "float32", "float16" (weights; half the size), "dynamic_int8" (weights; a
             quarter) or "int8" (activations too): see `tfgen.export.litert.conversion`.
         images: uint8 `[M, H, W, C]` to measure and calibrate with; by default images of the data
-            that the model was trained on, or samples where these are not on this machine.
+            that the model was trained on, or samples if the data are not on this machine.
 
     Returns:
         The path of the file.
@@ -70,7 +70,7 @@ def tflite(
     if file.is_dir():
         raise InputError(f"{file} is a directory: give the name of a file")
     if file.suffix.lower() != ".tflite":
-        raise InputError(f"{file}: the name of a TFLite file ends in .tflite")
+        raise InputError(f"{file}: the name of a TFLite file must end in .tflite")
     if not file.parent.is_dir():
         raise InputError(f"{file}: there is no directory {file.parent}")
     checks.choice("precision", precision, conversion.PRECISIONS)
@@ -84,7 +84,7 @@ def tflite(
 
 
 def _converted(source, precision):
-    """The bytes of the file, and what its card says of them."""
+    """The bytes of the file, and their entries in its card."""
     model = rebuilt(source.model, FOR_DEVICES)
     images, origin = source.images("test", NUM_IMAGES)
     references = measurement.references(model, images)
@@ -128,6 +128,6 @@ def _calibration(references):
 
 
 def _networks(model):
-    """In which dtype the file's networks compute, and the model's if it differs, in words."""
+    """A description of the dtype of the file's networks, and of the model's if it differs."""
     dtype = model.get_config()["network_dtype"] or "float32"
     return "float32" if dtype == "float32" else f"float32, in place of {dtype}"

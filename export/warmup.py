@@ -1,6 +1,7 @@
 """Warm-up: requests that TF Serving runs by itself before it announces a new version.
 
-The first request to a signature takes longer than the next ones; after a warm-up, no user sends it.
+The first request to a signature takes longer than the next ones; after a warm-up, no user has to
+wait for it.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ def write(
     """Write one request of one row for each signature.
 
     Args:
-        path: of the TFRecord file of `PredictionLog`s, which belongs in `assets.extra`.
+        path: path of the TFRecord file of `PredictionLog`s, which belongs in `assets.extra`.
         functions: a dict from a signature's name to its concrete function.
         image_shape: (H, W, C), of the image files for the `*_encoded` signatures.
-        model_name: the model's name on the server, which does not check it.
+        model_name: the model's name on the server; TF Serving does not check it.
 
     Source: `g3doc/saved_model_warmup.md` of tensorflow/serving.
 

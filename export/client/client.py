@@ -27,21 +27,21 @@ class Client:
     """The verbs of a model on TF Serving or `tfgen serve`, over REST or gRPC.
 
     A request has one deadline for all of its attempts. It is sent again when the server answers
-    UNAVAILABLE (503) or cannot be reached; this is safe, as no signature changes anything.
+    UNAVAILABLE (503) or cannot be reached; this is safe because no signature changes any state.
 
     Args:
         address: `http://HOST:PORT` or `https://...` of the REST API; `HOST:PORT` or `unix:PATH` of
             gRPC.
         model: its name on the server.
         version: a number; by default the latest.
-        label: of a version, instead of its number.
-        deadline: seconds from a call to its answer.
-        max_attempts: of a request; 1 never retries.
-        max_message_bytes: of a gRPC message in either direction; gRPC's own limit for answers is
-            4 MiB.
+        label: label of a version, instead of its number.
+        deadline: maximum number of seconds from a call to its answer.
+        max_attempts: maximum number of attempts per request; 1 never retries.
+        max_message_bytes: maximum size of a gRPC message in either direction; gRPC's own limit for
+            answers is 4 MiB.
 
     Raises:
-        InputError: an address of neither kind; a version and a label.
+        InputError: the address has neither form, or both a version and a label are given.
 
     Source: `apis/prediction_service.proto`, `g3doc/api_rest.md` of tensorflow/serving.
 
@@ -96,7 +96,7 @@ class Client:
         self._api.close()
 
     def log_prob(self, images: npt.ArrayLike, labels: npt.ArrayLike | None = None) -> np.ndarray:
-        """The log-likelihood of each image in nats, or its bound; given labels if there are any.
+        """The log-likelihood of each image in nats, or a bound of it; given its label, if any.
 
         Args:
             images: uint8 `[N, H, W, C]`.
@@ -106,7 +106,7 @@ class Client:
             float32 `[N]`.
 
         Raises:
-            InputError: images of another dtype, labels that are not integers of 32 bits.
+            InputError: images of another dtype, labels that are not 32-bit integers.
             ServingError: the server's error.
         """
         inputs = {"images": _images(images)}
@@ -135,12 +135,12 @@ class Client:
         Args:
             n: number of images.
             temperature: multiplies the standard deviation of the noise; one number or `[n]`.
-            seed: an integer of 32 bits that fixes the images; image i has the seeds (seed, i) of
+            seed: a 32-bit integer that determines the images; image i has the seeds (seed, i) of
                 the signature `sample_seeded`. By default a random one.
             labels: integers `[n]`, for a class-conditional model.
 
         Raises:
-            InputError: another seed, labels that are not integers of 32 bits.
+            InputError: a seed or labels that are not 32-bit integers.
             ServingError: the server's error.
         """
         if seed is None:
@@ -185,7 +185,7 @@ class Client:
             pause, attempt = min(2 * pause, LONGEST_PAUSE), attempt + 1
 
     def ready(self) -> bool:
-        """Whether the server answers for the model; False while it loads or cannot be reached."""
+        """Whether the server answers for the model; False if it is loading or cannot be reached."""
         try:
             self._api.metadata(min(5.0, self._deadline))
         except ServingError as error:
@@ -205,7 +205,7 @@ def _images(images):
 def _labels(labels):
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu" or np.any(labels != labels.astype(np.int32)):
-        raise InputError(f"labels must be integers of 32 bits, got {labels.dtype} {labels}")
+        raise InputError(f"labels must be 32-bit integers, got {labels.dtype} {labels}")
     return labels.astype(np.int32)
 
 

@@ -21,8 +21,8 @@ class GrpcApi:
 
     Args:
         address: `HOST:PORT` or `unix:PATH`.
-        model, version, label: as of `tfgen.export.Client`.
-        max_message_bytes: in either direction.
+        model, version, label: as for `tfgen.export.Client`.
+        max_message_bytes: maximum size of a message in either direction.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class GrpcApi:
         outputs: Sequence[str],
         seconds: float,
     ) -> dict[str, np.ndarray]:
-        """Run a signature; `outputs` names those that are returned, all if it is empty."""
+        """Run a signature; `outputs` names the outputs to return, all if it is empty."""
         request = predict_pb2.PredictRequest(output_filter=outputs)
         self._fill(request.model_spec)
         request.model_spec.signature_name = signature

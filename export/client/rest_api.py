@@ -14,7 +14,7 @@ import requests
 
 from tfgen.export.serving.statuses import HTTP, ServingError
 
-# The likeliest of the codes that share an HTTP status, and of statuses that have no code.
+# The most likely code for each HTTP status that several codes share, or that has no code.
 _CODES = {
     **{status: code for code, status in HTTP.items()},
     400: "INVALID_ARGUMENT",
@@ -37,7 +37,7 @@ class RestApi:
 
     Args:
         address: `http://HOST:PORT` or `https://...`.
-        model, version, label: as of `tfgen.export.Client`.
+        model, version, label: as for `tfgen.export.Client`.
     """
 
     def __init__(self, address: str, model: str, version: int | None, label: str | None):
@@ -60,7 +60,7 @@ class RestApi:
         outputs: Sequence[str],
         seconds: float,
     ) -> dict[str, np.ndarray]:
-        """Run a signature; `outputs` names those that are returned, all if it is empty."""
+        """Run a signature; `outputs` names the outputs to return, all if it is empty."""
         end = time.monotonic() + seconds
         dtypes = self._dtypes(signature, seconds)
         body = {
@@ -82,13 +82,13 @@ class RestApi:
         return found["metadata"]["signature_def"]["signature_def"]
 
     def _dtypes(self, signature, seconds):
-        """Of the outputs: JSON does not hold them. All versions have the same signatures."""
+        """The dtypes of the outputs, which JSON lacks. All versions have the same signatures."""
         if signature not in self._outputs:
             self._outputs = {
                 name: {key: _DTYPES.get(v["dtype"], object) for key, v in row["outputs"].items()}
                 for name, row in self.metadata(seconds).items()
             }
-        return self._outputs.get(signature, {})  # the server refuses an unknown one
+        return self._outputs.get(signature, {})  # the server refuses an unknown signature
 
     def _call(self, method, path, seconds, content=None):
         try:

@@ -61,9 +61,9 @@ def _bound(source, target):
 
 
 def _probe(model):
-    """A request without curl, which the image lacks.
+    """A health check without curl, which the image lacks.
 
-    Metadata is 404 until a version can answer; the status is not.
+    A request for metadata gets 404 until a version can answer; a request for the status does not.
     """
     path = f"/v1/models/{model}/metadata"
     return (

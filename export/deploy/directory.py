@@ -26,17 +26,17 @@ def write(
     *,
     labels: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Path:
-    """Write a directory from which TF Serving runs these models, by docker-compose or kustomize.
+    """Write a directory from which docker-compose or kustomize runs TF Serving on these models.
 
-    - `config/`: `models.config`, `batching.config`, `monitoring.config`, TF Serving's own
+    - `config/`: TF Serving's `models.config`, `batching.config` and `monitoring.config`
     - `docker-compose.yml`: TF Serving, Prometheus, Grafana; `prometheus/`, `grafana/`
     - `kubernetes/base`, `kubernetes/production`, `kubernetes/canary`: kustomize manifests
 
     Args:
-        out: the directory to make; must not exist.
+        out: the directory to create; it must not exist.
         models: a dict from a model's name to its base directory, with at least one version.
         labels: a dict from a model's name to a dict from a label to a version. A model with labels
-            serves exactly these versions, another one its latest.
+            serves exactly these versions, any other model its latest version.
 
     Returns:
         The path of the directory.

@@ -15,7 +15,7 @@ def base(model: str, files: Sequence[str]) -> dict[str, Any]:
     """The Deployment and its configuration; a volume claim `models` holds the SavedModels.
 
     Args:
-        model: that the probes ask for.
+        model: name of the model that the probes query.
         files: the names of the configuration files.
     """
     kustomization = _kustomization(

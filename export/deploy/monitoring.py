@@ -1,4 +1,4 @@
-"""Prometheus and Grafana: what is scraped, which alerts exist, what the dashboard shows."""
+"""Prometheus and Grafana: scrape targets, alerts and the dashboard."""
 
 from __future__ import annotations
 

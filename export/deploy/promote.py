@@ -1,4 +1,4 @@
-"""A label moved to another version: both are loaded, it moves, then the old one is unloaded."""
+"""Moving a label to another version: load both, move the label, unload the old version."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def promote(
 
     TF Serving refuses a label of a version that is not loaded, and requests for a label whose
     version has been unloaded. So the first step adds the version to those that are served, the
-    second moves the label, and the third removes the versions without a label. With a server all
-    steps are taken, each once the server has followed the one before. Without a server each call
-    takes the next step; between the second and the third the label can move back at once.
+    second moves the label, and the third removes the versions without a label. With a server, all
+    steps are taken, each after the server has applied the previous one. Without a server, each call
+    takes the next step; between the second and the third step, the label can move back at once.
 
     Args:
         deployment: a directory that `tfgen.export.deploy.write` made, or a `models.config`.
-        name: of the model.
+        name: name of the model.
         version: a positive integer.
-        label: its name.
+        label: name of the label.
         server: `http://HOST:PORT` of the REST API of a TF Serving that reads this file.
-        seconds: that the server may take for a step.
+        seconds: maximum time that the server may take for a step.
 
     Returns:
         The step taken last: "loading", "moved" or "done".
@@ -140,7 +140,7 @@ def _wait(server, name, version, label, seconds):
 
 
 def _progress(answer, version, label):
-    """Whether the server has followed, and its state in words."""
+    """Whether the server has applied the step, and a description of its state."""
     if label is not None:
         found = int(answer["model_spec"]["version"])
         return found == version, f"the label points to version {found}"

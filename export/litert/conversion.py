@@ -25,21 +25,21 @@ def convert(
     verbs: Iterable[str],
     calibration: Mapping[str, Mapping[str, np.ndarray]] | None = None,
 ) -> bytes:
-    """The bytes of a TFLite file of builtin operations only.
+    """The bytes of a TFLite file that only uses builtin operations.
 
     - "float32": the model's own computation
     - "float16": large weights are stored as float16; computation stays in float32
-    - "dynamic_int8": large weights are stored as int8; what they are multiplied with is quantized
-      at run time
-    - "int8": activations are int8 too, on scales found from calibration images; inputs and outputs
-      keep their dtypes
+    - "dynamic_int8": large weights are stored as int8; the values that they are multiplied with are
+      quantized at run time
+    - "int8": activations are int8 too, with scales that are determined from calibration images;
+      inputs and outputs keep their dtypes
 
     The integers of `tfgen.models.noise.ImageNoise` are exact at every precision.
 
     Args:
         signatures: a `tfgen.export.signatures.Signatures` with `on_device=True`.
         precision: one of the above.
-        verbs: which of the signatures the file gets.
+        verbs: names of the signatures to include in the file.
         calibration: arrays of inputs for each signature, by name; for "int8" only.
 
     Raises:
@@ -47,7 +47,7 @@ def convert(
     """
     verbs = list(verbs)
     with tempfile.TemporaryDirectory() as directory, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # TensorFlow's own, of its interpreter's retirement
+        warnings.simplefilter("ignore")  # TensorFlow's own, about its deprecated interpreter
         to_saved_model.save(signatures, directory)
         converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=verbs)
         if precision in ("dynamic_int8", "int8"):

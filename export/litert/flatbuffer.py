@@ -1,4 +1,4 @@
-"""TFLite files rewritten: smaller, with the same operations on the same numbers."""
+"""Rewriting TFLite files to make them smaller, with the same operations on the same numbers."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
-# Operations whose weights, their second input, LiteRT's kernels take as float16 constants.
+# Operations whose second input, the weights, LiteRT's kernels accept as float16 constants.
 WITH_WEIGHTS = (schema.BuiltinOperator.CONV_2D, schema.BuiltinOperator.FULLY_CONNECTED)
 SMALLEST_HALVED = 256  # numbers; below, a float16 constant costs more bytes than it saves
-DEQUANTIZE_OF_FLOAT16 = 3  # the first version of the operation that takes it
+DEQUANTIZE_OF_FLOAT16 = 3  # the first version of the operation that accepts float16
 
 
 def compact(content: bytes) -> bytes:
-    """The file without names of inner tensors and metadata, and with each constant once.
+    """The file without metadata and names of inner tensors, and with each constant stored once.
 
-    Names serve debugging only, and take up a third of the file of a small flow. Signatures keep the
-    names of their inputs and outputs.
+    These names are only used for debugging, and take up a third of the file of a small flow.
+    Signatures keep the names of their inputs and outputs.
 
     Args:
         content: bytes of a TFLite file.
 
     Returns:
-        The bytes of one that computes the same.
+        The bytes of a TFLite file that computes the same.
     """
     model = _read(content)
     _compact(model)
@@ -34,7 +34,7 @@ def halve_weights(content: bytes) -> bytes:
 
     Computation stays in float32: the weights are converted when the file is loaded. The converter's
     own float16 mode also rounds biases, 1x1 convolutions of few channels and constants of the
-    likelihood, which saves little and costs most of the error.
+    likelihood, which saves little space and causes most of the error.
 
     Args:
         content: bytes of a float32 TFLite file.
@@ -84,7 +84,7 @@ def _is_large_constant(model, tensor):
 
 
 def _halve(model, graph, index):
-    """Let the beginning of the graph make the tensor from a float16 constant.
+    """Make the beginning of the graph compute the tensor from a float16 constant.
 
     Operations that read it still read float32.
     """
@@ -132,7 +132,7 @@ def _compact(model):
                 tensor.quantization = None
             data = model.buffers[tensor.buffer].data
             if data is None or not len(data):
-                tensor.buffer = 0  # by convention the empty one
+                tensor.buffer = 0  # by convention the empty buffer
                 continue
             data = bytes(data)
             if data not in indices:

@@ -1,4 +1,4 @@
-"""A TFLite file run with LiteRT: its outputs, their error against the model, and latencies."""
+"""Running a TFLite file with LiteRT: outputs, their error against the model, and latencies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def references(
     Args:
         model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
         images: uint8 `[N, H, W, C]`.
-        seed: of the noise of `sample`.
+        seed: seed of the noise for `sample`.
 
     Returns:
         A dict from a signature's name to its inputs and its output, arrays by name.
@@ -58,7 +58,7 @@ def references(
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> dict[str, float]:
-    """The error of an array, a JSON-able dict.
+    """The error of an array, a JSON-serializable dict.
 
     For numbers: the largest and the root mean square of |found - expected|, and the largest divided
     by the largest |expected|. For images: the largest and the mean difference in levels of 0 to

@@ -1,7 +1,7 @@
-"""Request batching: rows of several requests in one run, as TF Serving's batching session does.
+"""Request batching: rows of several requests in one run, as in TF Serving's batching session.
 
-A `Scheduler` has the threads, which all models share, and a queue for each kind of requests that
-may run together: of one version, one signature, the same outputs, and rows of one shape.
+A `Scheduler` has the threads, which all models share, and a queue for each group of requests that
+may run together: those with the same version, signature, outputs and shape of rows.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Scheduler:
     """Threads that run the batches of all models in turn.
 
     Args:
-        parameters: sizes and times.
-        metrics: counts batches and measures how long requests wait.
+        parameters: sizes and timeouts of batches.
+        metrics: counts the batches and measures how long requests wait.
 
     Source: `batching/batching_session.cc` of tensorflow/serving, `SharedBatchScheduler` of
         tensorflow.
@@ -53,7 +53,7 @@ class Scheduler:
     ) -> Future:
         """Put a request into a queue; returns a future of the outputs.
 
-        Requests of one key and rows of one shape may run together: `run` is given the inputs and
+        Requests of one key and rows of one shape may run together: `run` receives the inputs and
         the deadline of a batch. A request that is cancelled while it waits never runs.
 
         Raises:
@@ -74,13 +74,14 @@ class Scheduler:
             queue = self._queues.get(key) or _Queue(run, self.parameters)
             queue.put(task)
             self._queues[key] = queue
-            # A thread already waits for a batch that began before, unless it is full now.
+            # A thread already waits for a batch that was begun earlier, unless the batch is full
+            # now.
             if len(queue.batches[-1]) == 1 or not queue.due():
                 self._work.notify()
         return task.future
 
     def close(self) -> None:
-        """Run what has arrived, and stop."""
+        """Run the requests that have arrived, and stop."""
         with self._work:
             self._closed = True
             self._work.notify_all()
@@ -174,7 +175,7 @@ class _Task:
         self._lock = threading.Lock()
 
     def begin(self, now):
-        """Whether somebody still waits for the outputs."""
+        """Whether a client still waits for the outputs."""
         if self.deadline is not None and self.deadline <= now:
             text = "Run() timeout exceeded while waiting in batching queue"
             self.fail(ServingError("RESOURCE_EXHAUSTED", text))

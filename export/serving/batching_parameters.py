@@ -16,17 +16,22 @@ class Parameters:
     """TF Serving's `BatchingParameters`, with its defaults.
 
     Args:
-        max_batch_size: rows of a request, and of a batch unless `enable_large_batch_splitting`.
-        batch_timeout_micros: that a request waits for others to fill its batch.
-        max_enqueued_batches: of a queue; further requests are UNAVAILABLE.
-        num_batch_threads: batches that run at once; by default the number of CPUs.
-        allowed_batch_sizes: increasing sizes to which batches are padded, the last of them the
-            largest batch; any size if empty.
-        pad_variable_length_inputs: requests of several shapes run together, padded to the largest.
-        enable_large_batch_splitting: requests are split to fill batches of
+        max_batch_size: maximum number of rows of a request, and of a batch unless
+            `enable_large_batch_splitting` is set.
+        batch_timeout_micros: maximum time in microseconds that a request waits for others to fill
+            its batch.
+        max_enqueued_batches: maximum number of batches in a queue; further requests fail with
+            UNAVAILABLE.
+        num_batch_threads: number of batches that run at the same time; by default the number of
+            CPUs.
+        allowed_batch_sizes: increasing sizes to which batches are padded, the last of which is the
+            size of the largest batch; batches are not padded if it is empty.
+        pad_variable_length_inputs: whether requests of several shapes run together, padded to the
+            largest shape.
+        enable_large_batch_splitting: whether requests are split to fill batches of
             `max_execution_batch_size`.
-        max_execution_batch_size: rows of a batch then.
-        thread_pool_name: the label of the metrics.
+        max_execution_batch_size: maximum number of rows of a batch if requests are split.
+        thread_pool_name: the thread pool's label in the metrics.
 
     Raises:
         InputError: a value is out of range.
@@ -86,11 +91,11 @@ class Parameters:
 
     @property
     def batch_rows(self) -> int:
-        """The most rows of a batch."""
+        """The maximum number of rows of a batch."""
         if self.enable_large_batch_splitting:
             return self.max_execution_batch_size
         return self.max_batch_size
 
     def padded_size(self, rows: int) -> int:
-        """The allowed size to which a batch of so many rows is padded."""
+        """The allowed size to which a batch with this number of rows is padded."""
         return next((size for size in self.allowed_batch_sizes if size >= rows), rows)

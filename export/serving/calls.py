@@ -1,4 +1,4 @@
-"""The calls of TF Serving's two services, of which REST and gRPC are made."""
+"""The methods of TF Serving's two services, which REST and gRPC share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHORT = 64 * 2**10  # bytes that are read or written in less than a millisecond
 
 
 def find(manager: Manager, spec: model_pb2.ModelSpec) -> Servable:
-    """The servable that a `ModelSpec` means."""
+    """The servable that a `ModelSpec` refers to."""
     kind = spec.WhichOneof("version_choice")
     return manager.find(
         spec.name,
@@ -41,10 +41,11 @@ async def predict(
     num_bytes: int,
     deadline: float | None,
 ) -> Any:
-    """Answer a request of Predict while the event loop continues.
+    """Answer a Predict request without blocking the event loop.
 
-    `read` returns the signature's name, the inputs, and the names of the wanted outputs; `write`
-    the answer. Long requests are read and written in the pool; without batching, it runs them.
+    `read` returns the signature's name, the inputs, and the names of the requested outputs; `write`
+    returns the answer. Large requests are read and written in the pool; without batching, the pool
+    also runs them.
 
     Source: `apis/prediction_service.proto` of tensorflow/serving.
     """
@@ -56,7 +57,7 @@ async def predict(
 
 
 async def in_pool(pool: Executor, num_bytes: int, call: Callable, *arguments: Any) -> Any:
-    """The result of a function, which runs in a pool if it has much to read or write."""
+    """The result of a function, which runs in a pool if it reads or writes many bytes."""
     if num_bytes <= SHORT:
         return call(*arguments)
     return await asyncio.get_running_loop().run_in_executor(pool, call, *arguments)

@@ -1,4 +1,4 @@
-"""What `tfgen serve` does: find the models, start the server, print its addresses, wait."""
+"""`tfgen serve`: find the models, start the server, print its addresses, and wait."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def serve(options: Namespace, console: Console) -> None:
         models = _models(options, Path(scratch))
         with Server(models, **settings(options)) as server:
             _announce(options, server, console)
-            # Python's garbage collector would stop requests to look through what TensorFlow made.
+            # Python's garbage collector would pause requests to traverse what TensorFlow has
+            # created.
             gc.collect()
             gc.freeze()
             _wait_for(signal.SIGTERM)
@@ -74,9 +75,9 @@ def settings(options: Namespace) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def without_xla() -> Iterator[None]:
-    """Refuse functions that ask for XLA meanwhile, as TF Serving's server does.
+    """A scope in which functions that require XLA are refused, as by TF Serving's server.
 
-    A signature with `jit_compile=True` fails there with INTERNAL, and so it must fail here.
+    A signature with `jit_compile=True` fails there with INTERNAL, so it must fail here as well.
 
     Source: `model_servers/main.cc` of tensorflow/serving.
     """
@@ -95,7 +96,7 @@ def without_xla() -> Iterator[None]:
 
 
 def channel_arguments(text: str) -> list[tuple[str, int | str]]:
-    """The pairs of `--grpc_channel_arguments`; numbers as numbers.
+    """The pairs in `--grpc_channel_arguments`, with numbers converted to int.
 
     >>> from tfgen.export.serving.command import channel_arguments
     >>> channel_arguments("grpc.max_connection_age_ms=2000,grpc.primary_user_agent=x")
@@ -121,20 +122,20 @@ def _models(options, scratch):
     for given in options.models:
         name = Path(os.path.abspath(given)).name
         if name in models:
-            raise InputError(f"two models of the name {name}: use --model_config_file")
+            raise InputError(f"two models are named {name}: use --model_config_file")
         models[name] = _base_path(given, scratch / name)
     return models
 
 
 def _base_path(given, scratch):
-    """A directory of versions as it is; a pretrained model or a run is exported first."""
+    """The given directory of versions, or one to which a pretrained model or run is exported."""
     if model_config.versions_on_disk(given):
         return given
     if Path(given).is_dir() and not (Path(given) / "card.json").is_file():
         raise InputError(
             f"{given} contains neither numbered versions nor a model; tfgen export writes a version"
         )
-    from tfgen import export, zoo  # Keras comes with them: only where a model is exported.
+    from tfgen import export, zoo  # They import Keras, which is only needed to export a model.
 
     zoo.card(given)
     export.saved_model(given, scratch)
@@ -156,7 +157,7 @@ def _announce(options, server, console):
 
 
 def _wait_for(number):
-    """Wait for a signal or an interrupt, so that requests that have arrived are answered."""
+    """Wait for a signal or an interrupt; the server then answers the requests that have arrived."""
     stop = threading.Event()
     before = signal.signal(number, lambda *_: stop.set())
     try:

@@ -126,7 +126,7 @@ def _regressed(servable, spec, given, deadline, api="Regress"):
 
 
 def _outputs(servable, spec, given, deadline, api, kinds):
-    """Those outputs of a signature that a method reads, after all checks but that of the shape."""
+    """The outputs of a signature that a method reads, after all checks except that of the shape."""
     name = spec_of(servable, spec).signature_name
     try:
         signature = servable.signature(name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tfgen import checks
 from tfgen.errors import InputError
 
-MAX_SECONDS = 1e9  # between polls
+MAX_SECONDS = 1e9  # the longest interval between polls
 
 
 @dataclass(frozen=True)
@@ -18,30 +18,34 @@ class Flags:
 
     Args:
         host: the interface to listen on; by default only this machine can send requests.
-        port: of gRPC; 0 for any free one, None for no gRPC.
-        rest_api_port: of REST, likewise.
-        rest_api_timeout_in_ms: until a REST request fails with 504.
+        port: port of gRPC; 0 for any free port, None for no gRPC.
+        rest_api_port: port of REST, likewise.
+        rest_api_timeout_in_ms: milliseconds after which a REST request fails with 504.
         grpc_socket_path: a UNIX socket on which gRPC listens as well.
         grpc_channel_arguments: pairs of a name and a value.
-        file_system_poll_wait_seconds: between looks for new versions; 0 looks once.
-        model_config_file_poll_wait_seconds: between looks at `models.config`; 0 reads it once.
-        allow_version_labels_for_unavailable_models: new labels may come before their versions.
-        max_num_load_retries: attempts after a load that failed.
-        load_retry_interval_micros: between these.
-        enable_model_warmup: run the warm-up requests of each version before it answers others.
-        rest_api_enable_cors_support: allow requests from pages of other origins.
-        enable_batching: run rows of several requests together.
-        batching_parameters_file: TF Serving's `BatchingParameters` in text format.
-        monitoring_config_file: TF Serving's `MonitoringConfig`, which may turn on metrics.
-        enable_grpc_healthcheck_service: offer gRPC's standard health service, for the services
-            `ModelService` and `PredictionService`, and for the server as a whole.
-        grpc_max_threads: gRPC requests that are answered at the same time without batching.
-        rest_api_num_threads: REST requests, likewise.
-        max_bytes: of a request, also after decompression; larger ones get 413 or
+        file_system_poll_wait_seconds: seconds between checks for new versions; 0 checks once.
+        model_config_file_poll_wait_seconds: seconds between checks of `models.config`; 0 reads it
+            once.
+        allow_version_labels_for_unavailable_models: whether new labels may point to versions that
+            are not available yet.
+        max_num_load_retries: number of further attempts after a version has failed to load.
+        load_retry_interval_micros: microseconds between these attempts.
+        enable_model_warmup: whether each version runs its warm-up requests before it answers
+            others.
+        rest_api_enable_cors_support: whether to allow requests from pages of other origins.
+        enable_batching: whether to run rows of several requests together.
+        batching_parameters_file: file with TF Serving's `BatchingParameters` in text format.
+        monitoring_config_file: file with TF Serving's `MonitoringConfig`, which may turn on
+            metrics.
+        enable_grpc_healthcheck_service: whether to offer gRPC's standard health service, for the
+            services `ModelService` and `PredictionService`, and for the server as a whole.
+        grpc_max_threads: number of gRPC requests that run at the same time without batching.
+        rest_api_num_threads: number of REST requests, likewise.
+        max_bytes: maximum size of a request, also after decompression; larger requests get 413 or
             RESOURCE_EXHAUSTED.
 
     Raises:
-        InputError: an interval below 0, parameters of batching without batching.
+        InputError: an interval below 0, or batching parameters without batching.
 
     Source: `model_servers/server.h`, `model_servers/main.cc` of tensorflow/serving.
     """

@@ -21,12 +21,12 @@ from tfgen.export.serving.proto_tensors import Arrays
 from tfgen.export.serving.statuses import ServingError, invalid
 
 ROW, COLUMNAR = "instances", "inputs"
-MAX_DEPTH = 64  # lists in lists
+MAX_DEPTH = 64  # levels of nested lists
 INTEGERS = {
     dtype: (dtype.min, dtype.max)
     for dtype in (tf.uint8, tf.int8, tf.int16, tf.int32, tf.int64, tf.uint32, tf.uint64)
 }
-FLOATS = {tf.float32: 2**24, tf.float64: 2**53}  # from where on some integers have no such float
+FLOATS = {tf.float32: 2**24, tf.float64: 2**53}  # above these, some integers cannot be represented
 _TYPES: dict[tf.DType, set] = {
     **{dtype: {int} for dtype in INTEGERS},
     **{dtype: {int, float} for dtype in FLOATS},
@@ -75,8 +75,8 @@ def to_arrays(
         infos: the signature's inputs by name.
 
     Raises:
-        ServingError: the message names the input; also where an integer does not fit its type,
-            which TF Serving would wrap round.
+        ServingError: the request is invalid; the message names the input. An integer that does not
+            fit its type is refused too, whereas TF Serving would wrap it around.
     """
     layouts = [key for key in (ROW, COLUMNAR) if key in document]
     if len(layouts) != 1:
@@ -124,7 +124,7 @@ def to_json(outputs: Arrays, layout: str) -> bytes:
 
 
 def to_examples(document: Mapping[str, Any]) -> Input:
-    """The examples of a request, perhaps with their context.
+    """The examples of a request, with their context if it has one.
 
     Raises:
         ServingError: a value that cannot be a feature, for example.
@@ -150,7 +150,7 @@ def of_results(result: ClassificationResult | RegressionResult) -> bytes:
 
 
 def _bytes(name, value):
-    """The bytes of a text, or of an object whose only key is `b64`."""
+    """The bytes of a string, or of an object whose only key is `b64`."""
     if isinstance(value, str):
         return value.encode()
     if _is_object(value):

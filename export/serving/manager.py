@@ -1,4 +1,4 @@
-"""Loading and unloading: versions on the disk, labels, configurations, without a failed request."""
+"""Loading and unloading of versions, labels and configurations without a failed request."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Version:
     next_try: float = 0.0
 
     def unload(self) -> None:
-        """Let go of the servable, which lives as long as a request uses it."""
+        """Release the servable, which is closed when no request uses it any more."""
         if self.state == AVAILABLE:
             self.state, self.servable = END, None
 
@@ -71,7 +71,7 @@ class Manager:
 
     Args:
         config: the models.
-        flags: for loading.
+        flags: the server's flags.
         scheduler: runs rows of several requests together.
         metrics: measures the runs.
 
@@ -124,7 +124,7 @@ class Manager:
                 self._remove(name)
             for known in self.models.values():
                 self._load_wanted(known)
-            for known in self.models.values():  # before the versions they pointed to go
+            for known in self.models.values():  # before old versions are unloaded
                 self._check_labels(known.config, known, set(known.available()))
                 known.labels = dict(known.config.version_labels)
             for known in self.models.values():
@@ -140,7 +140,7 @@ class Manager:
                 self._unload_others(model)
 
     def find(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
-        """The servable of a name and perhaps a version or label; a `ServingError` without one."""
+        """A model's servable, by version or label if given; `ServingError` if there is none."""
         model = self._named(name)
         if label is not None:
             if model is None or label not in model.labels:
@@ -155,7 +155,7 @@ class Manager:
         return available[version]
 
     def versions(self, name: str, version: int | None = None) -> list[Version]:
-        """The states of a model's versions, or of one, newest first; a `ServingError` without."""
+        """States of a model's versions, newest first, or of one; `ServingError` if it has none."""
         model = self._named(name)
         known = dict(model.versions) if model else {}
         found = [known[n] for n in sorted(known, reverse=True) if version in (None, n)]
@@ -176,7 +176,7 @@ class Manager:
         return self.models.get(name)
 
     def _replace(self, old, new):
-        """A model that moved is loaded from its new base path before the old versions go."""
+        """Load a model from its new base path, if any, before its old versions are unloaded."""
         name = new.config.name
         if old is not None:
             self._load_wanted(new)
@@ -236,7 +236,7 @@ class Manager:
             LOG.info("Loaded version %d of %s from %s", version.number, name, version.path)
         except ServingError as error:
             self._fail(name, version, error.code, error.message)
-        except Exception as error:  # Whatever it is, other versions are not affected.
+        except Exception as error:  # No error may affect the other versions.
             LOG.exception("Loading version %d of %s:", version.number, name)
             self._fail(name, version, "INTERNAL", repr(error))
 
@@ -247,7 +247,7 @@ class Manager:
         LOG.error("Loading version %d of %s failed: %s", version.number, name, version.error)
 
     def _check_labels(self, config, known, there):
-        """Labels point to versions that are there; with the option, new labels need not."""
+        """Check that labels point to available versions; a flag exempts new labels."""
         for label, number in config.version_labels.items():
             is_new = label not in known.labels
             if number not in there and not (

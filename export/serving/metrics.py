@@ -32,25 +32,25 @@ class Metrics:
         )
 
     def answered(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
-        """A request has been answered with "OK" or an error's code over "GRPC" or "REST"."""
+        """Record a request answered with "OK" or an error's code over "GRPC" or "REST"."""
         self._requests.labels(model, status).inc()
         if status == "OK":
             self._request_latency.labels(model, api, entrypoint).observe(1e6 * seconds)
 
     def ran(self, model: str, api: str, seconds: float) -> None:
-        """A session has run."""
+        """Record a run of a session."""
         self._runtime_latency.labels(model, api, "TF1").observe(1e6 * seconds)
 
     def warmed_up(self, path: str, seconds: float) -> None:
-        """A version has answered its warm-up requests."""
+        """Record that a version has answered its warm-up requests."""
         self._warmup_latency.labels(path).observe(1e6 * seconds)
 
     def waited(self, pool: str, seconds: float) -> None:
-        """A request has waited for its batch."""
+        """Record how long a request has waited for its batch."""
         self._waits.labels(pool).observe(1e6 * seconds)
 
     def batched(self, pool: str) -> None:
-        """A batch has run."""
+        """Record a run of a batch."""
         self._batches.labels(pool).inc()
 
     def page(self) -> bytes:
@@ -58,7 +58,7 @@ class Metrics:
         return generate_latest(self._registry)
 
     def _count(self, name: str, text: str, labels: Sequence[str]) -> Gauge:
-        """A gauge, as `prometheus_client.Counter` would append _total to the name."""
+        """A gauge, because `prometheus_client.Counter` would append _total to the name."""
         return Gauge(PREFIX + name, text, labels, registry=self._registry)
 
     def _microseconds(

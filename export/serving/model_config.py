@@ -44,7 +44,7 @@ def of_models(base_paths: Mapping[str, str | Path]) -> ModelServerConfig:
     """The configuration that serves the latest version of each model.
 
     Args:
-        base_paths: from a model's name to its base directory.
+        base_paths: a dict from a model's name to its base directory.
     """
     config = ModelServerConfig()
     config.model_config_list.SetInParent()
@@ -56,7 +56,7 @@ def of_models(base_paths: Mapping[str, str | Path]) -> ModelServerConfig:
 
 
 def check(config: ModelServerConfig) -> None:
-    """Refuse what TF Serving refuses.
+    """Refuse a configuration that TF Serving refuses.
 
     Raises:
         ServingError: no list of models, a name that is missing or used twice, a relative base
@@ -88,7 +88,7 @@ def check(config: ModelServerConfig) -> None:
 
 
 def versions_on_disk(base_path: str | Path) -> dict[int, str]:
-    """From a version's number to its directory. Other names are ignored, such as `tmp-...`."""
+    """A dict from each version's number to its directory. Names such as `tmp-...` are ignored."""
     try:
         entries = list(os.scandir(base_path))
     except (FileNotFoundError, NotADirectoryError):

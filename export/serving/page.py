@@ -1,4 +1,4 @@
-"""The page of `tfgen serve`, and what it shows beyond TF Serving's API: the models with cards."""
+"""The page of `tfgen serve`, and the list of models and cards that it shows."""
 
 import functools
 import json

@@ -11,7 +11,7 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tfgen.export.serving.statuses import invalid
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
-MAX_BYTES = 256 * 2**20  # of one tensor, however few bytes declare it
+MAX_BYTES = 256 * 2**20  # largest tensor, regardless of the number of bytes that declare it
 _FIELDS = {
     **dict.fromkeys(("int8", "int16", "int32", "uint8", "uint16"), "int_val"),
     "int64": "int64_val",
@@ -33,7 +33,7 @@ def to_numpy(name: str, tensor: TensorProto) -> np.ndarray:
     """A `TensorProto` as an array. A few bytes that declare a huge tensor are refused.
 
     Args:
-        name: of the input, for messages.
+        name: name of the input, for messages.
         tensor: typed values or `tensor_content`.
 
     Raises:

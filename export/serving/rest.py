@@ -48,7 +48,7 @@ class Rest:
     """An HTTP server on the running event loop.
 
     Attributes:
-        port: on which it listens.
+        port: the port on which it listens.
 
     Source: `model_servers/http_rest_api_handler.cc`, `model_servers/http_rest_api_util.cc`,
         `model_servers/http_server.cc` of tensorflow/serving.
@@ -90,7 +90,7 @@ class Rest:
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Answer what has arrived, and stop."""
+        """Answer the requests that have arrived, and stop."""
         await self._runner.cleanup()
         self._pool.shutdown()
 
@@ -137,7 +137,7 @@ class Rest:
         return response
 
     async def _other(self, method, path):
-        """What is not TF Serving's API: the metrics and the page."""
+        """Answer requests that are not part of TF Serving's API: the metrics and the page."""
         at = self._metrics_path
         if at is not None and path == at:
             return web.Response(body=self._metrics.page(), content_type="text/plain")

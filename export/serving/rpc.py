@@ -43,7 +43,7 @@ class Rpc:
     """A gRPC server on the running event loop.
 
     Attributes:
-        port: on which it listens, None if only on a socket.
+        port: the port on which it listens, None if it only listens on a socket.
 
     Source: `model_servers/server.cc`, `model_servers/prediction_service_impl.cc` of
         tensorflow/serving.
@@ -88,7 +88,7 @@ class Rpc:
         await server.start()
 
     async def stop(self) -> None:
-        """Answer what has arrived, and stop."""
+        """Answer the requests that have arrived, and stop."""
         await self._server.stop(grace=10)
         self._pool.shutdown()
 

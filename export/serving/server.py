@@ -33,12 +33,12 @@ class Server:
     Production runs TF Serving itself, on the same directories and the same configuration.
 
     Args:
-        models: from a name to a base directory, or the path of a `models.config`.
+        models: a dict from a name to a base directory, or the path of a `models.config`.
         flags: those of `tfgen.export.serving.flags.Flags`.
 
     Attributes:
-        port: of gRPC, None without.
-        rest_api_port: of REST, None without.
+        port: port of gRPC, None without gRPC.
+        rest_api_port: port of REST, None without REST.
         manager: the `tfgen.export.serving.manager.Manager`.
 
     Raises:
@@ -103,7 +103,7 @@ class Server:
         self.close()
 
     def close(self) -> None:
-        """Answer what has arrived, then stop."""
+        """Answer the requests that have arrived, then stop."""
         self._stack.close()
 
     def _run(self, listeners, started):
@@ -132,7 +132,7 @@ class Server:
                 task.cancel()
 
     def _follow_file(self):
-        """Serve what the file says if it has changed."""
+        """Serve the configuration in the file if it has changed."""
         assert self._file is not None
         config = model_config.read(self._file)
         if config != self._config:
@@ -147,7 +147,7 @@ async def _repeat(call, seconds):
         await asyncio.sleep(seconds)
         try:
             await asyncio.to_thread(call)
-        except Exception as error:  # such as a disk that is not there for a while
+        except Exception as error:  # for example if a disk is unavailable for a while
             LOG.error("%s failed: %s", call.__name__, error)
 
 

@@ -1,4 +1,4 @@
-"""TF Serving's status codes: one error, and what it is called in gRPC and in HTTP."""
+"""TF Serving's status codes: one error class, and its codes in gRPC and HTTP."""
 
 HTTP = {  # In the order of their numbers in gRPC, from 1 on.
     "CANCELLED": 499,

@@ -1,4 +1,4 @@
-"""TFLite files give what the models give in Python, up to the rounding of their numbers."""
+"""TFLite files compute what the models compute in Python, up to rounding."""
 
 import numpy as np
 import pytest
@@ -175,10 +175,10 @@ def test_the_images_of_the_caller_are_used(tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_few_images_do_not_give_the_deviation(count, tmp_path):
-    """It is the card's, or that of samples."""
+def test_too_few_images_do_not_determine_the_deviation(count, tmp_path):
+    """The deviation is then that of the card, or of samples."""
     images, untrained = tfgen.data.load("digits").images("test"), small_vae()
-    no_data = "because no card names the data that it was trained on"
+    no_data = "because no card names the data it was trained on"
     for given, of, log_prob in (
         ("vae-digits", "digits, split test, 360 images", model("vae-digits").log_prob(images)),
         (
@@ -224,7 +224,7 @@ def test_bad_targets_are_refused(tmp_path):
         tfgen.export.tflite("vae-digits", tmp_path)
     with pytest.raises(InputError, match="there is no directory"):
         tfgen.export.tflite("vae-digits", tmp_path / "nowhere" / "model.tflite")
-    with pytest.raises(InputError, match=r"ends in \.tflite"):
+    with pytest.raises(InputError, match=r"must end in \.tflite"):
         tfgen.export.tflite("vae-digits", tmp_path / "model.lite")
     with pytest.raises(InputError, match="one of float32, float16, dynamic_int8, int8, got 'int3'"):
         tfgen.export.tflite("vae-digits", tmp_path / "model.tflite", precision="int3")

@@ -1,4 +1,4 @@
-"""The client over REST and gRPC gives what the model gives; deadlines and retries."""
+"""The client over REST and gRPC returns what the model returns; deadlines and retries."""
 
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -65,9 +65,9 @@ def test_errors_of_the_server_are_raised_with_their_code(client):
     with pytest.raises(InputError, match="uint8"):
         client.log_prob(np.zeros((1, 8, 8, 1)))
     for labels in ([0.5], [2**40], [-(2**31) - 1]):
-        with pytest.raises(InputError, match="labels must be integers of 32 bits"):
+        with pytest.raises(InputError, match="labels must be 32-bit integers"):
             client.log_prob(np.zeros((1, 8, 8, 1), "uint8"), labels)
-        with pytest.raises(InputError, match="labels must be integers of 32 bits"):
+        with pytest.raises(InputError, match="labels must be 32-bit integers"):
             client.sample(1, labels=labels)
     for seed in (2**31, -(2**40), 1.5, True, "1"):
         with pytest.raises(InputError, match="integer from -2147483648 to 2147483647"):
@@ -110,7 +110,7 @@ def test_a_missing_server_is_tried_until_the_deadline(address):
 
 class Answers(BaseHTTPRequestHandler):
     def send(self, status, body, more=0):
-        """Send bytes, and announce `more` that never come."""
+        """Send bytes, and announce `more` bytes that are never sent."""
         self.send_response(status)
         self.send_header("Content-Length", str(len(body) + more))
         self.end_headers()

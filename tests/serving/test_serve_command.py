@@ -1,4 +1,4 @@
-"""`tfgen serve` as a process: what it says, what it answers, how it ends."""
+"""`tfgen serve` as a process: its output, its answers, and how it exits."""
 
 import argparse
 import signal
@@ -31,7 +31,7 @@ def free_ports(count):
 
 
 @pytest.mark.slow
-def test_it_serves_and_ends_with_its_last_answer(base, images, truth, tmp_path):
+def test_it_serves_and_exits_after_its_last_answer(base, images, truth, tmp_path):
     rpc, rest = free_ports(2)
     words = ["tfgen", "serve", base, _compiled(tmp_path / "xla")]
     words += ["--port", rpc, "--rest_api_port", rest]
@@ -146,8 +146,8 @@ def test_bad_input_is_one_line(words, message, base, tmp_path, capfd):
     assert "Traceback" not in error
 
 
-def test_the_flags_of_the_deployment_folder_are_taken():
-    """As TF Serving is given them: --NAME=VALUE, switches with true."""
+def test_the_flags_of_a_deployment_directory_are_accepted():
+    """In the form that TF Serving uses: --NAME=VALUE, and true for switches."""
     parser = argparse.ArgumentParser()
     cli.serving.serve_arguments(parser)
     options = parser.parse_args(configs.flags())
@@ -183,7 +183,7 @@ def test_the_command_line_needs_no_server_library():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_a_server_of_saved_models_does_without_the_models():
+def test_a_server_of_saved_models_does_not_import_the_models():
     code = "import sys; from tfgen.export.serving import command; "
     code += "assert not {'tensorflow_probability', 'tfgen.models', 'tfgen.zoo'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True)
@@ -202,5 +202,5 @@ def test_two_models_of_one_name_are_refused(base, tmp_path):
     options = argparse.Namespace(
         models=[str(base), "vae-digits"], model_config_file=None, model_base_path=None
     )
-    with pytest.raises(InputError, match="two models of the name vae-digits"):
+    with pytest.raises(InputError, match="two models are named vae-digits"):
         command._models(options, tmp_path)
