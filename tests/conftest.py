@@ -1,4 +1,4 @@
-"""What every test shares: quiet TensorFlow, a home of its own, two logical devices."""
+"""Set-up of all tests: a quiet TensorFlow, a home directory for tests, two logical devices."""
 
 import os
 import tempfile
@@ -10,12 +10,12 @@ import keras
 import pytest
 import tensorflow as tf
 
-# Must happen before TensorFlow's runtime starts; one device more costs the other tests nothing.
+# Must happen before TensorFlow's runtime starts; a second device does not slow down other tests.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
-# As many as there are cores would be two here: too few where replicas wait for one another.
+# The default, the number of cores, may be too small if replicas wait for one another.
 tf.config.threading.set_inter_op_parallelism_threads(8)
 
 

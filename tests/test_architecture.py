@@ -1,4 +1,4 @@
-"""docs/architecture.md says what imports what and where things are; the code is held to it."""
+"""The code has the imports and the files that docs/architecture.md describes."""
 
 import ast
 import re
@@ -26,7 +26,7 @@ def sources():
 
 
 def imported(path):
-    """What a module imports when it runs; types are imported by the type checker alone."""
+    """The modules that a module imports at run time, without those for type checking only."""
     waiting = [ast.parse(path.read_text("utf-8"))]
     while waiting:
         node = waiting.pop()
@@ -70,7 +70,7 @@ def test_every_package_is_drawn_and_described():
         assert f"`tfgen.{name}`" in PAGE, f"docs/architecture.md does not say what {name} is"
 
 
-def test_what_the_drawings_name_exists():
+def test_everything_that_the_drawings_name_exists():
     modules = {module for _, module in sources()}
     for drawing in DRAWINGS:
         for line in drawing:
@@ -93,7 +93,7 @@ DOCUMENTED = ROOT / "tfgen" / "__init__.py"
 
 
 @pytest.mark.parametrize("path", [p for p in HANDING_ON if p != DOCUMENTED], ids=str)
-def test_a_package_only_hands_on_names(path):
+def test_packages_only_re_export_names(path):
     for node in ast.parse(path.read_text("utf-8")).body:
         docstring = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         names = isinstance(node, ast.Import | ast.ImportFrom | ast.Assign)

@@ -1,4 +1,4 @@
-"""`tfgen.checks`: what each check accepts, in which type, and how it refuses the rest."""
+"""`tfgen.checks`: the values that each check accepts, their types, and its error messages."""
 
 import re
 

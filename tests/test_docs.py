@@ -1,4 +1,4 @@
-"""What the README and the guides say is run: commands in a shell, examples as doctests."""
+"""The README and the guides are run: commands in a shell, examples as doctests."""
 
 import doctest
 import re
@@ -31,10 +31,10 @@ def test_the_examples_of_a_guide_run(guide):
 
 
 def steps(block):
-    """A block of commands in pieces: `["tfgen", ...]` for one of ours, the text of what bash runs.
+    """Split a block of commands: a list of words for a tfgen command, text for what bash runs.
 
-    Ours then need not import TensorFlow once each. A block that keeps something of the shell's,
-    such as a process in the background, is one piece.
+    tfgen commands run in this process, so that each does not import TensorFlow again. A block that
+    relies on the shell, for example for a process in the background, stays whole.
     """
     lines = block.splitlines(keepends=True)
     if re.search(r"[$&|]", block):
@@ -79,7 +79,7 @@ def test_the_set_up_is_what_ci_runs():
     assert "README.md" in (ROOT / ".ci" / "run").read_text()
 
 
-def test_links_between_the_guides_lead_somewhere():
+def test_links_between_the_guides_resolve():
     for guide in GUIDES:
         prose = re.sub(r"^```.*?^```", "", guide.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
         for target in re.findall(r"\]\(([^)#:]+)\)", prose):

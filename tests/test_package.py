@@ -56,7 +56,7 @@ def test_the_wheel_holds_the_zoo_the_recipes_and_no_top_level_but_tfgen(wheel):
 
 @pytest.mark.parametrize("place", ["elsewhere", "checkout"])
 def test_zoo_and_export_are_found_wherever_python_starts(wheel, place, tmp_path):
-    """In a checkout Python finds the folder tfgen first, in which zoo and export are missing."""
+    """In a checkout Python finds the directory tfgen first, where zoo and export are missing."""
     file, checkout = wheel
     site = tmp_path / "site"
     zipfile.ZipFile(file).extractall(site)
@@ -81,6 +81,6 @@ def test_zoo_and_export_are_found_wherever_python_starts(wheel, place, tmp_path)
     ]
 
 
-def test_importing_tfgen_costs_nothing():
+def test_importing_tfgen_does_not_import_tensorflow():
     code = "import sys, tfgen; dir(tfgen); assert 'tensorflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -23,7 +23,7 @@ def public_functions(tree, prefix=""):
 
 
 def missing(name, function, is_method):
-    """What of a function's signature has no annotation."""
+    """The parts of a function's signature without annotation."""
     decorators = {getattr(d, "id", getattr(d, "attr", "")) for d in function.decorator_list}
     arguments = function.args
     parameters = [*arguments.posonlyargs, *arguments.args]
@@ -45,7 +45,7 @@ def test_public_functions_are_annotated(path):
 
 
 def test_the_type_checker_finds_nothing(tmp_path):
-    """In the layout of an installation, where `zoo` and `export` lie inside `tfgen`."""
+    """In the layout of an installation, where `zoo` and `export` are inside `tfgen`."""
     for folder in FOLDERS:
         target = tmp_path / "tfgen" / ("" if folder == "tfgen" else folder)
         for path in (ROOT / folder).rglob("*.py"):

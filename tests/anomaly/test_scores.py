@@ -11,7 +11,7 @@ from tfgen.errors import InputError
 
 
 class Independent:
-    """Every pixel's level is binomial, whatever the others are: log p(x) is known."""
+    """A model of independent pixels with binomial levels, for which log p(x) is known."""
 
     num_dims = 64
 
@@ -23,7 +23,7 @@ class Independent:
 
 @pytest.fixture(scope="module")
 def own():
-    """As the model draws them: noise around the middle grey."""
+    """Images that the model draws: noise around the middle grey."""
     return np.random.default_rng(0).binomial(255, 0.5, (200, 8, 8, 1)).astype("uint8")
 
 
@@ -40,8 +40,8 @@ def test_unlikely_images_are_found_by_likelihood(own):
     assert found["likelihood"] == found["typicality"] == 1.0
 
 
-def test_likelihood_fails_on_the_likeliest_image_and_the_others_do_not(own):
-    """Flat grey is the likeliest image of all, and no draw of the model ever looks like it."""
+def test_likelihood_fails_on_the_likeliest_image_and_the_other_scores_do_not(own):
+    """Flat grey is the likeliest image of all, but no draw of the model ever looks like it."""
     flat = np.full_like(own, 127)
     flat[:, 0, 0, 0] = np.arange(len(flat)) % 2 + 127
     found = areas(own, flat)
@@ -69,7 +69,7 @@ def test_compressed_bits_are_the_shorter_of_two_files(own, tmp_path):
         anomaly.compressed_bits(np.zeros((1, 4, 4, 2), "uint8"))
 
 
-def test_the_tool_compares_what_is_here(monkeypatch, capsys):
+def test_the_tool_compares_the_available_data_sets(monkeypatch, capsys):
     import runpy
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What holds for every bijector: shapes, inverse, log-determinant, gradients, weights."""
+"""Tests of every bijector: shapes, inverse, log-determinant, gradients, weights."""
 
 import json
 

@@ -16,7 +16,7 @@ LAYOUT = {
 }
 
 
-def test_its_weights_lie_in_files_where_the_layout_says(tmp_path):
+def test_weight_files_have_the_expected_layout(tmp_path):
     model = keras.Sequential([bijectors.FlowLayer(bijectors.GlowStep((4, 4, 2), width=8))])
     model(tf.ones([1, 4, 4, 2]))
     model.save_weights(tmp_path / "flow.weights.h5")

@@ -1,4 +1,4 @@
-"""What is particular to each bijector."""
+"""Tests that are specific to each bijector."""
 
 import keras
 import numpy as np
@@ -38,7 +38,7 @@ def _initialized(bijector, x):
     return [value.numpy() for value in bijector.inverse_and_log_det(x)]
 
 
-def test_glow_initializes_each_actnorm_from_what_reaches_it():
+def test_glow_initializes_each_actnorm_from_its_own_inputs():
     x = np.random.default_rng(0).normal(2.0, 5.0, size=(256, 8, 8, 1)).astype("float32")
     flow = bijectors.Glow((8, 8, 1), levels=2, depth=3, width=8)
     z = flow.initialize(x)
@@ -85,7 +85,7 @@ def test_couplings_leave_half_of_the_channels_alone_and_start_as_the_identity(ki
     assert np.all(z[..., :3] != x[..., :3])
 
 
-def test_a_dtype_is_a_name_or_tensorflows():
+def test_a_dtype_is_a_name_or_a_tf_dtype():
     x = tf.random.stateless_normal([2, 4, 4, 4], [0, 0], dtype="float64")
     coupling = bijectors.AffineCoupling((4, 4, 4), width=8, dtype=tf.float64)
     np.testing.assert_array_equal(coupling.inverse(x), x)
@@ -168,7 +168,7 @@ def test_conditional_couplings_depend_on_the_context_and_stay_exact(cls, shape):
         cls(shape, width=8, dtype="float64").inverse(x, context=context)
 
 
-def test_split_standardizes_what_leaves_by_what_stays():
+def test_split_standardizes_leaving_channels_given_staying_ones():
     split = bijectors.Split((4, 4, 4), fraction=0.25)
     for variable in split.trainable_variables:
         variable.assign_add(0.1 * tf.random.stateless_normal(variable.shape, [0, 1]))
@@ -196,7 +196,8 @@ def test_round_trips_at_depth_32_in_float32():
     x = tf.cast(images[512:640], tf.float32) / 256.0 - 0.5
     z = model.flow.inverse_and_log_det(x)[0]
     np.testing.assert_allclose(model.flow.forward_and_log_det(z)[0], x, rtol=0, atol=1e-4)
-    # At temperature 1 so young a model decodes some latents to 1e8, where float32 has no 1e-4.
+    # At temperature 1 this model, hardly trained, decodes some latents to 1e8, where float32 cannot
+    # resolve 1e-4.
     z = 0.7 * tf.random.stateless_normal([128, 64], [0, 2])
     x = model.flow.forward_and_log_det(z)[0]
     np.testing.assert_allclose(model.flow.inverse_and_log_det(x)[0], z, rtol=0, atol=1e-4)
@@ -243,7 +244,7 @@ def test_densities_of_a_plane_integrate_to_one():
     assert np.any(density.bijector.inverse_log_det_jacobian(grid[:9], 1) != 0.0)
 
 
-def test_a_fitted_toy_has_the_moments_of_its_data():
+def test_a_flow_fitted_to_toy_data_has_their_moments():
     """x_1 normal, x_2 = x_1^2 / 2 + noise: moments known in closed form."""
     generator = np.random.default_rng(0)
     first = generator.normal(size=20_000)
@@ -330,6 +331,6 @@ def test_networks_in_bfloat16_leave_the_flow_in_float32():
         (lambda: bijectors.Glow((8, 8, 1), levels=0), "levels must be a positive integer, got 0"),
     ],
 )
-def test_bad_arguments_say_what_would_work(build, message):
+def test_errors_for_bad_arguments_say_what_would_work(build, message):
     with pytest.raises(InputError, match=message):
         build()

@@ -1,4 +1,4 @@
-"""The memory modes of a sequence of steps: the same gradients from fewer kept activations."""
+"""The memory modes of a sequence of steps: the same gradients with fewer stored activations."""
 
 import contextlib
 
@@ -26,7 +26,7 @@ def flow(memory, dtype="float64", **options):
 
 
 def gradients(built, x):
-    """Of a function of latents and log-determinants, with respect to x and to every weight."""
+    """Gradients of a function of latents and log-determinants, by x and by every weight."""
     with tf.GradientTape() as tape:
         tape.watch(x)
         z, log_det = built.inverse_and_log_det(x)

@@ -1,6 +1,6 @@
-"""What `tfb.Glow` of TFP 0.25 gets wrong with Keras 3 networks, and that ours gets it right.
+"""Defects of TFP 0.25's `tfb.Glow` with Keras 3 networks, which tfgen's Glow does not have.
 
-Each test first shows the defect in TFP, and fails if a release of TFP repairs it.
+Each test first shows the defect in TFP, and fails if a release of TFP fixes it.
 """
 
 import json

@@ -34,7 +34,7 @@ def gradients(model, images, weights):
 
 
 def test_the_wake_phase_trains_the_decoder_as_aevb_does(digits):
-    """At the same draws from q(z|x) both follow log p(x|z) there."""
+    """For the same draws from q(z|x), both follow the gradient of log p(x|z)."""
     ours = small(WakeSleep)
     aevb = small(tfgen.models.VAE)
     aevb.set_weights(ours.get_weights())
@@ -45,7 +45,7 @@ def test_the_wake_phase_trains_the_decoder_as_aevb_does(digits):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_the_sleep_phase_trains_the_encoder_on_dreams(digits):
+def test_the_sleep_phase_trains_the_encoder_on_samples_of_the_model(digits):
     model = small(WakeSleep)
     weights = model.encoder.trainable_weights
     _, found = gradients(model, digits[:8], weights)
@@ -88,8 +88,8 @@ def test_the_step_size_of_monte_carlo_em_follows_the_acceptance(digits):
     assert float(model.log_step_size) == pytest.approx(np.log(50.0) - 4 * 0.05 * 0.9, abs=0.02)
 
 
-def test_a_leap_of_hmc_keeps_the_posterior(digits):
-    """Draws of a Gaussian model's posterior: mean and variance are known in closed form."""
+def test_a_step_of_hmc_preserves_the_posterior(digits):
+    """On draws from a Gaussian model's posterior, whose mean and variance are known."""
 
     class Linear:
         latent_dim = 1
@@ -107,7 +107,7 @@ def test_a_leap_of_hmc_keeps_the_posterior(digits):
     np.testing.assert_allclose(draws.var(axis=(0, 2)), 0.2, rtol=0.1)
 
 
-def test_what_the_baselines_have_not_is_refused():
+def test_options_that_the_baselines_lack_are_refused():
     for options in ({"prior": "flow"}, {"num_importance_samples": 5}, {"beta": 2.0}):
         with pytest.raises(InputError, match="the baseline has no such option"):
             WakeSleep((8, 8, 1), latent_dim=2, **options)

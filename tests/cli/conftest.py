@@ -1,4 +1,4 @@
-"""What the tests of commands share: small models, and a folder of images."""
+"""Fixtures of the tests of commands: small models, and a folder of images."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path, images):
-    """Three images of the model's shape, one of another, and a file that is not an image."""
+    """Three images of the model's shape, one of another shape, and a file that is not an image."""
     (tmp_path / "images" / "more").mkdir(parents=True)
     for name, image in zip(["b.png", "a.png", "more/c.png"], images, strict=False):
         Image.fromarray(image[..., 0]).save(tmp_path / "images" / name)

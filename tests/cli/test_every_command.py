@@ -1,4 +1,4 @@
-"""Every command: it helps, it runs, and it answers bad input with one line and exit code 2."""
+"""Every command prints help, runs, and reports bad input in one line with exit code 2."""
 
 import importlib
 import pkgutil
@@ -33,7 +33,7 @@ def folder_of_an_image(tmp_path):
 
 
 def exported_model(tmp_path):
-    """As much of a SavedModel as `deploy` looks at."""
+    """The part of a SavedModel that `deploy` reads."""
     version = tmp_path / "vae" / "1"
     version.mkdir(parents=True)
     (version / "saved_model.pb").touch()
@@ -41,7 +41,7 @@ def exported_model(tmp_path):
 
 
 def given(words, tmp_path):
-    """The words of a case: functions make what they name, {tmp} is the test's directory."""
+    """A case's words; functions are replaced by their results, {tmp} by the test's directory."""
     return [word(tmp_path) if callable(word) else word.format(tmp=tmp_path) for word in words]
 
 
@@ -64,7 +64,7 @@ FAILS = {
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_every_command_helps_and_runs(name, tmp_path, capsys, monkeypatch):
+def test_every_command_prints_help_and_runs(name, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TFGEN_HOME", str(tmp_path / "home"))
     with pytest.raises(SystemExit) as left:
         cli.main([name, "--help"])
@@ -73,7 +73,7 @@ def test_every_command_helps_and_runs(name, tmp_path, capsys, monkeypatch):
     words, printed = RUNS[name]
     code = cli.main([name, *given(words, tmp_path)])
     out, error = capsys.readouterr()
-    if printed is None:  # It would wait for requests, or bring what is damaged.
+    if printed is None:  # `serve` would wait for requests; `fetch` gets a damaged model.
         assert code == 2
         assert FAILS[name] in error
     else:

@@ -1,4 +1,4 @@
-"""The two programs: listings, exit codes, signals, what is printed where."""
+"""The two programs: listings, exit codes, signals, and output on stdout and stderr."""
 
 import os
 import re
@@ -26,7 +26,7 @@ def program(*words, **options):
 )
 def test_help_and_listings_answer_within_a_second(words):
     times = []
-    for _ in range(3):  # the machine may be busy with something else once
+    for _ in range(3):  # the machine may be busy during some of them
         start = time.perf_counter()
         result = program(*words)
         times.append(time.perf_counter() - start)
@@ -44,7 +44,7 @@ def test_listings_name_everything():
     assert all(name in listing for name in tfgen.zoo.list())
 
 
-def test_training_in_a_process_of_its_own_says_what_matters_and_nothing_else(tmp_path):
+def test_training_in_a_separate_process_prints_only_what_matters(tmp_path):
     words = ["tfgen-train", "vae-digits", *SMALL, "--out", "run", "--devices", "cpu:2"]
     result = program(*words, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -73,7 +73,7 @@ def interrupted(tmp_path_factory):
         text=True,
         env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
     )
-    while not list(folder.glob("run/logs/train/events*")):  # the first step comes next
+    while not list(folder.glob("run/logs/train/events*")):  # the first step follows
         assert process.poll() is None
         time.sleep(0.01)
     process.terminate()
@@ -97,8 +97,8 @@ def test_the_run_of_a_single_device_leaves_stderr_empty(interrupted):
     assert interrupted[-1].stderr == ""
 
 
-def test_settings_beyond_the_recipe_print_nothing_of_tensorflows(interrupted):
-    """The process' stderr is empty but for what SIGTERM made it print."""
+def test_settings_beyond_the_recipe_print_no_messages_of_tensorflow(interrupted):
+    """The process' stderr is empty, except for what it prints after SIGTERM."""
     assert interrupted[1].startswith("VAE of ")
 
 
@@ -134,5 +134,5 @@ def test_interrupted_commands_say_so(monkeypatch, capsys):
     assert capsys.readouterr().err == "tfgen sample: interrupted\n"
 
 
-def test_the_module_runs_too():
+def test_the_package_runs_as_a_module():
     assert program(sys.executable, "-m", "tfgen.cli", "--help").returncode == 0

@@ -58,7 +58,7 @@ def test_score_writes_names_that_are_not_text(saved, folder, tmp_path, capsysbin
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_score_writes_into_a_pipe_and_leaves_it_one(linked, saved, folder, tmp_path, capsys):
+def test_score_writes_into_a_pipe_without_replacing_it(linked, saved, folder, tmp_path, capsys):
     pipe, out = tmp_path / "pipe", tmp_path / "out"
     os.mkfifo(pipe)
     out.symlink_to(pipe)
@@ -87,7 +87,7 @@ def test_score_writes_the_file_behind_a_link(saved, folder, tmp_path, capsys):
         assert len(file.read_text().splitlines()) == 5
 
 
-def test_score_takes_the_place_of_a_link_to_itself(saved, folder, tmp_path):
+def test_score_replaces_a_link_to_itself(saved, folder, tmp_path):
     out = tmp_path / "loop"
     out.symlink_to(out)
     assert cli.main(["score", saved["vae"], str(folder), "--out", str(out)]) == 0

@@ -166,7 +166,7 @@ def test_a_dry_run_prints_and_writes_nothing(tmp_path, capsys, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_data_says_where_it_looked_and_how_to_get_it(tmp_path, capfd):
+def test_the_error_for_missing_data_says_where_it_looked_and_how_to_get_them(tmp_path, capfd):
     assert cli.train(["vae-digits", "--data", "mnist", "--data-dir", str(tmp_path)]) == 2
     error = capfd.readouterr().err
     assert str(tmp_path) in error

@@ -51,8 +51,8 @@ def test_fetch_and_zoo_accept_models_without_metrics(tmp_path, capsys, monkeypat
     assert "mine " in capsys.readouterr().out
 
 
-def test_fetch_says_which_name_is_that_of_the_fetched_model(tmp_path, capsys, monkeypatch):
-    """Not that of a model of the same name in a place that comes before."""
+def test_fetch_prints_the_name_of_the_fetched_model(tmp_path, capsys, monkeypatch):
+    """It is not the name alone if that means another model, in a place that is searched first."""
     monkeypatch.setenv("TFGEN_HOME", str(tmp_path / "home"))
     source, card = tmp_path / "source", tfgen.zoo.card("vae-digits")
     shutil.copytree(tfgen.zoo.directory("vae-digits"), source)

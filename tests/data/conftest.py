@@ -1,4 +1,4 @@
-"""The tests of the data find no local files unless they ask for them."""
+"""Fixtures of the tests of data, which find local files only if they request them."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Names, the cost of listing them, and the errors of unknown sources and shapes."""
+"""Names, the time to list them, and errors for unknown sources and shapes."""
 
 import subprocess
 import sys

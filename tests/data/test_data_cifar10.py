@@ -78,7 +78,7 @@ class _Malice:
         (python_batch(np.zeros((4, 3072), np.uint8), np.full(4, 11)), "a label is 11"),
     ],
 )
-def test_pickles_run_nothing(tmp_path, content, expected):
+def test_pickles_run_no_code(tmp_path, content, expected):
     write(tmp_path / "cifar-10-batches-py", PYTHON | {"data_batch_1": content})
     with pytest.raises(InputError, match=expected) as caught:
         tfgen.data.load("cifar10", data_dir=tmp_path)

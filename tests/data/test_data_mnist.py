@@ -1,4 +1,4 @@
-"""`mnist` and `fashion_mnist` from local files: layouts, damage, absence."""
+"""`mnist` and `fashion_mnist` from local files: layouts, damaged files, missing files."""
 
 import gzip
 import logging

@@ -1,4 +1,4 @@
-"""Every source of data keeps the same contract; a source that is not in `CASES` fails."""
+"""Every source of data satisfies the same contract; a source that is not in `CASES` fails."""
 
 import json
 import pkgutil
@@ -57,8 +57,8 @@ def folder(directory):
     return {"source": directory}
 
 
-# For each source the module that opens it, its number of classes, and from a directory to the
-# arguments of `load`.
+# For each source: the module that opens it, its number of classes, and a function from a directory
+# to the arguments of `load`.
 CASES = {
     "digits": ("digits", 10, lambda directory: {"source": "digits"}),
     "shapes": (

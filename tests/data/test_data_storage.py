@@ -1,4 +1,4 @@
-"""Storing: once, by one process, completely, and without output."""
+"""Data sets are stored once, by one process, completely, and without output."""
 
 import logging
 import subprocess

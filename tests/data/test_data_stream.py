@@ -1,4 +1,4 @@
-"""The batches of a training: every image once per epoch, the same batches from any step."""
+"""The batches of a training run: each image once per epoch, the same batches from any step."""
 
 import functools
 import hashlib
@@ -33,7 +33,7 @@ def digits(request):
 
 @pytest.fixture(scope="module")
 def training(digits):
-    """From an augmentation to its stream and the first 43 batches."""
+    """A function from an augmentation to its stream and the first 43 batches."""
     return functools.cache(lambda augmentation: _training(digits, augmentation))
 
 
@@ -64,7 +64,7 @@ def test_an_epoch_holds_every_image_once_in_another_order_each_time(digits, trai
 
 @pytest.mark.parametrize("augmentation", [None, AUGMENTATION])
 def test_the_order_is_that_of_every_release(request, training, augmentation):
-    """Resumed trainings depend on it."""
+    """Resumed training runs depend on it."""
     source = request.node.callspec.params["digits"]
     digest = hashlib.sha256(b"".join(map(bytes, training(augmentation)[1][:16]))).hexdigest()
     assert digest[:16] == DIGESTS[source, bool(augmentation)]
@@ -167,7 +167,7 @@ def test_every_shift_is_as_likely_as_any_other():
     assert np.abs(np.corrcoef(draws.T)[np.triu_indices(3, 1)]).max() < 0.03
 
 
-def test_without_shift_or_flip_images_keep_their_place():
+def test_without_shift_or_flip_images_do_not_change():
     assert not Augmentation()
     assert (Augmentation(shift=1).draw(1000, [0, 0]).numpy()[:, 2] == 0).all()
     assert (Augmentation(flip=True).draw(1000, [0, 0]).numpy()[:, :2] == 0).all()

@@ -1,4 +1,4 @@
-"""Names of TensorFlow Datasets: splits, fitting, labels, and failing without a network."""
+"""Names of TensorFlow Datasets: splits, fitting, labels, and the error without a network."""
 
 import socket
 

@@ -13,7 +13,7 @@ def idx_bytes(array):
 
 
 def tiny_mnist(seed=0, train=20, test=10):
-    """File name -> content of the four IDX files, and the arrays in them."""
+    """The contents of the four IDX files by file name, and the arrays in them."""
     rng = np.random.default_rng(seed)
     arrays = {}
     for prefix, count in (("train", train), ("t10k", test)):
@@ -40,7 +40,7 @@ CIFAR_BATCHES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
 
 
 def tiny_cifar10(images=4):
-    """Batch -> its planes [N, 3072] and labels [N]."""
+    """The planes [N, 3072] and labels [N] of each batch, by its name."""
     rng = np.random.default_rng(1)
     return {
         batch: (

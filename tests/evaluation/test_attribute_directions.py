@@ -34,7 +34,7 @@ def test_hue_area_and_centre_are_read_from_the_pixels(shapes):
 
 
 class Factors:
-    """Its latents are the factors that images were drawn from; moving them draws other images."""
+    """A model whose latents are the factors of `shapes`: other latents draw other images."""
 
     def __init__(self, data, wrong_way=False):
         self._of = {}
@@ -64,7 +64,7 @@ class Factors:
         factors = dict(zip(FACTORS, latents.T, strict=True))
         factors["shape"] = np.array([self._of[image.tobytes()][0] for image in images])
         factors["hue"] = factors["hue"] % 1
-        for axis in ("x", "y"):  # So that no shape leaves the picture.
+        for axis in ("x", "y"):  # so that no shape leaves the image
             factors[axis] = np.clip(factors[axis], 0.2, 0.8)
         return render(factors, 32)
 
@@ -76,13 +76,13 @@ def test_directions_that_move_the_attribute_are_distinguished_from_others(attrib
     assert right.mean() > 0.95
     wrong, amount = directions.moved(Factors(shapes, wrong_way=True), shapes, attribute)
     if attribute == "hue":
-        assert amount > 1  # Around the circle the wrong way leads there too.
+        assert amount > 1  # The other way around the hue circle leads there too.
     else:
         assert wrong.mean() < 0.05
 
 
 class Blob(Factors):
-    """It answers every direction with the same shape, which is on the right, low, green and big."""
+    """A model that moves every image to the same shape, which is big, green and lower right."""
 
     def manipulate(self, images, direction, amount):
         factors = {"shape": 0, "hue": 1 / 3, "x": 0.75, "y": 0.75, "size": 0.2, "background": 0.2}

@@ -1,4 +1,4 @@
-"""Estimators of log p(x) against integration over a grid, and which latents are used."""
+"""Estimators of log p(x) against integration over a grid, and the latents that are in use."""
 
 import keras
 import numpy as np
@@ -20,7 +20,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def model(digits):
-    """Trained for two seconds: its posteriors are narrow and bent, as real ones are."""
+    """A model trained for two seconds, whose posteriors are narrow and bent like real ones."""
     keras.utils.set_random_seed(0)
     model = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[32])
     model.compile(tfgen.optimizers.Adam(3e-3))
@@ -54,7 +54,7 @@ def test_appendix_d_is_calibrated(model, exact, digits):
     assert abs(np.mean(found - exact)) < 0.1
 
 
-def test_thousands_of_samples_depend_on_nothing_but_the_image(model, digits):
+def test_bounds_of_thousands_of_samples_depend_only_on_the_image(model, digits):
     images = digits.images("test")[:7]
     whole = model.log_prob(images, num_samples=1200).numpy()
     for part in (slice(3, 4), slice(2, 7)):
@@ -67,7 +67,7 @@ def test_thousands_of_samples_depend_on_nothing_but_the_image(model, digits):
 
 
 def test_blocks_of_samples_add_up_to_all_of_them(model, digits):
-    """The same draws, taken as one bound over all of them."""
+    """They equal one bound over all of the same draws."""
     image = digits.images("test")[:1]
     observed = model.observe(tf.constant(image))
     keys = importance_sampling._keys(tf.constant(image))[0]
@@ -83,7 +83,7 @@ def test_blocks_of_samples_add_up_to_all_of_them(model, digits):
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_elbo_is_reconstruction_less_divergence_at_the_noise_of_the_image(digits):
+def test_elbo_is_reconstruction_minus_divergence_with_the_noise_of_the_image(digits):
     model = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[8], num_importance_samples=3)
     images = digits.images("test")[:5]
     observed = model.observe(images)

@@ -1,4 +1,4 @@
-"""The metrics of cards besides the likelihood, with models for which the right answer is known."""
+"""The metrics of cards other than the likelihood, with models whose metrics are known."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_metrics_that_the_model_or_the_data_do_not_have_are_refused(model, data,
 
 
 class Retrieval:
-    """Its samples of a class are test images of that class, or of the next one."""
+    """A model whose samples of a class are test images of that class, or of the next one."""
 
     num_classes, num_tight_samples = 10, 1
 

@@ -10,7 +10,7 @@ from tfgen.evaluation import pictures
 
 
 class Recorder:
-    """Decodes each latent to a grey level that names it."""
+    """Decodes each latent to a grey level that identifies it."""
 
     latent_dim = 2
 

@@ -18,6 +18,6 @@ from tfgen.evaluation import report
         ((0.768, 0.0, "bits/dim"), "0.768"),
     ],
 )
-def test_a_standard_error_has_a_digit_that_is_not_0(metric, text):
+def test_a_standard_error_is_printed_with_a_nonzero_digit(metric, text):
     number, error, unit = metric
     assert report.value({"value": number, "standard_error": error, "unit": unit}) == text

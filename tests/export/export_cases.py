@@ -17,7 +17,7 @@ STEPS = 5  # of an interpolation
 
 
 def perturbed(model):
-    """The model with weights that no initialization gives: a fresh coupling is the identity."""
+    """The model with random weights, because an untrained coupling is the identity."""
     generator = np.random.default_rng(0)
     for weight in model.trainable_weights:
         weight.assign_add(generator.normal(0.0, 0.05, weight.shape).astype("float32"))
@@ -147,13 +147,13 @@ def model(name):
 
 
 def exported(name):
-    """What the exporters are given: the name of a model that has one."""
+    """The argument of the exporters: the name of a model that has one, otherwise the model."""
     return model(name) if name in UNTRAINED else name
 
 
 @functools.cache
 def cases(name):
-    """From a signature's name to its inputs and outputs, dicts of arrays of 64 rows."""
+    """The inputs and outputs of each signature by name, dicts of arrays of 64 rows."""
     m = model(name)
     generator = np.random.default_rng(0)
     if name in UNTRAINED:
@@ -208,7 +208,7 @@ def cases(name):
 
 @functools.cache
 def served_cases(name):
-    """`cases`, and the twins that take files."""
+    """`cases`, and the signatures that take files."""
     files = {"images": "image_bytes", "first": "first_bytes", "second": "second_bytes"}
     found = dict(cases(name))
     if model(name).image_shape[-1] == 2:

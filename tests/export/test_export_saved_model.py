@@ -1,4 +1,4 @@
-"""SavedModels: their versions, and what an export or its failure leaves behind."""
+"""SavedModels: their versions, and the files after an export or its failure."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ from tfgen.models import preset
 
 
 def small_vae(**options):
-    """Of images with two channels, so that no signature has a twin of files."""
+    """A model of images with two channels, so that no signature takes files."""
     return tfgen.models.VAE(
         (2, 2, 2), latent_dim=2, hidden_units=[4], likelihood="gaussian", **options
     )

@@ -35,7 +35,7 @@ class Noise(tf.Module):
     [*((kind, (8, 8, 1)) for kind in conversion.PRECISIONS), ("float32", (32, 32, 3))],
 )
 def test_the_noise_of_an_image_is_the_same_to_the_last_bit(kind, image_shape):
-    """Another level of one pixel would change a likelihood by nats."""
+    """Changing one pixel by one level would change a likelihood by nats."""
     images = np.random.default_rng(0).integers(0, 256, (64, *image_shape)).astype("uint8")
     images[0], images[1] = 0, 255
     module = Noise(image_shape)
@@ -44,7 +44,7 @@ def test_the_noise_of_an_image_is_the_same_to_the_last_bit(kind, image_shape):
     interpreter = Interpreter(model_content=content)
     hashes = interpreter.get_signature_runner("integers")(images=images)["hash"]
     np.testing.assert_array_equal(hashes, ImageNoise(image_shape)._hash(images))
-    if kind != "int8":  # there floats have 8 bits, and the exporter leaves log_prob out
+    if kind != "int8":  # in int8 files floats have 8 bits, and the exporter leaves log_prob out
         found = interpreter.get_signature_runner("uniform")(images=images)["noise"]
         expected = ImageNoise(image_shape).uniform(images, image_shape).numpy()
         np.testing.assert_array_equal(found, expected)

@@ -1,4 +1,4 @@
-"""SavedModels give under TF Serving what the models give in Python, and refuse invalid inputs."""
+"""SavedModels compute in TF Serving what models compute in Python, and refuse invalid inputs."""
 
 import contextlib
 import inspect
@@ -98,7 +98,7 @@ CHOICES = {
 
 @pytest.mark.parametrize("kind", [tfgen.models.Glow, tfgen.models.VAE])
 def test_the_models_have_every_option(kind):
-    """An option that is added to a model needs an export that has it."""
+    """A new option of a model needs an exported model that uses it."""
     models = [*map(model, MODELS), *map(bfloat16, BFLOAT16)]
     configs = [m.get_config() for m in models if type(m) is kind]
     options = dict(inspect.signature(kind).parameters)
@@ -144,7 +144,7 @@ def test_functions_of_the_weights_are_precomputed(name, saved):
 
 
 def test_the_serving_process_refuses_xla_as_tf_serving_does(tmp_path, serve):
-    """So that the tests above would notice."""
+    """Otherwise the tests above would not notice it."""
 
     class Compiled(tf.Module):
         @tf.function(jit_compile=True, input_signature=[tf.TensorSpec([None], tf.float32, "x")])

@@ -14,7 +14,7 @@ CLASSES = 3
 
 @pytest.fixture(params=["channel", "pixel"], scope="module")
 def model(request):
-    """Shared: no test changes its weights."""
+    """A shared model, whose weights no test changes."""
     built = tfgen.models.Glow(
         (8, 4, 2), levels=2, depth=1, width=8, num_classes=CLASSES, class_prior=request.param
     )
@@ -30,7 +30,7 @@ def images():
 
 
 def dequantized(model, images):
-    """What the flow sees of images, and log q(u|x), at the noise of the images themselves."""
+    """The flow's input for images, and log q(u|x), with the noise of the images themselves."""
     images = tf.constant(images)
     noise = model._dequantization.noise_of_image(model._image_noise, images)
     return model._dequantized(images, noise)
@@ -113,7 +113,7 @@ def test_samples_are_drawn_from_the_prior_of_their_class(model):
 
 
 @pytest.mark.parametrize(("class_prior", "pixels"), [("channel", 1), ("pixel", 2)])
-def test_what_the_prior_varies_with(class_prior, pixels, tmp_path):
+def test_the_prior_varies_over_channels_or_over_pixels(class_prior, pixels, tmp_path):
     model = tfgen.models.Glow(
         (8, 4, 2), levels=2, depth=1, width=8, num_classes=CLASSES, class_prior=class_prior
     )

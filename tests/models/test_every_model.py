@@ -1,4 +1,4 @@
-"""What holds for every model: the four verbs, training, saving, refusals."""
+"""Tests of every model: the four verbs, training, saving, refusals."""
 
 import functools
 

@@ -90,7 +90,7 @@ def test_the_discrete_probabilities_of_all_images_add_up_to_the_mass_of_the_cube
 
 
 def test_variational_offsets_leave_the_probabilities_of_all_images_at_the_mass_of_the_cube():
-    """P(x) = E_q exp(log-density(x + u) - log q(u|x)), whatever q is."""
+    """P(x) = E_q exp(log-density(x + u) - log q(u|x)) for any q."""
     model = trained((2, 2, 1), levels=1, num_bits=1, dequantization="variational")
     bits = np.arange(16)[:, None] >> np.arange(4) & 1
     images = np.repeat((255 * bits).astype("uint8").reshape(16, 2, 2, 1), 4000, axis=0)
@@ -210,7 +210,7 @@ def test_fit_initializes_actnorm_from_the_first_batch_and_after_loading_does_not
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_bad_arguments_say_what_would_work():
+def test_errors_for_bad_arguments_say_what_would_work():
     with pytest.raises(InputError, match="integer from 1 to 8, got 9"):
         tfgen.models.Glow((8, 8, 1), levels=1, depth=1, width=4, num_bits=9)
     with pytest.raises(InputError, match="multiples of 2\\^levels = 8, got 28x28"):

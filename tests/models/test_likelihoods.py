@@ -1,4 +1,4 @@
-"""What decoders say of pixels, against closed forms, sums over all images and NumPy in float64."""
+"""Likelihoods of pixels against closed forms, sums over all images and NumPy in float64."""
 
 import itertools
 
@@ -58,7 +58,7 @@ NEIGHBOURS = [(0, -1), (-1, 0), (-1, -1), (-1, 1)]
 
 
 def one_by_one(outputs, shape, neighbours, pixel):
-    """Call `pixel` with the index, mean and scale of each in reading order, given its answers."""
+    """Call `pixel` for each pixel in row-major order, and use its results for later means."""
     average, raw_log_scale, *weights = np.split(outputs.astype("float64"), 2 + neighbours)
     average = average.reshape(shape) + 0.5
     scale = np.exp(-8.0 * special.expit(-raw_log_scale)).reshape(shape)
@@ -75,14 +75,14 @@ def one_by_one(outputs, shape, neighbours, pixel):
 
 
 @pytest.mark.parametrize("neighbours", range(5))
-def test_a_quantized_logistic_leans_on_its_neighbours_as_a_loop_over_pixels_does(neighbours):
+def test_a_quantized_logistic_with_neighbours_equals_a_loop_over_pixels(neighbours):
     shape = (4, 5, 2)
     likelihood = QuantizedLogistic(shape, neighbours)
     generator = np.random.default_rng(neighbours)
     images = generator.integers(0, 256, (3, *shape)).astype("uint8")
     observed = likelihood.observe(images, None).numpy().reshape(3, 1, 40)
     outputs = generator.normal(0, 0.4, (3, 2, 40 * likelihood.parameters_per_pixel))
-    outputs[..., 40:80] += 2.0  # Wide, so that no level's probability underflows in float64.
+    outputs[..., 40:80] += 2.0  # wide scales, so that no level's probability underflows in float64
     found = likelihood.log_prob(observed, tf.constant(outputs, tf.float32))
     for image, sample in np.ndindex(3, 2):
         total = []

@@ -1,4 +1,4 @@
-"""Noise that comes from the image: distributed as random noise, fixed for each image."""
+"""Noise that is computed from the image: distributed like random noise, fixed per image."""
 
 import numpy as np
 import pytest

@@ -19,7 +19,7 @@ def trained(latent_dim, likelihood="bernoulli", **options):
     generator = np.random.default_rng(0)
     for weight in model.trainable_weights:
         weight.assign(generator.normal(size=weight.shape, scale=0.4).astype("float32"))
-    if likelihood == "quantized_logistic":  # Wide levels, which a grid of latents resolves.
+    if likelihood == "quantized_logistic":  # wide scales, which a grid of latents resolves
         model.decoder.weights[-1].assign_add([0.0] * 9 + [2.0] * 9)
     return model
 
@@ -116,7 +116,7 @@ def test_importance_weighted_bounds_rise_to_the_integrated_evidence(latent_dim, 
 
 
 def test_log_prob_is_the_bound_at_the_noise_of_the_image(likelihood, image):
-    """Black and white pixels are the same whatever noise binarizes them."""
+    """Black and white pixels do not depend on the noise that binarizes them."""
     model = trained(2, likelihood)
     observed = image.reshape(9) / 255.0
     mean, deviation = posterior(model, observed)
@@ -135,7 +135,7 @@ def test_log_prob_with_many_importance_samples_is_the_evidence(likelihood, image
     assert abs(found - log_evidence) < 0.05
 
 
-def test_log_prob_means_over_images_what_independent_noise_means():
+def test_log_prob_over_images_has_the_mean_of_independent_noise():
     """Over real images, for one and for few importance samples."""
     model = tfgen.zoo.load("vae-digits")
     images = tfgen.data.load("digits").images("test")
@@ -190,7 +190,7 @@ def test_the_reparameterized_gradient_equals_finite_differences(image):
         np.testing.assert_allclose(gradient[index], difference, rtol=1e-3, atol=1e-4)
 
 
-def test_static_binarization_is_one_draw_for_ever_and_dynamic_is_not():
+def test_static_binarization_is_fixed_and_dynamic_binarization_is_not():
     images = tfgen.data.load("digits").images("test")[:20]
     for binarization, same in (("static", True), ("dynamic", False)):
         model = tfgen.models.VAE((8, 8, 1), latent_dim=2, binarization=binarization)
@@ -200,7 +200,7 @@ def test_static_binarization_is_one_draw_for_ever_and_dynamic_is_not():
         assert bool(tf.reduce_all(first == model.observe(images))) is same
 
 
-def test_bad_arguments_say_what_would_work():
+def test_errors_for_bad_arguments_say_what_would_work():
     for options, message in (
         ({"likelihood": "poisson"}, "bernoulli, gaussian, quantized_logistic, got 'poisson'"),
         ({"binarization": "half"}, "one of dynamic, static, got 'half'"),

@@ -15,7 +15,7 @@ SHAPE = (3, 3, 1)
 
 
 def shaken(layers, scale=0.3):
-    """Every weight of the layers away from where it starts, so that no flow is the identity."""
+    """The layers with randomly changed weights, so that no flow is the identity."""
     generator = np.random.default_rng(0)
     for layer in layers:
         for weight in layer.trainable_weights:
@@ -57,7 +57,7 @@ def test_a_prior_adds_up_to_one_and_maps_noise_to_latents_and_back(prior):
 
 
 def test_a_flow_prior_is_the_density_of_its_own_draws():
-    """The share of draws below a line against the integral of the density over that half plane."""
+    """The fraction of draws below a line is the integral of the density over that half plane."""
     prior = flow_prior()
     noise = np.random.default_rng(2).normal(size=(40_000, 2)).astype("float32")
     latents = np.asarray(prior.from_noise(noise))
@@ -73,7 +73,7 @@ def test_a_flow_prior_is_the_density_of_its_own_draws():
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "flow"])
-def test_a_posterior_s_log_density_is_that_of_its_draws(kind):
+def test_the_log_density_of_a_posterior_is_that_of_its_draws(kind):
     """E_q[exp(log p - log q)] is 1 for any density p that q covers."""
     posterior = GaussianPosterior(2) if kind == "gaussian" else flow_posterior()
     generator = np.random.default_rng(3)
@@ -93,7 +93,7 @@ def test_a_posterior_s_log_density_is_that_of_its_draws(kind):
     assert abs(np.mean(log_q) - mean_of_expected) < 4 * entropy_error
 
 
-def test_features_of_the_image_bend_a_flow_posterior():
+def test_a_flow_posterior_depends_on_features_of_the_image():
     posterior = flow_posterior()
     outputs = np.zeros((2, posterior.encoder_outputs), "float32")
     outputs[1, 4:] = 1.0
@@ -106,7 +106,7 @@ def test_features_of_the_image_bend_a_flow_posterior():
     )
 
 
-def test_the_closed_divergence_is_tfp_s():
+def test_the_closed_form_divergence_equals_that_of_tfp():
     generator = np.random.default_rng(0)
     mean, log_variance = generator.normal(size=(2, 7, 5))
     q = tfd.Normal(mean, np.exp(0.5 * log_variance))

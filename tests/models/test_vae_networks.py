@@ -1,4 +1,4 @@
-"""Encoders and decoders: convolutional ones, the caller's own, and sizes at the ends."""
+"""Encoders and decoders: convolutional, given by the caller, and of extreme sizes."""
 
 import keras
 import numpy as np
@@ -98,7 +98,7 @@ def test_networks_of_other_shapes_are_refused():
 
 @pytest.mark.parametrize("latent_dim", [1, 200])
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "quantized_logistic"])
-def test_nothing_is_nan_at_either_end(latent_dim, likelihood):
+def test_extreme_sizes_give_no_nan(latent_dim, likelihood):
     model = tfgen.models.VAE(
         (4, 4, 1), latent_dim=latent_dim, likelihood=likelihood, hidden_units=[8]
     )
@@ -118,7 +118,7 @@ def test_nothing_is_nan_at_either_end(latent_dim, likelihood):
         assert np.isfinite(weight.numpy()).all()
 
 
-def test_a_model_of_own_networks_of_ours_is_a_preset(tmp_path):
+def test_a_model_with_a_given_decoder_is_saved_as_a_preset(tmp_path):
     decoder = networks.residual_decoder(2, (8, 8, 1), channels=(4,), hidden_units=(4,))
     model = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[4], decoder=decoder)
     model.save_preset(tmp_path)

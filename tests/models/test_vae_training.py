@@ -1,4 +1,4 @@
-"""What training a VAE minimizes: annealing, free bits, priors on weights, replicas."""
+"""The training loss of a VAE: annealing, free bits, priors on weights, replicas."""
 
 import keras
 import numpy as np
@@ -61,7 +61,7 @@ def test_beta_weighs_the_divergence_and_warm_up_raises_it(images):
         np.testing.assert_allclose(nats - minimized, (1 - factor) * kl, rtol=1e-3, atol=1e-3)
 
 
-def test_free_bits_keep_each_latent_s_mean_divergence_up(images):
+def test_free_bits_bound_the_mean_divergence_of_each_latent_from_below(images):
     of_latents = divergences(compiled(), images)
     minimum = float(np.median(of_latents.mean(0)))
     nats, minimized = losses(compiled(free_bits=minimum), images)
@@ -118,7 +118,7 @@ def test_a_weight_on_the_image_acts_through_the_samples_that_have_gradients(imag
     assert (distance.min(axis=1) < 1e-3).all()
 
 
-def test_a_prior_on_the_weights_pulls_the_decoder_s_alone(images):
+def test_a_prior_on_the_weights_affects_only_the_decoder(images):
     plain, ours = compiled(), compiled(map_num_examples=50)
     gradients = []
     for model in (plain, ours):
@@ -132,7 +132,7 @@ def test_a_prior_on_the_weights_pulls_the_decoder_s_alone(images):
         np.testing.assert_allclose(after - before, pull * np.ones(weight.shape), atol=1e-5)
 
 
-def test_importance_samples_may_come_after_some_steps(images):
+def test_importance_samples_may_start_after_some_steps(images):
     later = compiled(num_importance_samples=5, iwae_start_step=2.0)
     for step, same_as in ((1, {}), (2, {"num_importance_samples": 5})):
         other = compiled(**same_as)
@@ -151,7 +151,7 @@ def test_importance_samples_may_come_after_some_steps(images):
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_importance_samples_come_during_a_call_of_several_steps(images):
+def test_importance_samples_may_start_within_a_call_of_several_steps(images):
     flows = {"prior": "flow", "posterior": "flow", "flow_steps": 1, "flow_width": 8}
     later = compiled(num_importance_samples=5, iwae_start_step=2, **flows)
     replicated = Replicated(later, tf.distribute.get_strategy())
@@ -164,7 +164,7 @@ def test_importance_samples_come_during_a_call_of_several_steps(images):
         np.testing.assert_allclose(sums.nll, np.sum(nats), rtol=1e-5)
 
 
-def test_what_is_only_reported_takes_no_backward_pass(images):
+def test_values_that_are_only_reported_take_no_backward_pass(images):
     model = compiled(num_importance_samples=3)
     with tf.GradientTape() as tape:
         nats, _ = model._training_loss(tf.constant(images), None, StepNoise(3, 0, images))

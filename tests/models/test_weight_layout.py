@@ -1,4 +1,4 @@
-"""The layout of weight files: fixed here, whatever the attributes of the models are called."""
+"""The layout of weight files: fixed here, independent of the names of models' attributes."""
 
 import h5py
 import numpy as np
@@ -37,7 +37,7 @@ MODELS = {
     ),
 }
 
-# From a group in the file to the shapes of its weights.
+# For each model, the groups in the file and the shapes of their weights.
 LAYOUTS = {
     "vae": """
 decoder/layers/conv2d: 3x3x2x2 2
@@ -115,11 +115,11 @@ def in_words(found):
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_weights_lie_where_the_layout_says(kind, tmp_path):
+def test_weight_files_have_the_expected_layout(kind, tmp_path):
     model = MODELS[kind]()
     model.save_weights(tmp_path / "a.weights.h5")
     assert in_words(layout(tmp_path / "a.weights.h5")) == LAYOUTS[kind].strip()
-    model._0 = model.layers[::-1]  # Keras' own walk would visit it first of the private ones.
+    model._0 = model.layers[::-1]  # Keras would visit it first among the private attributes.
     model.save_weights(tmp_path / "b.weights.h5")
     assert layout(tmp_path / "b.weights.h5") == layout(tmp_path / "a.weights.h5")
     other = MODELS[kind]()

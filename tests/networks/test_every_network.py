@@ -1,4 +1,4 @@
-"""What holds for every network: shapes, precision, gradients, and files as of any Keras model."""
+"""Tests of every network: shapes, precision, gradients, and saving like any Keras model."""
 
 import keras
 import numpy as np

@@ -50,7 +50,7 @@ def test_it_is_the_average_of_the_paper(make, how, dtype, tolerance):
 
 
 def test_weights_at_rest_are_their_own_average():
-    """From zero, uncorrected, the average would still be short by a factor after 1,000 steps."""
+    """Without bias correction, an average that starts at zero is still wrong after 1,000 steps."""
     weights = keras.Variable([1.0, -3.0, 1e-6])
     optimizer = Adam(0.0, beta_2=0.9999, temporal_averaging=True)
     for _ in range(100):
@@ -91,7 +91,7 @@ def test_the_context_restores_after_an_error():
     np.testing.assert_array_equal(weights_of(net)[0], before[0])
 
 
-def test_before_the_first_step_the_weights_are_themselves():
+def test_before_the_first_step_averages_are_the_weights():
     net = model(Adam(temporal_averaging=True))
     before = weights_of(net)
     for build in (False, True):
@@ -162,7 +162,7 @@ def test_without_an_update_the_moving_average_is_the_weights(make):
     net.fit(X, Y, batch_size=8, epochs=1, verbose=0)
     for found, weight in zip(weights_of(net), before, strict=True):
         np.testing.assert_array_equal(found, weight)
-    net.fit(X, Y, batch_size=8, epochs=1, verbose=0)  # The first one.
+    net.fit(X, Y, batch_size=8, epochs=1, verbose=0)  # the first update
     for found, weight in zip(weights_of(net), before, strict=True):
         assert np.all(found != weight)
 

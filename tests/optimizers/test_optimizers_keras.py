@@ -1,4 +1,4 @@
-"""Everything that a Keras optimizer does, done by these."""
+"""Every feature of Keras optimizers, on `Adam` and `AdaMax`."""
 
 import warnings
 

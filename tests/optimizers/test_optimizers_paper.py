@@ -36,7 +36,7 @@ def check(optimizer, reference, dtype, **how):
     expected = reference(theta, gradients)
     path = paper.run(optimizer, theta, gradients, dtype, **how)
     assert paper.relative_error(path, expected) < TOLERANCE[dtype]
-    # The way gone, too: it is much shorter than the weights are long.
+    # The distance from the start as well, as it is much smaller than the weights.
     assert paper.relative_error(path - theta, expected - theta) < 100 * TOLERANCE[dtype]
 
 

@@ -1,4 +1,4 @@
-"""What the papers claim of Adam and AdaMax, and where a claim fails."""
+"""The paper's claims about Adam and AdaMax, and where a claim fails."""
 
 import adam_reference as paper
 import keras

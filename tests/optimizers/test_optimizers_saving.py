@@ -126,7 +126,7 @@ def test_a_state_without_the_number_of_steps_is_refused_with_a_warning():
     assert float(optimizer.learning_rate) == pytest.approx(0.03)
 
 
-def test_slots_have_names_and_no_others():
+def test_slots_have_the_expected_names():
     weights = keras.Variable(np.zeros((3, 2)), name="kernel")
     optimizer = Adam()
     optimizer.build([weights])

@@ -93,7 +93,7 @@ def test_two_devices_equal_one_with_the_default_reduction():
     assert done.returncode == 0, done.stdout
 
 
-def test_large_and_small_variables_in_a_loop_of_ones_own(mirrored):
+def test_large_and_small_variables_in_a_custom_loop(mirrored):
     """Without `fit`: the loss is already summed, and some variables are too large to pack."""
     start = RNG.normal(size=(130, 130)).astype("float32")
 

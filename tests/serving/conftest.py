@@ -21,7 +21,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def truth(base):
-    """The signatures as TensorFlow's other loader runs them."""
+    """The signatures as `tf.saved_model.load` runs them."""
     loaded = tf.saved_model.load(str(base / "1"))
     return loaded.signatures
 
@@ -39,7 +39,7 @@ def url(server):
 
 @pytest.fixture(scope="session")
 def post(url):
-    """Sends JSON, or a body as it is, and gives the status and the JSON of the answer."""
+    """Sends JSON or raw bytes, and returns the status and the JSON of the answer."""
     session = requests.Session()
 
     def send(body, path=":predict", **options):

@@ -1,4 +1,4 @@
-"""Batches: who runs together, who is refused, and that everybody gets his own rows."""
+"""Batching: which requests run together, which are refused, and that each gets its own rows."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ from tfgen.export.serving.statuses import ServingError
 
 
 class Recorder:
-    """Runs batches: doubles `x`, remembers what it ran, waits while it is held."""
+    """Runs batches: doubles `x`, records the batches, and waits while it is held."""
 
     def __init__(self):
         self.batches = []
@@ -54,7 +54,7 @@ def rows(*values):
 
 
 def held(recorder, scheduler):
-    """Occupies the only thread, so that what comes next is queued."""
+    """Occupies the only thread, so that further requests are queued."""
     recorder.going.clear()
     first = scheduler.submit("first", recorder, rows(0))
     end = time.monotonic() + 10
@@ -84,7 +84,7 @@ def test_rows_of_other_shapes_do_not_run_together(recorder, scheduling):
     assert (flat.result(10)["y"].shape, square.result(10)["y"].shape) == ((1,), (1, 2))
 
 
-def test_a_batch_goes_when_it_is_full_or_old_enough(recorder, scheduling):
+def test_a_batch_runs_when_it_is_full_or_old_enough(recorder, scheduling):
     scheduler = scheduling(max_batch_size=4, batch_timeout_micros=200_000)
     start = time.monotonic()
     full = [scheduler.submit("a", recorder, rows(i, i)) for i in (1, 2)]
@@ -95,7 +95,7 @@ def test_a_batch_goes_when_it_is_full_or_old_enough(recorder, scheduling):
     assert 0.15 < time.monotonic() - start < 5
 
 
-def test_allowed_sizes_fill_up_with_a_row_of_the_last_request(recorder, scheduling):
+def test_batches_are_padded_to_allowed_sizes_with_a_row_of_the_last_request(recorder, scheduling):
     scheduler = scheduling(max_batch_size=8, allowed_batch_sizes=(4, 8))
     held(recorder, scheduler)
     found = [scheduler.submit("a", recorder, rows(*r)) for r in ([1, 2], [3, 4, 5])]
@@ -104,7 +104,7 @@ def test_allowed_sizes_fill_up_with_a_row_of_the_last_request(recorder, scheduli
     assert recorder.batches[1].tolist() == [1, 2, 3, 4, 5, 3, 3, 3]
 
 
-def test_too_large_and_too_many_are_refused_in_tf_servings_words(recorder, scheduling):
+def test_too_large_and_too_many_requests_get_the_errors_of_tf_serving(recorder, scheduling):
     scheduler = scheduling(max_batch_size=2, max_enqueued_batches=2)
     with pytest.raises(ServingError) as caught:
         scheduler.submit("a", recorder, rows(1, 2, 3))
@@ -123,7 +123,7 @@ def test_too_large_and_too_many_are_refused_in_tf_servings_words(recorder, sched
     assert [f.result(10)["y"].tolist() for f in found] == [[2, 2], [4, 4]]
 
 
-def test_large_requests_are_split_and_joined_if_that_is_asked_for(recorder, scheduling):
+def test_large_requests_are_split_and_joined_if_enabled(recorder, scheduling):
     scheduler = scheduling(
         max_batch_size=10,
         enable_large_batch_splitting=True,
@@ -139,7 +139,7 @@ def test_large_requests_are_split_and_joined_if_that_is_asked_for(recorder, sche
     assert [len(b) for b in recorder.batches] == [1, 3, 3, 1]
 
 
-def test_inputs_that_are_no_batch(recorder, scheduling):
+def test_inputs_that_are_not_a_batch(recorder, scheduling):
     scheduler = scheduling()
     for inputs, text in (
         ({}, "must have at least one input tensor"),
@@ -151,7 +151,7 @@ def test_inputs_that_are_no_batch(recorder, scheduling):
     assert scheduler.submit("a", recorder, {"x": np.zeros((0, 2))}).result(10)["y"].shape == (0, 2)
 
 
-def test_outputs_that_are_no_batch(scheduling):
+def test_outputs_that_are_not_a_batch(scheduling):
     scheduler = scheduling()
     for output, text in (
         (np.float32(1), "Batched output tensor has 0 dimensions"),
@@ -162,7 +162,7 @@ def test_outputs_that_are_no_batch(scheduling):
             found.result(10)
 
 
-def test_an_error_is_its_own_requests(recorder, scheduling):
+def test_an_error_affects_only_the_request_that_causes_it(recorder, scheduling):
     scheduler = scheduling()
     held(recorder, scheduler)
     found = [scheduler.submit("a", recorder, rows(i)) for i in (1, 13, 3)]
@@ -184,7 +184,7 @@ def test_requests_that_waited_too_long_do_not_run(recorder, scheduling):
     assert len(recorder.batches) == 1
 
 
-def test_shapes_are_padded_with_the_first_value_if_that_is_asked_for(recorder, scheduling):
+def test_shapes_are_padded_with_the_first_value_if_enabled(recorder, scheduling):
     scheduler = scheduling(pad_variable_length_inputs=True)
     held(recorder, scheduler)
     short = scheduler.submit("a", recorder, {"x": np.array([[7, 1]])})
@@ -243,7 +243,7 @@ def test_parameters_have_tf_servings_defaults(tmp_path):
     assert (found.max_enqueued_batches, found.max_execution_batch_size) == (10, 1000)
 
 
-def test_a_file_without_the_flag_is_refused(base, tmp_path):
+def test_a_parameters_file_without_enable_batching_is_refused(base, tmp_path):
     (tmp_path / "batching.config").write_text("")
     with pytest.raises(InputError, match="batching_parameters_file is set without enable_batching"):
         Server({"m": str(base)}, batching_parameters_file=tmp_path / "batching.config")

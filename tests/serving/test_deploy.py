@@ -55,7 +55,7 @@ def test_the_embedded_server_runs_the_same_configuration(directory, base, tmp_pa
 
 
 def test_batching_and_monitoring_configs_parse(directory):
-    """As the messages that tensorflow/serving declares; its wheel lacks these two."""
+    """They parse as the messages that tensorflow/serving declares; its wheel lacks these two."""
     pool = descriptor_pool.DescriptorPool()
     file = descriptor_pb2.FileDescriptorProto(name="x.proto", package="x", syntax="proto3")
     kinds = descriptor_pb2.FieldDescriptorProto
@@ -159,7 +159,7 @@ def test_kustomize_manifests_refer_to_each_other(directory):
 
 
 def test_the_canary_is_a_deployment_of_its_own(directory):
-    """Its patches, applied by hand: another name, another selector, the same Service."""
+    """Its patches, applied by the test: another name, another selector, the same Service."""
     kustomization = read(directory / "kubernetes" / "canary" / "kustomization.yaml")
     deployment = read(directory / "kubernetes" / "base" / "deployment.yaml")
     (patch,) = kustomization["patches"]

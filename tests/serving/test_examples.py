@@ -1,4 +1,4 @@
-"""Classify, Regress, MultiInference: a SavedModel of `tf.Example`s, asked over gRPC and REST."""
+"""Classify, Regress, MultiInference on a SavedModel of `tf.Example`s, over gRPC and REST."""
 
 import base64
 

@@ -1,4 +1,4 @@
-"""A few hundred of the malformed requests of tools/fuzz_serving.py, good ones in between."""
+"""A few hundred of the malformed requests of tools/fuzz_serving.py, with valid ones between."""
 
 import importlib.util
 from pathlib import Path

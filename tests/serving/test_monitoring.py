@@ -22,7 +22,7 @@ NAME = "vae-digits"
 
 @pytest.fixture(scope="module")
 def watched(base, tmp_path_factory):
-    """A server with everything that the deployment folder turns on."""
+    """A server with everything that the deployment directory turns on."""
     place = tmp_path_factory.mktemp("config")
     (place / "monitoring.config").write_text(configs.monitoring())
     (place / "batching.config").write_text(configs.batching())
@@ -51,7 +51,7 @@ def metrics(server):
     }
 
 
-def test_batches_give_everybody_the_right_answer(watched, truth):
+def test_batched_requests_get_the_right_answers(watched, truth):
     images = np.random.default_rng(3).integers(0, 256, (96, 8, 8, 1), dtype=np.uint8)
     expected = truth["log_prob"](images=images)["log_prob"].numpy()
     for address in (f"http://127.0.0.1:{watched.rest_api_port}", f"127.0.0.1:{watched.port}"):
@@ -122,7 +122,7 @@ def test_a_request_that_nobody_waits_for_is_not_counted_as_ok(
 
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         end = time.monotonic() + 30
-        while not counted(status):  # A deadline may pass just after the client has gone.
+        while not counted(status):  # A deadline may expire just after the client has disconnected.
             assert time.monotonic() < end
             future = stub.Predict.future(request, timeout=timeout)
             time.sleep(0.2)
@@ -131,7 +131,7 @@ def test_a_request_that_nobody_waits_for_is_not_counted_as_ok(
         assert counted("OK") == 0
 
 
-def test_the_dashboard_and_the_alerts_ask_for_what_is_there(watched):
+def test_the_dashboard_and_the_alerts_query_existing_metrics(watched):
     names = {key[0] for key in metrics(watched)}
     assert {monitoring.REQUESTS, f"{monitoring.LATENCY}_bucket"} <= names
 
@@ -142,7 +142,7 @@ def test_other_paths(watched, server):
         400,
         f"Unexpected path: {configs.METRICS}/x. Should be {configs.METRICS}",
     )
-    assert page(server).status_code == 404  # it was not asked to
+    assert page(server).status_code == 404  # this server has no monitoring configuration
 
 
 def test_health(watched, server):

@@ -1,4 +1,4 @@
-"""The page of `tfgen serve` in headless Chromium: what it draws is what the signatures answer."""
+"""The page of `tfgen serve` in headless Chromium: it draws what the signatures return."""
 
 import json
 import re
@@ -18,7 +18,7 @@ SEED, COUNT = 1, 24
 
 @pytest.fixture(scope="module")
 def page(server, tmp_path_factory):
-    """The page in a browser of its own, when its first pictures are there."""
+    """The page in a browser, once its first pictures have been drawn."""
     programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
     if None in programs:
         pytest.skip("the page needs chromium and chromedriver to be tested")
@@ -65,7 +65,7 @@ def count(driver, selector):
 
 
 def pictures(driver, selector):
-    """What canvases show, uint8 [N, H, W, 1]."""
+    """The pixels of canvases, uint8 [N, H, W, 1]."""
     found = driver.execute_script(
         "return [...document.querySelectorAll(arguments[0])].map(c => [c.height, c.width, "
         "...c.getContext('2d').getImageData(0, 0, c.width, c.height).data])",
@@ -159,7 +159,7 @@ def test_every_control_has_a_name_and_nothing_is_logged(page):
 
 
 def test_likelihoods_that_are_not_finite_are_shown():
-    """The functions of the page, in Node, on what the server answers."""
+    """The page's functions, run in Node on answers of the server."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("the page's functions need node to be tested without a browser")
@@ -195,7 +195,7 @@ def test_it_makes_no_third_party_requests(server):
     assert not re.search(r"(src|href)=[\"']?(https?:)?//", answer.text)
 
 
-def test_what_it_knows_of_the_models(server):
+def test_the_list_of_models(server):
     address = f"http://127.0.0.1:{server.rest_api_port}"
     (entry,) = requests.get(f"{address}/models.json", timeout=20).json()
     assert (entry["name"], entry["version"], entry["labels"]) == ("vae-digits", 1, {})

@@ -1,4 +1,4 @@
-"""JSON to arrays and back: the fast way and the careful way agree, and what each refuses."""
+"""JSON to arrays and back: the fast and the careful parser agree, and refuse invalid values."""
 
 import json
 
@@ -90,14 +90,14 @@ def test_numbers_and_characters_at_the_limit():
     assert arrays["c"].item() == "\N{GRINNING FACE} \\ud83d".encode()
 
 
-def test_types_that_json_has_no_words_for():
+def test_types_that_json_cannot_represent():
     with pytest.raises(ServingError, match=r"^UNIMPLEMENTED"):
         json_tensors.to_arrays({"inputs": [1.0]}, {"x": info("float16")})
     with pytest.raises(ServingError, match="Failed to write JSON value"):
         json_tensors.to_json({"x": np.zeros(2, np.float16)}, json_tensors.ROW)
 
 
-def test_bytes_go_out_as_base64_and_texts_as_texts():
+def test_bytes_are_written_as_base64_and_texts_as_strings():
     outputs = {"x_bytes": np.array([b"\xff"], object), "y": np.array([b"hi"], object)}
     rows = json.loads(json_tensors.to_json(outputs, json_tensors.ROW))
     assert rows == {"predictions": [{"x_bytes": {"b64": "/w=="}, "y": "hi"}]}

@@ -1,4 +1,4 @@
-"""Versions, labels and configurations: what is served when, and that no request fails meanwhile."""
+"""Versions, labels and configurations: what is served when, without any failed request."""
 
 import shutil
 import threading
@@ -21,7 +21,7 @@ from tfgen.export.serving.statuses import ServingError
 
 @pytest.fixture
 def place(base, tmp_path):
-    """A base directory of the test's own, and how to publish a version in it."""
+    """A base directory for the test, and a function that publishes a version in it."""
 
     def publish(version):
         shutil.copytree(base / "1", tmp_path / "m" / f"tmp-{version}")
@@ -60,7 +60,7 @@ def served(manager, **choice):
     return manager.find("m", **choice).version
 
 
-def test_the_latest_version_takes_over_and_the_older_one_goes(place, managing):
+def test_the_latest_version_replaces_the_older_one(place, managing):
     manager = managing(config(place(1)))
     assert served(manager) == 1
     place(2)
@@ -156,7 +156,7 @@ def test_a_warm_up_that_fails_fails_the_load(place, managing):
     managing(config(path))
 
 
-def test_the_configuration_is_the_whole_truth(place, managing):
+def test_models_that_a_new_configuration_omits_are_unloaded(place, managing):
     path = place(1)
     manager = managing(config(path))
     manager.reload(config(path, name="other"))
@@ -165,8 +165,8 @@ def test_the_configuration_is_the_whole_truth(place, managing):
         served(manager)
 
 
-def test_polling_outlives_a_version_that_does_not_load(place, monkeypatch):
-    """A record that is not a PredictionLog, then an error that nobody thought of."""
+def test_polling_continues_after_a_version_that_does_not_load(place, monkeypatch):
+    """A warm-up record that is not a PredictionLog, then an unexpected error."""
     options = {"file_system_poll_wait_seconds": 0.02, "load_retry_interval_micros": 0}
     server = Server({"m": place(1)}, port=None, rest_api_port=None, **options)
     manager = server.manager
@@ -221,7 +221,7 @@ def test_configurations_that_are_refused(tmp_path, text, message):
 
 
 def test_swaps_and_new_configurations_fail_no_request(place, images):
-    """Four threads ask while versions come and go; every answer is right."""
+    """Four threads send requests while versions are loaded and unloaded; all answers are right."""
     path = place(1)
     file = path.parent / "models.config"
     file.write_text(str(config(path)))

@@ -1,4 +1,4 @@
-"""REST: answers against TensorFlow's other loader, errors against TF Serving's texts."""
+"""REST: answers against `tf.saved_model.load`, errors against TF Serving's texts."""
 
 import base64
 import gzip
@@ -58,7 +58,7 @@ def test_files_in_base64(post, truth, images):
         np.testing.assert_allclose(answer["predictions"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_floats_come_back_as_they_were(post, truth):
+def test_floats_round_trip(post, truth):
     _, answer = post({"signature_name": "decode", "inputs": LATENTS})
     images = tf.constant(answer["outputs"], tf.uint8)
     _, answer = post({"signature_name": "encode", "inputs": images.numpy().tolist()})
@@ -155,13 +155,13 @@ def test_errors_are_400_and_name_what_is_wrong(post, body, message):
         ("foo", 400, "Malformed request: POST /v1/models/foo"),
     ],
 )
-def test_what_is_not_there(url, path, status, message):
+def test_errors_for_missing_models_and_versions(url, path, status, message):
     body = {"inputs": [[[[0]] * 8] * 8]}
     answer = requests.post(url.replace("vae-digits", path), json=body, timeout=30)
     assert (answer.status_code, answer.json()) == (status, {"error": message})
 
 
-def test_gets_of_what_is_not_there(url):
+def test_get_requests_for_missing_models_and_versions(url):
     root = url.rsplit("/", 1)[0]
     for path, status, message in (
         ("", 400, "Missing model name in request."),
@@ -194,7 +194,7 @@ def test_a_request_that_takes_too_long_ends_with_504(base):
     assert "eadline" in answer.json()["error"] or "imed out" in answer.json()["error"]
 
 
-def test_pages_from_elsewhere_may_ask_only_if_told_so(base, server):
+def test_requests_from_other_origins_need_cors_support(base, server):
     with Server(
         {"m": str(base)}, port=None, rest_api_port=0, rest_api_enable_cors_support=True
     ) as other:

@@ -1,4 +1,4 @@
-"""gRPC: answers against TensorFlow's other loader, errors against TF Serving's texts."""
+"""gRPC: answers against `tf.saved_model.load`, errors against TF Serving's texts."""
 
 import grpc
 import numpy as np
@@ -72,7 +72,7 @@ def test_typed_values_and_one_value_for_all(predictions, truth):
     np.testing.assert_array_equal(tf.make_ndarray(response.outputs["images"]), expected)
 
 
-def test_errors_are_in_tf_servings_words(predictions, images):
+def test_errors_have_the_texts_of_tf_serving(predictions, images):
     def of(*arguments, **options):
         return refusal(predictions.Predict, request(*arguments, **options))
 
@@ -116,7 +116,7 @@ def test_a_wrong_dtype_is_refused_with_the_name_of_its_input(predictions, images
 
 
 @pytest.mark.parametrize("declared", [[2**40], [-1, 8], [1, 9], [3]])
-def test_tensors_that_declare_what_they_do_not_hold(predictions, declared):
+def test_tensors_that_declare_more_than_they_contain(predictions, declared):
     message = request("decode")
     tensor = message.inputs["latents"]
     tensor.dtype = tf.float32.as_datatype_enum

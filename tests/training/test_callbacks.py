@@ -1,4 +1,4 @@
-"""Keras' callbacks work in the training loop as in `fit`, and ours are Keras' too."""
+"""Keras' callbacks work in the training loop as in `fit`; tfgen's are Keras callbacks."""
 
 import csv
 import os
@@ -23,7 +23,7 @@ def short(*settings):
 
 
 class Events(keras.callbacks.Callback):
-    """Notes every call but those for single batches, whose last ones it keeps."""
+    """Records every call, except that it only keeps the last of the calls for single batches."""
 
     def __init__(self):
         super().__init__()
@@ -147,6 +147,6 @@ def test_a_callback_sees_the_averages_of_the_optimizer(tmp_path):
 
 
 @pytest.mark.parametrize("callback", [Curve, ProgressBar, TensorBoard])
-def test_ours_are_callbacks_of_keras(callback):
+def test_tfgens_callbacks_are_keras_callbacks(callback):
     assert issubclass(callback, LoopCallback)
     assert issubclass(callback, keras.callbacks.Callback)

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not there, also after a kill, a full disk or a damaged file."""
+"""Checkpoints are complete or absent, also after a kill, a full disk or a damaged file."""
 
 import json
 import resource
@@ -152,7 +152,7 @@ def test_every_single_flipped_bit_is_noticed(tmp_path):
             checkpoint.read(path)
 
 
-def test_a_write_that_the_disk_refuses_leaves_the_ones_before(tmp_path):
+def test_a_failed_write_leaves_the_earlier_checkpoints(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(1, state_of(1))
     before = sorted(tmp_path.iterdir())
@@ -169,7 +169,7 @@ def test_a_write_that_the_disk_refuses_leaves_the_ones_before(tmp_path):
     assert checkpoints.latest()[0].facts["step"] == 1
 
 
-def test_what_is_no_checkpoint_is_left_alone(tmp_path):
+def test_files_that_are_not_checkpoints_are_left_alone(tmp_path):
     (tmp_path / "step-last.ckpt").write_text("mine")
     checkpoints = Checkpoints(tmp_path, keep=1)
     checkpoints.save(1, state_of(1))

@@ -1,4 +1,4 @@
-"""The layer that is blamed is the one that was broken."""
+"""The diagnosis of a diverged training names the layer that was broken."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def vae(learning_rate=1e-3):
 
 
 @pytest.mark.parametrize("model", [glow, vae])
-def test_nothing_is_blamed_where_all_is_well(model):
+def test_no_layer_is_blamed_if_nothing_is_broken(model):
     assert first_non_finite(model(), images()) is None
 
 

@@ -1,4 +1,4 @@
-"""Loss scaling leaves out the steps that overflow, on all replicas or none, and trains."""
+"""Loss scaling skips the steps that overflow, on all replicas or none, and trains."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Two workers on loopback train as one device does; stopping one stops and saves both."""
+"""Two workers on one machine train like one device; stopping one stops and saves both."""
 
 import contextlib
 import json
@@ -56,7 +56,7 @@ def free_ports(count):
 
 @contextlib.contextmanager
 def workers(out, how, log):
-    """Two processes, which do not outlive the context."""
+    """Two processes, which end with the context."""
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
     started = []
     try:
@@ -110,7 +110,7 @@ def test_two_workers_are_one_trainer(tmp_path):
         assert ours == pytest.approx(theirs, rel=1e-4)
 
 
-def test_what_multi_worker_needs(monkeypatch):
+def test_what_training_on_several_workers_needs(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(InputError, match="TF_CONFIG must list the workers"):
         strategy.choose("multi_worker")

@@ -1,4 +1,4 @@
-"""The paper's set-ups, for data that few machines have: a few steps at a reduced size."""
+"""The recipes of the paper, a few steps at a reduced size, as few machines have their data."""
 
 import re
 import runpy
@@ -15,7 +15,7 @@ EVERY = pytest.mark.parametrize("name", COSTS["PAPER"])
 REDUCED = {"model.depth": 1, "model.width": 4, "training.batch_size": 4, "warmup_steps": 0}
 
 
-def test_these_are_all():
+def test_every_paper_recipe_is_tested():
     assert {*COSTS["PAPER"]} == {name for name in recipe.names() if name.endswith("-paper")}
 
 
@@ -72,5 +72,7 @@ def test_costs_count_the_weights_and_multiplications_of_the_model(coupling):
     for step in steps:
         others = [*step.actnorm.layers, *step.coupling.layers]
         counted += sum(np.prod(w.shape) for layer in others for w in layer.trainable_weights)
-        counted += step.data_shape[-1] ** 2  # of the 1x1 convolution, in whatever form it is kept
+        counted += (
+            step.data_shape[-1] ** 2
+        )  # of the 1x1 convolution, regardless of its parametrization
     assert cost["weights"] == counted

@@ -1,4 +1,4 @@
-"""Recipes: read, overridden, and refused with the nearest names."""
+"""Recipes: reading, overriding, and errors that suggest similar names."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""How steps are grouped into calls changes no bit; what must be seen ends a call."""
+"""Grouping steps into calls changes no bit; calls end where the loop has to act."""
 
 import math
 
@@ -51,7 +51,7 @@ def test_groups_of_steps_give_the_bits_of_single_steps(devices, stream):
     assert outcomes[0][1].keys() == start.keys()
 
 
-def test_a_call_ends_with_a_bad_number_or_a_wish_to_stop(stream, monkeypatch):
+def test_a_call_ends_at_a_value_that_is_not_finite_or_a_request_to_stop(stream, monkeypatch):
     model = compiled(tf.distribute.get_strategy())
     loss = model._training_loss
 
@@ -69,7 +69,7 @@ def test_a_call_ends_with_a_bad_number_or_a_wish_to_stop(stream, monkeypatch):
     assert not found.stop
 
 
-def test_workers_agree_or_not(monkeypatch):
+def test_workers_detect_whether_they_agree(monkeypatch):
     replicated = Replicated(compiled(tf.distribute.get_strategy()), tf.distribute.get_strategy())
     assert replicated.agree(-1)  # alone
     replicated.alone = False

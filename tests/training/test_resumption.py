@@ -1,4 +1,4 @@
-"""A training that is stopped, killed or cut off goes on as if nothing had happened."""
+"""A training that is stopped or killed resumes to the result of an uninterrupted one."""
 
 import errno
 import functools
@@ -37,7 +37,7 @@ def short(name, *settings):
 
 
 def outcome(directory):
-    """Everything of a finished run that must not depend on how it came about."""
+    """The parts of a finished run that must not depend on interruptions."""
     card = tfgen.zoo.card(directory)
     pictures = {name: digest for name, digest in card["files"].items() if name.endswith(".png")}
     weights = [weight.tobytes() for weight in tfgen.zoo.load(directory).get_weights()]
@@ -108,7 +108,7 @@ def test_a_resumed_training_began_with_the_same_initial_weights(checkpoints, tmp
     stop_at(monkeypatch, [9])
     with pytest.raises(StoppedError):
         run.train(short("vae-digits"), tmp_path / "stopped", initial="first")
-    if not checkpoints:  # As if it had been killed before its first one.
+    if not checkpoints:  # as if it had been killed before its first checkpoint
         for path in (tmp_path / "stopped" / "checkpoints").glob("*.ckpt"):
             path.unlink()
     monkeypatch.chdir("/")
@@ -120,7 +120,7 @@ def test_a_resumed_training_began_with_the_same_initial_weights(checkpoints, tmp
 
 
 def test_a_training_is_resumed_from_anywhere(tmp_path, monkeypatch):
-    """Paths are those of the directory in which it began."""
+    """Its paths are relative to the directory in which it was started."""
     photos = tmp_path / "photos"
     photos.mkdir()
     for number, image in enumerate(tfgen.data.load("digits").images("train")[:20]):
@@ -202,7 +202,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path, monk
 
 
 def test_a_full_disk_does_not_end_the_training(tmp_path, monkeypatch, capsys):
-    """Saving fails twice, then there is room again; what was saved before is kept meanwhile."""
+    """Saving fails twice, then there is space again; earlier checkpoints are kept meanwhile."""
     flush, refusals, kept = os.fsync, [], []
 
     def full(handle):
@@ -280,7 +280,7 @@ def test_weights_that_are_not_numbers_are_not_saved(tmp_path):
     assert all(np.isfinite(array).all() for array in kept.arrays.values())
 
 
-def test_workers_that_share_no_directory_are_told_so(tmp_path, monkeypatch):
+def test_workers_that_share_no_directory_get_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(replicated, "worker_count", lambda strategy: 2)
     other = -1.0  # the other worker finds no checkpoint
 
@@ -295,7 +295,7 @@ def test_workers_that_share_no_directory_are_told_so(tmp_path, monkeypatch):
     assert ended == [ProgressBar, TensorBoard]
 
 
-def test_a_device_that_does_not_compute_the_same_twice_is_told_so(tmp_path, monkeypatch):
+def test_a_device_whose_results_are_not_reproducible_gets_an_error(tmp_path, monkeypatch):
     train, taken = replicated.Replicated.train, [0]
 
     def once_bad(self, *arguments, **options):
@@ -314,7 +314,7 @@ def test_a_device_that_does_not_compute_the_same_twice_is_told_so(tmp_path, monk
 
 
 def ended_callbacks(monkeypatch):
-    """A list that grows by the class of each callback that is told that the training has ended."""
+    """The list of the classes of callbacks whose `on_train_end` has been called."""
     ended = []
     for callback in (ProgressBar, TensorBoard):
 
@@ -347,7 +347,7 @@ def test_resuming_what_cannot_be_resumed(tmp_path):
         run.resume(done)
 
 
-def test_an_unfinished_run_is_neither_written_over_nor_entered_twice(tmp_path, monkeypatch):
+def test_an_unfinished_run_is_neither_overwritten_nor_used_by_two_processes(tmp_path, monkeypatch):
     stop_at(monkeypatch, [2])
     with pytest.raises(StoppedError):
         run.train(short("vae-digits"), tmp_path / "run")
@@ -375,7 +375,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, monkeypatch):
         run.resume(tmp_path / "run")
 
 
-def test_hours_become_steps_once_and_for_all(tmp_path, monkeypatch, capsys):
+def test_hours_are_converted_to_steps_only_once(tmp_path, monkeypatch, capsys):
     chosen = recipe.load("vae-digits", ["hours=0.002", "hidden_units=[8]", "decay=cosine"])
     stop_at(monkeypatch, [12])  # the measurement does not count
     with pytest.raises(StoppedError) as stopped:
@@ -403,7 +403,7 @@ def test_augmented_images_are_what_is_trained_on():
 
 
 @pytest.mark.slow
-def test_a_killed_training_ends_with_the_bits_of_one_left_alone():
+def test_a_killed_training_ends_with_the_bits_of_an_uninterrupted_one():
     """SIGKILL at random moments; the tool's default is 20 of them."""
     tool = Path(__file__).parents[2] / "tools" / "kill_training.py"
     words = [sys.executable, str(tool), "--kills", "3"]

@@ -44,7 +44,7 @@ def finished(request, train_once):
 
 @pytest.fixture
 def without_steps(monkeypatch):
-    """Trainings that take no step, for tests of what surrounds the steps."""
+    """Training runs without steps, for tests of what happens before and after them."""
     monkeypatch.setattr(loop.Loop, "_run_steps", lambda self, request: None)
 
 
@@ -62,7 +62,7 @@ def test_a_run_directory_is_a_zoo_model(finished):
     assert bits["protocol"]["images"] == 360
 
 
-def test_the_card_tells_everything(finished):
+def test_the_card_is_complete(finished):
     card = json.loads((finished / "card.json").read_text())
     assert card["command"] == f"tfgen-train {finished.name}"
     chosen = {"epochs": 2, "steps": None, "hours": None, "batch_size": 64, "seed": 0}
@@ -103,7 +103,7 @@ def test_the_same_seed_gives_the_same_weights(finished, tmp_path):
 
 
 def test_a_training_begins_with_the_weights_of_another_model(finished, tmp_path):
-    """At the least of learning rates it ends with them too, actnorm's included."""
+    """With a tiny learning rate it also ends with them, including those of actnorm."""
     standing = ["learning_rate=1e-30", "steps=2", "batch_size=50"]
     out = run.train(short(finished.name, *standing), tmp_path / "run", initial=finished)
     for found, weight in zip(
@@ -118,8 +118,8 @@ def test_a_training_begins_with_the_weights_of_another_model(finished, tmp_path)
     assert card["metrics"]["nats"]["value"] == tfgen.zoo.card(finished)["metrics"]["nats"]["value"]
 
 
-def test_networks_of_ones_own_may_be_built_again(tmp_path):
-    """Their layers are then named otherwise."""
+def test_given_networks_may_be_built_again(tmp_path):
+    """Their layers then have other names."""
 
     def model(width=4):
         encoder = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(width)]
@@ -201,7 +201,7 @@ def test_two_runs_never_share_a_directory(tmp_path, monkeypatch):
     assert [path.name for path in first.iterdir()] == ["weights"]
 
 
-def test_a_failed_run_takes_away_the_parents_that_it_made(tmp_path):
+def test_a_failed_run_removes_the_parent_directories_that_it_created(tmp_path):
     with pytest.raises(RuntimeError), claimed(tmp_path / "deep" / "er", "x") as out:  # noqa: PT012
         (out / "logs").mkdir()
         raise RuntimeError
@@ -310,7 +310,7 @@ def test_networks_in_bfloat16_train_from_a_recipe(tmp_path):
     assert tfgen.zoo.card(out)["recipe"]["model"]["network_dtype"] == "bfloat16"
 
 
-def test_a_dry_run_says_what_would_be_and_writes_nothing(tmp_path, monkeypatch, capsys):
+def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     chosen = short("glow-digits", "batch_size=100")
     found = run.dry_run(chosen)
@@ -322,7 +322,7 @@ def test_a_dry_run_says_what_would_be_and_writes_nothing(tmp_path, monkeypatch, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dry_run_is_of_the_folder_that_is_given(tmp_path, monkeypatch, capsys):
+def test_a_dry_run_uses_the_folder_that_is_given(tmp_path, monkeypatch, capsys):
     """./digits is not the data set of that name."""
     images_in(tmp_path / "digits", 20, (12, 12))
     monkeypatch.chdir(tmp_path)
@@ -359,7 +359,7 @@ def test_few_test_images_are_enough(name, count, tmp_path, without_steps):
         ),
     ],
 )
-def test_a_short_training_is_told_of_settings_for_a_long_one(
+def test_a_short_training_warns_of_settings_for_a_long_one(
     settings, notes, tmp_path, capsys, without_steps
 ):
     """0.9^19 is 14 %, 0.8^19 1 %, 0.9^3 73 %."""

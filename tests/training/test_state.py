@@ -1,4 +1,4 @@
-"""A checkpoint's arrays find their variables by path, whatever their order and memory layout."""
+"""A checkpoint's arrays are matched to variables by path, not by order or memory layout."""
 
 import keras
 import numpy as np

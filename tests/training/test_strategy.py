@@ -1,4 +1,4 @@
-"""Training on two devices is training on one."""
+"""Training on two devices equals training on one."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Models fetched from a folder and over HTTP: whole, verified, resumed, or not at all."""
+"""Models fetched from a directory and over HTTP: verified and resumed, complete or not at all."""
 
 import hashlib
 import http.server
@@ -167,7 +167,7 @@ def test_a_file_with_another_digest_is_refused_and_deleted(server, published, ho
 
 
 def test_a_partial_file_longer_than_the_whole_is_refused(server, published, home):
-    """A part as long as the file or longer: the server has no such range, the digest decides."""
+    """A partial file of full length or longer: the server has no such range; digests decide."""
     folder = home / "fetched" / f".{NAME}@1-{card_digest(published)[:16]}"
     folder.mkdir(parents=True)
     (folder / (preset.WEIGHTS + ".part")).write_bytes(server.files[preset.WEIGHTS] + b"more")
@@ -202,7 +202,7 @@ def test_a_card_with_another_digest_is_refused_before_anything_is_fetched(server
         (b'{"name": "x", "files": {}}', "does not list config.json"),
     ],
 )
-def test_cards_that_would_do_harm_are_refused(card, message, server, home):
+def test_harmful_cards_are_refused(card, message, server, home):
     server.files[preset.CARD] = card
     with pytest.raises(InputError, match=message):
         tfgen.zoo.fetch(server.address)

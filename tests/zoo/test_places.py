@@ -21,7 +21,7 @@ def home(tmp_path, monkeypatch):
 
 
 def put(directory, version=None):
-    """A copy of a pretrained model, whose card says a version."""
+    """A copy of a pretrained model, with a version in its card."""
     shutil.copytree(tfgen.zoo.places.PACKAGED / "vae-digits", directory)
     card = json.loads((directory / preset.CARD).read_text("utf-8"))
     if version:

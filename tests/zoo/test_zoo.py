@@ -1,4 +1,4 @@
-"""Every pretrained model: whole, as good as its card says, and loaded without a network.
+"""Every pretrained model: complete, as good as its card says, and loaded without a network.
 
 Registering a model, by putting its folder into `zoo`, means that it is tested here.
 """
@@ -167,7 +167,7 @@ def test_its_metrics_are_those_of_its_card(name):
 
 @DIGITS
 def test_the_noise_of_log_prob_is_equivalent_to_that_of_training(name):
-    """A mean over the test images hardly depends on which noise meets them."""
+    """The mean over the test images hardly depends on the noise that is used."""
     model = tfgen.zoo.load(name)
     data = tfgen.data.load(tfgen.zoo.card(name)["data"]["name"])
     images = data.images("test")
