@@ -85,7 +85,7 @@ def _numbered(temporary, base_dir, version):
         except OSError:
             if not target.exists():
                 raise
-            if version is not None:  # Another export was faster.
+            if version is not None:  # Another export has taken this number.
                 raise _exists(target) from None
 
 

@@ -35,7 +35,7 @@ def test_without_a_home_directory_the_error_names_the_variable(monkeypatch):
         files.home()
 
 
-def test_expanded(tmp_path, monkeypatch):
+def test_home_directories_in_paths_are_expanded(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert files.expanded("~/a") == tmp_path / "a"
     assert files.expanded(Path("a/~")) == Path("a/~")

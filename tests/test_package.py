@@ -35,7 +35,7 @@ def wheel(tmp_path_factory):
     return next(folder.glob("*.whl")), folder / "checkout"
 
 
-def test_the_wheel_holds_the_zoo_the_recipes_and_no_top_level_but_tfgen(wheel):
+def test_the_wheel_holds_the_zoo_and_the_recipes_and_only_the_package_tfgen(wheel):
     names = zipfile.ZipFile(wheel[0]).namelist()
     tops = {name.split("/")[0] for name in names if ".dist-info" not in name}
     assert tops == {"tfgen"}

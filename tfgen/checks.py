@@ -19,7 +19,7 @@ def integer(name: str, value: Any, low: int | None = None, high: int | None = No
     Args:
         name: name of the argument.
         value: value of the argument; booleans are refused.
-        low, high: the inclusive bounds; None: no bound.
+        low, high: the inclusive bounds; None for no bound.
 
     Raises:
         InputError: it is not an integer, or out of bounds.
@@ -133,7 +133,7 @@ def integers(name: str, value: Any, low: int | None = None) -> list[int]:
     Args:
         name: name of the argument.
         value: value of the argument.
-        low: the inclusive lower bound of each; None: no bound.
+        low: the inclusive lower bound of each; None for no bound.
 
     Raises:
         InputError: it is not a list, or an element is not such an integer.
@@ -155,7 +155,7 @@ def image_shape(name: str, value: Any, channels: Sequence[int] | None = None) ->
     Args:
         name: name of the argument.
         value: value of the argument.
-        channels: the allowed numbers of channels; None: any.
+        channels: the allowed numbers of channels; None for any.
 
     Raises:
         InputError: `value` is not such a shape, or has another number of channels.

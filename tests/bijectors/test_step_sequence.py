@@ -37,12 +37,12 @@ def gradients(built, x):
 @pytest.mark.parametrize("permutation", ["invertible_conv", "shuffle"])
 @pytest.mark.parametrize("coupling", ["affine", "additive"])
 @pytest.mark.parametrize("memory", MODES)
-def test_gradients_equal_the_plain_ones(memory, coupling, permutation):
+def test_gradients_equal_those_of_the_plain_mode(memory, coupling, permutation):
     assert_same_gradients(memory, [False, True], coupling=coupling, permutation=permutation)
 
 
 @pytest.mark.parametrize("memory", MODES)
-def test_gradients_of_checkerboards_and_gated_networks_equal_the_plain_ones(memory):
+def test_gradients_of_checkerboards_and_gated_networks_equal_those_of_the_plain_mode(memory):
     options = {"levels": 1, "depth": 1, "network": "gated", "blocks": 1, "checkerboard": 2}
     assert_same_gradients(memory, [False], **options)
 

@@ -124,7 +124,7 @@ def test_other_sizes_need_a_shape(tmp_path):
 
 
 @pytest.mark.parametrize("content", [None, "text"])
-def test_nothing_readable(tmp_path, content):
+def test_a_folder_without_readable_images(tmp_path, content):
     if content:
         (tmp_path / "a.png").write_text(content)
     with pytest.raises(InputError, match="holds no readable image"):

@@ -30,7 +30,7 @@ def test_an_image_depends_on_seed_and_index_alone():
     assert set(few.splits) == {"train", "test"}
 
 
-def test_labels_draw_the_images_again():
+def test_images_can_be_drawn_again_from_their_labels():
     shapes = tfgen.data.load("shapes", options={"num_images": 40, "num_test_images": 5, "size": 16})
     assert shapes.image_shape == (16, 16, 3)
     labels = shapes.labels("test")

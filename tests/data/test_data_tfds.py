@@ -80,7 +80,7 @@ def test_splits(published, expected):
     assert {split: stop - start for split, (_, start, stop) in stored.items()} == expected
 
 
-def test_a_set_without_training_images():
+def test_a_data_set_without_training_images():
     with pytest.raises(InputError, match="no split 'train', only test"):
         tfds_names.splits({"test": _Split(3)})
 

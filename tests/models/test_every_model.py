@@ -237,7 +237,7 @@ def test_an_attribute_direction_leads_from_one_mean_to_the_other(case):
 
 
 @EVERY
-def test_no_images_give_no_numbers(case):
+def test_an_empty_batch_gives_empty_results(case):
     model = fresh(case)
     images = images_of(model)[:0]
     assert model.log_prob(images).shape == (0,)

@@ -68,7 +68,7 @@ def test_every_weight_gets_a_gradient(make):
 
 @EVERY
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_networks_are_saved_as_any_keras_model(make, dtype, tmp_path):
+def test_networks_are_saved_like_any_keras_model(make, dtype, tmp_path):
     network = trained(make(dtype))
     network.save(tmp_path / "network.keras")
     loaded = keras.models.load_model(tmp_path / "network.keras")

@@ -62,7 +62,7 @@ def test_the_measure_sees_the_temporaries_of_keras():
     assert most_held(step_of(keras.optimizers.Adam(), tf.ones([ROWS, WIDTH]))) >= SIZE
 
 
-def test_the_state_is_two_slots():
+def test_the_state_consists_of_two_slots():
     variables = [keras.Variable(np.zeros(shape)) for shape in [(200, 100), (5, 5), (7,)]]
     count = sum(v.value.shape.num_elements() for v in variables)
     for optimizer in (Adam(), AdaMax()):

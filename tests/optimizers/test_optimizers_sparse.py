@@ -42,7 +42,7 @@ def test_two_slices_of_one_row_count_as_their_sum(make, first_row):
     ids=["adam", "amsgrad", "adamax"],
 )
 @pytest.mark.parametrize("how", ["graph", "eager", "xla", "packed"])
-def test_sparse_is_dense(make, arguments, how):
+def test_sparse_gradients_give_the_result_of_dense_ones(make, arguments, how):
     start = RNG.normal(size=(40, 3)).astype("float32")
     count = 2 if how == "packed" else 1
     variables = [keras.Variable(start) for _ in range(count)]
@@ -63,7 +63,7 @@ def test_sparse_is_dense(make, arguments, how):
     np.testing.assert_allclose(variables[-1].numpy(), expected, rtol=1e-6, atol=1e-7)
 
 
-def test_the_sweep_over_many_blocks_is_dense(monkeypatch):
+def test_a_sparse_step_in_many_blocks_gives_the_dense_result(monkeypatch):
     monkeypatch.setattr("tfgen.optimizers.rows.BLOCK", 64)
     start = RNG.normal(size=(1001, 8))
     weights = keras.Variable(start, dtype="float64")

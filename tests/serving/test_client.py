@@ -152,7 +152,7 @@ def test_unavailable_is_retried(unavailable, attempts, answers, how):
     assert len(asked) == min(unavailable + 1, attempts)
 
 
-def test_answers_that_are_not_tf_servings():
+def test_answers_that_are_not_in_the_format_of_tf_serving():
     class Handler(Answers):
         def do_GET(self):
             self.send(200, b"<html>Welcome</html>")

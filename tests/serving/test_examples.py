@@ -176,7 +176,7 @@ def test_several_signatures_in_one_run(asked):
         ),
     ],
 )
-def test_several_that_are_refused(asked, tasks, code, text):
+def test_requests_for_several_signatures_that_are_refused(asked, tasks, code, text):
     assert refusal(asked[1].MultiInference, multi(*tasks)) == (code, text)
 
 

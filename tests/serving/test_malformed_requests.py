@@ -13,7 +13,7 @@ TOOL = Path(__file__).parents[2] / "tools" / "fuzz_serving.py"
 
 
 @pytest.mark.parametrize("batching", [False, True])
-def test_each_is_refused_and_good_ones_get_the_right_answer(base, truth, batching):
+def test_malformed_requests_are_refused_and_valid_ones_answered(base, truth, batching):
     spec = importlib.util.spec_from_file_location("fuzz_serving", TOOL)
     tool = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tool)

@@ -58,7 +58,7 @@ def test_float32_round_trips_through_text(values):
         ("float32", [{"b64": "aa"}], 'Input x must be float32, got {"b64": "aa"}'),
     ],
 )
-def test_what_is_refused(dtype, value, message):
+def test_values_that_do_not_fit_the_input_are_refused(dtype, value, message):
     with pytest.raises(ServingError, match=r"^INVALID_ARGUMENT") as caught:
         json_tensors.to_arrays({"inputs": value}, {"x": info(dtype)})
     assert message in caught.value.message
@@ -74,7 +74,7 @@ def test_what_is_refused(dtype, value, message):
         ('{"x": [{"\\ude00\\ud83d": NaN}]}', "surrogates not allowed"),
     ],
 )
-def test_what_is_refused_while_it_is_read(text, message):
+def test_invalid_json_is_refused(text, message):
     with pytest.raises(ServingError, match=f"INVALID_ARGUMENT: JSON Parse error: .*{message}"):
         json_tensors.parse(text.encode())
 

@@ -86,7 +86,7 @@ def test_an_open_session_outlives_its_version(place, managing, images):
     assert session() is None
 
 
-def test_policies(place, managing):
+def test_version_policies(place, managing):
     place(1)
     place(2)
     manager = managing(config(place(3), policy=[1, 3]))

@@ -81,7 +81,7 @@ def workers(out, how, log):
 
 
 @pytest.mark.slow
-def test_two_workers_are_one_trainer(tmp_path):
+def test_two_workers_train_as_one_device_does(tmp_path):
     single = run.train(recipe.load("vae-digits", SETTINGS), tmp_path / "single")
     out = tmp_path / "shared" / "run"
     with workers(out, "run", tmp_path) as first:

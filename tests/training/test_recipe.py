@@ -72,7 +72,7 @@ def test_options_of_the_data_go_with_their_source(settings, values, options):
         assert chosen.data.source == values["data.source"]
 
 
-def test_a_new_length_stands_instead_of_the_old_one():
+def test_a_new_length_replaces_the_old_one():
     for key, value in (("steps", 7), ("hours", 1.5), ("epochs", 3)):
         chosen = recipe.load("vae-digits", ["hours=2", f"{key}={value}"]).training
         given = {name: getattr(chosen, name) for name in recipe.LENGTHS}

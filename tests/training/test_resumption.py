@@ -180,7 +180,9 @@ def test_ctrl_c_saves_too_and_a_second_one_leaves_at_once(tmp_path, monkeypatch)
     assert run.resume(tmp_path / "run") == tmp_path / "run"
 
 
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path, monkeypatch, capsys):
+def test_a_run_with_a_damaged_checkpoint_resumes_from_the_previous_one(
+    whole, tmp_path, monkeypatch, capsys
+):
     expected = outcome(whole("vae-digits"))
     stop_at(monkeypatch, [10])
     with pytest.raises(StoppedError):

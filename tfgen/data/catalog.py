@@ -116,8 +116,9 @@ def load(
             TensorFlow Datasets such as `"tf_flowers"` or `"cifar100:3.0.2"`.
         data_dir: directory with the files of `mnist`, `fashion_mnist` and `cifar10`; None for the
             one in the environment variable `TFGEN_DATA`, then `<TFGEN_HOME>/data`.
-        image_shape: (H, W, C), C = 1 (grey) or 3 (RGB); None: the data set's own. Images of folders
-            and of TFDS data sets are resized to it; tfgen's own data sets must already have it.
+        image_shape: (H, W, C), C = 1 (grey) or 3 (RGB); None for the data set's own. Images of
+            folders and of TFDS data sets are resized to it; tfgen's own data sets must already have
+            it.
         options: for `shapes`: `num_images`, `num_test_images`, `seed` and `size`; for a name of
             TFDS: arguments of its builder.
 

@@ -36,7 +36,7 @@ class Reader(abc.ABC):
             split: name of the stored split.
             start, stop: positions in the stored split.
             batch_size: examples per batch; the last batch may have fewer.
-            shuffle_buffer: number of examples that are shuffled at a time; 0: the fixed order.
+            shuffle_buffer: number of examples that are shuffled at a time; 0 for the fixed order.
             seed: seed of the shuffling.
         """
         records = self._records(split, start, stop, bool(shuffle_buffer), seed)

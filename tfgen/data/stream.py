@@ -68,7 +68,7 @@ class Stream:
             step: counted over all epochs, from 0.
             replicas: number of replicas R of all workers.
             first_replica: index of this worker's first replica.
-            local_replicas: number of this worker's replicas; None: all. Their pieces of a global
+            local_replicas: number of this worker's replicas; None for all. Their pieces of a global
                 batch are consecutive elements.
 
         Returns:

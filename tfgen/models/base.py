@@ -156,7 +156,7 @@ class GenerativeModel(LikelihoodTraining):
             images, labels, num_samples: as for `log_prob`.
 
         Raises:
-            InputError: as `log_prob`.
+            InputError: as for `log_prob`.
         """
         return -self.log_prob(images, labels, num_samples) / (self.num_dims * math.log(2.0))
 

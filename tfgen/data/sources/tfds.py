@@ -36,7 +36,7 @@ def load(
 
     Args:
         name: `name`, `name/config` or `name:version`.
-        image_shape: (H, W, C) to fit the images to; None: the data set's own.
+        image_shape: (H, W, C) to fit the images to; None for the data set's own.
         options: arguments of the TFDS builder.
 
     Raises:
