@@ -33,8 +33,8 @@ class VAE(GenerativeModel):
     Equations, with z = mu(x) + sigma(x) e, e standard normal:
 
     - estimator "B": mean over L samples of log p(x|z), minus the part of KL(q(z|x) || p(z)) with a
-      closed form, minus the mean over the samples of the rest. With q Gaussian and p(z) = N(0, I)
-      there is no rest: KL = 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2)
+      closed form, minus the mean over the samples of its other part. With q Gaussian and p(z) =
+      N(0, I) all of it has a closed form: KL = 1/2 sum(mu^2 + sigma^2 - 1 - log sigma^2)
     - estimator "A": mean over L samples of log p(x, z) - log q(z|x)
     - with k = num_importance_samples > 1: mean over L of log(1/k sum_i p(x, z_i) / q(z_i|x)), with
       either estimator
@@ -52,9 +52,9 @@ class VAE(GenerativeModel):
 
     Training maximizes the bound with the KL term times beta, which rises from 0 during the first
     `kl_warmup` steps. With `free_bits` b, the KL counts as at least b nats for each latent if q is
-    Gaussian and p(z) normal, and otherwise as at least b nats per latent in total. With
-    `map_num_examples` N, the number of training images, training is maximum a posteriori: the log
-    of a N(0, I) prior on the weights of the decoder and the flow prior, divided by N, is added.
+    Gaussian and p(z) normal, and otherwise in total as at least b nats times the number of latents.
+    With `map_num_examples` N, the number of training images, training is maximum a posteriori: the
+    log of a N(0, I) prior on the weights of the decoder and the flow prior, divided by N, is added.
     With `mse_weight` w, w times the squared error of the decoded image is subtracted.
 
     Shapes: images uint8 `[N, H, W, C]`, latents float32 `[N, latent_dim]`.
@@ -82,8 +82,8 @@ class VAE(GenerativeModel):
         kl_warmup: number of steps during which beta rises from 0.
         free_bits: b, minimum of the KL in nats per latent.
         map_num_examples: N, or 0 for maximum likelihood.
-        mse_weight: w, in nats; the squared error of the decoded image is summed over pixels in [0,
-            1]. With neighbours, the likelihood alone hardly depends on the decoded image.
+        mse_weight: w, in nats; the squared error is summed over pixels, which are in [0, 1]. With
+            neighbours, the likelihood alone hardly depends on the decoded image.
         prior: "normal" or "flow".
         posterior: "gaussian" or "flow".
         hidden_units: units of the encoder's hidden dense layers; the decoder has them in reverse
