@@ -109,7 +109,7 @@ def test_a_step_of_hmc_preserves_the_posterior(digits):
 
 def test_options_that_the_baselines_lack_are_refused():
     for options in ({"prior": "flow"}, {"num_importance_samples": 5}, {"beta": 2.0}):
-        with pytest.raises(InputError, match="the baseline has no such option"):
+        with pytest.raises(InputError, match="the baseline does not have this option"):
             WakeSleep((8, 8, 1), latent_dim=2, **options)
     with pytest.raises(InputError, match="transitions must be a positive integer, got 0"):
         MonteCarloEM((8, 8, 1), latent_dim=2, transitions=0)

@@ -1,4 +1,4 @@
-"""Anomaly detection: scores of how unlike its training data a model finds an image."""
+"""Anomaly detection: scores of how unusual an image is for a model."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Scores of how unlike its training data a model finds an image, from its likelihood."""
+"""Scores of how unusual an image is for a model, computed from its likelihood."""
 
 import io
 import math
@@ -21,23 +21,24 @@ _FORMATS = (
 def anomaly_scores(
     model: GenerativeModel, images: ArrayLike, reference: ArrayLike, num_samples: int = 1
 ) -> dict[str, np.ndarray]:
-    """Three scores of each image, higher for images less like the training data.
+    """Three scores of each image; a higher score means less similar to the training data.
 
     Equations, with L(x) the length of x in bits after lossless compression:
 
     - likelihood: -log p(x), in nats
     - typicality: |-log p(x) - H|, H the mean of -log p over the reference images, in nats
-    - complexity: -log2 p(x) - L(x), in bits: how many bits the model needs more than a general
-      compressor
+    - complexity: -log2 p(x) - L(x), in bits: how many more bits the model needs than a
+      general compressor
 
     The first fails for images simpler than the training data: a likelihood is high for smooth
-    images, whatever they show. The second detects those too, and fails where both kinds happen to
-    be equally likely. The third subtracts what complexity alone contributes to the likelihood.
+    images, regardless of what they show. The second detects those too, and fails if both kinds
+    happen to be equally likely. The third subtracts what complexity alone contributes to the
+    likelihood.
 
     Args:
         model: a model of any kind.
         images: uint8 `[N, H, W, C]`.
-        reference: training images, or others like them, uint8 `[M, H, W, C]`.
+        reference: training images or similar ones, uint8 `[M, H, W, C]`.
         num_samples: as for `model.log_prob`.
 
     Returns:
@@ -98,9 +99,9 @@ def compressed_bits(images: ArrayLike) -> np.ndarray:
 
 
 def auroc(usual: ArrayLike, unusual: ArrayLike) -> float:
-    """The area under the ROC curve: how probably an unusual image scores higher than a usual one.
+    """The area under the ROC curve: the probability that an unusual image has the higher score.
 
-    1/2 is chance. Infinite scores are compared like others: the density of a flow at an image far
+    1/2 is chance. Infinite scores are allowed: the density of a flow at an image far
     from its training data may underflow in float32.
 
     Raises:

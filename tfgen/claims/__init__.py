@@ -1,6 +1,6 @@
-"""The claims of the papers, and the code that their experiments need.
+"""Code for experiments on the claims of the papers.
 
-The baselines are the algorithms that "Auto-Encoding Variational Bayes" compares with.
+The baselines are the algorithms that "Auto-Encoding Variational Bayes" is compared with.
 """
 
 import lazy_loader

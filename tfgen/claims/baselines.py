@@ -1,7 +1,7 @@
 """The algorithms that the paper compares AEVB with: wake-sleep and Monte Carlo EM.
 
-Both are VAEs with other training gradients: `compile`, `fit` and the verbs are those of
-`tfgen.models.VAE`. They serve comparisons only: no recipe uses them.
+Both are VAEs with different training gradients: `compile`, `fit` and the verbs are those of
+`tfgen.models.VAE`. They are for comparisons only; no recipe uses them.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class WakeSleep(VAE):
     - wake, for the decoder: maximize log p(x, z) at z ~ q(z|x), which is held fixed
     - sleep, for the encoder: maximize log q(z|x) at (x, z) ~ p(x, z), which is held fixed
 
-    The two phases do not maximize one bound. The bits/dim reported in training are of the evidence
-    lower bound of the wake phase.
+    The two phases do not maximize the same bound. The bits/dim reported during training are those
+    of the evidence lower bound of the wake phase.
 
     Args: those of `tfgen.models.VAE`, with prior "normal" and posterior "gaussian".
 
@@ -93,12 +93,12 @@ class MonteCarloEM(VAE):
       the prior; the step size follows an acceptance of 90 %
     - M: maximize log p(x, z), one step of the optimizer (the paper takes five with one z)
 
-    The encoder is not trained, so `log_prob` means little;
-    `tfgen.evaluation.hmc.hmc_log_prob` measures it. The bits/dim reported in
-    training are of -log p(x, z).
+    The encoder is not trained, so `log_prob` is not meaningful; use
+    `tfgen.evaluation.hmc.hmc_log_prob` instead. The bits/dim reported during training are those of
+    -log p(x, z).
 
     Args: those of `tfgen.models.VAE`, with prior "normal" and posterior "gaussian", and
-        transitions: of each chain.
+        transitions: number of transitions of each chain.
 
     Raises:
         InputError: a flow, importance samples, or another option of AEVB's objectives; transitions
@@ -177,6 +177,6 @@ def _check_plain(model):
     for argument, value in plain.items():
         if model.settings[argument] != value:
             raise InputError(
-                f"{model.name}: {argument} must be {value!r} here, got "
-                f"{model.settings[argument]!r}: the baseline has no such option"
+                f"{model.name}: {argument} must be {value!r}, got "
+                f"{model.settings[argument]!r}: the baseline does not have this option"
             )

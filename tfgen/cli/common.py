@@ -1,4 +1,4 @@
-"""What several commands use: arguments, checks of output files, a quiet start of TensorFlow."""
+"""Code that several commands share: arguments, checks of output files, a quiet start."""
 
 import argparse
 import contextlib
@@ -12,7 +12,9 @@ from tfgen.errors import InputError
 
 def model_argument(parser: argparse.ArgumentParser) -> None:
     """Add the positional argument MODEL."""
-    parser.add_argument("model", metavar="MODEL", help="a pretrained name, or a run directory")
+    parser.add_argument(
+        "model", metavar="MODEL", help="name of a pretrained model, or run directory"
+    )
 
 
 def data_dir_argument(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +27,7 @@ def data_dir_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def output_file(name: str) -> Path:
-    """The path of an option --out FILE.
+    """The path that an option --out FILE gives.
 
     Raises:
         InputError: it is a directory, or its directory does not exist.
@@ -40,9 +42,9 @@ def output_file(name: str) -> Path:
 
 @contextlib.contextmanager
 def quiet_start() -> Iterator[None]:
-    """A scope without what TensorFlow writes to the process' stderr when it starts.
+    """Within the context, messages that TensorFlow writes to stderr are discarded.
 
-    Some of it is written whatever the log level is.
+    TensorFlow writes some of them when it starts, independently of the log level.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()

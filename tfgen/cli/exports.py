@@ -15,10 +15,10 @@ from tfgen.cli.common import model_argument, quiet_start
 from tfgen.errors import InputError
 
 PROMOTED = {
-    "loading": "Version {version} of {model} is to be loaded; once it is AVAILABLE, the same "
-    "command moves {label}",
-    "moved": "{label} of {model} is version {version}; the same command unloads versions without "
-    "a label",
+    "loading": "Version {version} of {model} will be loaded; once it is AVAILABLE, run the same "
+    "command again to move {label}",
+    "moved": "{label} of {model} is version {version}; run the same command again to unload "
+    "versions without a label",
     "done": "{label} of {model} is version {version}",
 }
 
@@ -28,11 +28,13 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "out", metavar="OUT", help="a directory for SavedModels, or a file that ends in .tflite"
     )
-    parser.add_argument("--version", type=int, metavar="N", help="of a SavedModel (default: next)")
+    parser.add_argument(
+        "--version", type=int, metavar="N", help="version of the SavedModel (default: next)"
+    )
     parser.add_argument(
         "--precision",
         metavar="NAME",
-        help="of a TFLite file: float32 (default), float16, dynamic_int8 or int8",
+        help="precision of the TFLite file: float32 (default), float16, dynamic_int8 or int8",
     )
     parser.add_argument(
         "--promote",
@@ -41,12 +43,14 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
         help="export nothing; point a label of the served MODEL to its version N: OUT is a "
         "directory that `tfgen deploy` wrote, or a models.config",
     )
-    parser.add_argument("--label", metavar="NAME", help="with --promote (default: stable)")
+    parser.add_argument(
+        "--label", metavar="NAME", help="with --promote: the label (default: stable)"
+    )
     parser.add_argument(
         "--server",
         metavar="URL",
-        help="with --promote: the REST API of the TF Serving that reads OUT; take all steps, "
-        "waiting for this server",
+        help="with --promote: the REST API of the TF Serving that reads OUT; take all steps at "
+        "once, waiting for this server after each",
     )
 
 
@@ -61,7 +65,7 @@ def export(options: argparse.Namespace) -> None:
     zoo.card(options.model)
     to_device = options.out.lower().endswith(".tflite")
     if to_device and options.version is not None:
-        raise InputError("--version is for SavedModels; a TFLite file has none")
+        raise InputError("--version is for SavedModels; a TFLite file has no version")
     if not to_device and options.precision is not None:
         raise InputError("--precision is for TFLite files, and OUT does not end in .tflite")
     with quiet_start():
@@ -87,7 +91,7 @@ def _promote(options):
 
 
 def _print_measured(card):
-    """What the exporter measured when it ran a TFLite file."""
+    """Print what the exporter measured when it ran a TFLite file."""
     table = Table("signature", "error", "ms", box=None, pad_edge=False)
     for name, entry in card["signatures"].items():
         (error,) = entry["error"].values()
@@ -108,19 +112,19 @@ def _print_measured(card):
     console.print(Text(text))
     if card["networks"] != "float32":
         text = (
-            f"networks compute in {card['networks']}, and errors are against the model in float32: "
-            "its log_prob differs from the original's by the rounding of bfloat16"
+            f"networks compute in {card['networks']}, and errors are relative to the model in "
+            "float32: its log_prob differs from the original's by the rounding of bfloat16"
         )
         console.print(Text(text))
 
 
 def deploy_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("out", metavar="OUT", help="the directory to make")
+    parser.add_argument("out", metavar="OUT", help="directory to create")
     parser.add_argument(
         "models",
         nargs="+",
         metavar="[NAME=]BASE_DIR",
-        help="what `tfgen export` wrote (NAME: the directory's own by default)",
+        help="directory that `tfgen export` wrote (NAME: by default that of the directory)",
     )
     parser.add_argument(
         "--label",

@@ -15,9 +15,11 @@ from tfgen.errors import InputError
 def evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tfgen evaluate`."""
     model_argument(parser)
-    parser.add_argument("--data", metavar="SOURCE", help="default: the model's training data")
+    parser.add_argument(
+        "--data", metavar="SOURCE", help="data set (default: the model's training data)"
+    )
     data_dir_argument(parser)
-    parser.add_argument("--split", default="test", help="default: test")
+    parser.add_argument("--split", default="test", help="split of the data set (default: test)")
     parser.add_argument(
         "--metric",
         nargs="+",
@@ -89,7 +91,7 @@ def score_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def score(options: argparse.Namespace) -> None:
-    """Write the file, log p(x) in nats, bits/dim and the estimator, one line per image."""
+    """Write a line per image: its file, log p(x) in nats, bits/dim and the estimator."""
     from tfgen import zoo
 
     out = None if options.out is None else output_file(options.out)
@@ -116,13 +118,13 @@ def score(options: argparse.Namespace) -> None:
             folder_scores.write_csv(file, scores)
 
     if _is_device(out):
-        write(out)  # It must not be replaced, and a message might be written into it.
+        write(out)  # A device must not be replaced, and a message might be written to it.
         return
     write_atomically(Path(os.path.realpath(out)), write)
     print(f"{len(scores.rows)} images in {out}: {scores.bound}")
 
 
 def _is_device(path):
-    """Whether it is a device or a pipe, or a name of an open file of a process."""
+    """Whether a path is that of a device or pipe, or names an open file of a process."""
     of_process = re.fullmatch(r"/dev/(stdout|stderr|fd/\d+)|/proc/[^/]+/fd/\d+", str(path))
     return bool(of_process) or (path.exists() and not path.is_file())

@@ -12,8 +12,8 @@ from tfgen.errors import InputError
 def sample_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tfgen sample`."""
     model_argument(parser)
-    parser.add_argument("--temperature", type=float, default=1.0, help="default: 1")
-    parser.add_argument("--seed", type=int, help="of the noise (default: random)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="temperature (default: 1)")
+    parser.add_argument("--seed", type=int, help="seed of the noise (default: random)")
     parser.add_argument(
         "--label",
         type=int,
@@ -21,10 +21,10 @@ def sample_arguments(parser: argparse.ArgumentParser) -> None:
         help="class, for a class-conditional model (default: each class in turn)",
     )
     parser.add_argument(
-        "--grid", default="8x8", metavar="ROWSxCOLUMNS", help="images in the picture (default: 8x8)"
+        "--grid", default="8x8", metavar="ROWSxCOLUMNS", help="size of the grid (default: 8x8)"
     )
     parser.add_argument(
-        "--out", default="samples.png", metavar="FILE", help="picture (default: samples.png)"
+        "--out", default="samples.png", metavar="FILE", help="image file (default: samples.png)"
     )
 
 
@@ -59,13 +59,13 @@ def interpolate_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps", type=int, default=8, metavar="N", help="images per row (default: 8)"
     )
     parser.add_argument("--rows", type=int, metavar="N", help="pairs of samples (default: 4)")
-    parser.add_argument("--temperature", type=float, help="of the samples (default: 1)")
-    parser.add_argument("--seed", type=int, help="of the samples' noise (default: random)")
+    parser.add_argument("--temperature", type=float, help="temperature of the samples (default: 1)")
+    parser.add_argument("--seed", type=int, help="seed of their noise (default: random)")
     parser.add_argument(
         "--out",
         default="interpolation.png",
         metavar="FILE",
-        help="picture (default: interpolation.png)",
+        help="image file (default: interpolation.png)",
     )
 
 
@@ -110,5 +110,5 @@ def _picture_file(name):
     from PIL import Image
 
     if Image.registered_extensions().get(Path(name).suffix.lower()) not in Image.SAVE:
-        raise InputError(f"--out {name}: unknown kind of picture; .png and .jpg work")
+        raise InputError(f"--out {name}: unknown image format; use .png or .jpg")
     return output_file(name)

@@ -18,7 +18,7 @@ def zoo_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def zoo(options: argparse.Namespace) -> None:
-    """List the models of the zoo, or print a model's README (its card where it has none)."""
+    """List the models of the zoo, or print a model's README (its card if it has none)."""
     from tfgen import zoo
 
     console = Console()
@@ -66,7 +66,7 @@ def fetch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def fetch(options: argparse.Namespace) -> None:
-    """Fetch a model and print where it is and by which name it is loaded."""
+    """Fetch a model and print its directory and the name that loads it."""
     from rich.progress import Progress
 
     from tfgen import zoo
@@ -84,7 +84,7 @@ def fetch(options: argparse.Namespace) -> None:
 
 
 def _shortest_name(path: Path) -> str | Path:
-    """The shortest name that loads a fetched model: other places may have one of its name."""
+    """The shortest name that loads a fetched model; other places may have one of the same name."""
     from tfgen import zoo
 
     name, _, _ = path.name.partition("@")

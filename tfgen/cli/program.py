@@ -17,7 +17,7 @@ from tfgen.errors import InputError
 
 
 class Command(NamedTuple):
-    """A command: what adds its arguments to a parser, what runs it, and one line of help."""
+    """A command: functions that add its arguments to a parser and run it, and a line of help."""
 
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], None]
@@ -69,7 +69,7 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The `tfgen` program: its exit code."""
+    """Run the `tfgen` program and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="tfgen", description="Likelihood-based generative models to train, trust and serve."
     )
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def train(arguments: Sequence[str] | None = None) -> int:
-    """The `tfgen-train` program, the same as `tfgen train`: its exit code."""
+    """Run the `tfgen-train` program, which is `tfgen train`, and return its exit code."""
     command = COMMANDS["train"]
     parser = argparse.ArgumentParser(prog="tfgen-train", description=command.summary)
     command.add_arguments(parser)
@@ -105,7 +105,7 @@ def _run(program, command, options):
     except BrokenPipeError:  # The reader of a pipe, such as head, has ended.
         sys.stdout = None
         return 141
-    except OSError as error:  # A disk, a permission, a path: a traceback would not explain it.
+    except OSError as error:  # Such as a full disk or a missing permission.
         print(f"{program}: error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -13,22 +13,25 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
         "models",
         nargs="*",
         metavar="BASE_DIR|NAME",
-        help="directories of numbered SavedModels, pretrained models, run directories",
+        help="directory of numbered SavedModels, pretrained model, or run directory",
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", help="default: only this machine can connect"
+        "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
     )
     parser.add_argument(
-        "--port", type=int, default=8500, help="of gRPC; 0 for none (default: 8500)"
+        "--port", type=int, default=8500, help="port of gRPC; 0 for none (default: 8500)"
     )
     parser.add_argument(
-        "--rest_api_port", type=int, default=8501, help="of REST; 0 for none (default: 8501)"
+        "--rest_api_port", type=int, default=8501, help="port of REST; 0 for none (default: 8501)"
     )
     parser.add_argument("--rest_api_timeout_in_ms", type=int, default=30_000, metavar="N")
     _switch(parser, "rest_api_enable_cors_support", "allow requests from pages of other origins")
     parser.add_argument("--grpc_socket_path", metavar="PATH", help="gRPC on a UNIX socket as well")
     parser.add_argument(
-        "--grpc_channel_arguments", default="", metavar="KEY=VALUE,...", help="of the gRPC server"
+        "--grpc_channel_arguments",
+        default="",
+        metavar="KEY=VALUE,...",
+        help="options of the gRPC server",
     )
     parser.add_argument("--model_config_file", metavar="FILE", help="models.config file")
     parser.add_argument("--model_config_file_poll_wait_seconds", type=float, default=0, metavar="N")
@@ -55,7 +58,7 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _switch(parser, name, text, *, default=False):
-    """A flag as TF Serving takes it: --NAME, --NAME=true, --NAME=false."""
+    """Add a flag as in TF Serving: --NAME, --NAME=true, --NAME=false."""
     parser.add_argument(f"--{name}", action="store_true", default=default, help=text)
     for value in ("true", "false"):
         action = f"store_{value}"
@@ -73,7 +76,7 @@ def serve(options: argparse.Namespace) -> None:
     ways = [options.models, options.model_config_file, options.model_base_path]
     if sum(map(bool, ways)) != 1:
         raise InputError(
-            "no model given: give BASE_DIR|NAME, --model_config_file or --model_base_path"
+            "give the models in one way: BASE_DIR|NAME, --model_config_file or --model_base_path"
         )
     with quiet_start():
         from tfgen.export.serving import command

@@ -14,7 +14,9 @@ from tfgen.errors import InputError
 
 def train_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tfgen train`."""
-    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="a name, or a .yaml file")
+    parser.add_argument(
+        "recipe", nargs="?", metavar="RECIPE", help="name of a recipe, or a .yaml file"
+    )
     parser.add_argument("--list", action="store_true", help="list the recipes and data sets")
     parser.add_argument("--data", metavar="SOURCE", help="data set name, or folder of images")
     data_dir_argument(parser)
@@ -43,7 +45,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
         help="override values of the recipe, such as optimizer.learning_rate=3e-4",
     )
     parser.add_argument("--epochs", type=int, metavar="N", help="passes over the training split")
-    parser.add_argument("--seed", type=int, metavar="N", help="of all random numbers")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of all random numbers")
     parser.add_argument(
         "--strategy",
         metavar="NAME",
@@ -57,7 +59,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train the model of a recipe, resume a run, or list what there is to train."""
+    """Train the model of a recipe, resume a run, or list the recipes."""
     from tfgen.training import recipe
 
     if options.list:
@@ -130,7 +132,7 @@ def _resume(options):
 
 
 def _report(console, directory):
-    if directory is None:  # This process is not the chief of its workers.
+    if directory is None:  # This process is not the chief worker.
         return
     from tfgen import zoo
     from tfgen.evaluation import report

@@ -1,7 +1,7 @@
-"""Attribute directions of a model of `shapes`, judged by the pixels of the images they change.
+"""Attribute directions of a model of `shapes`, measured from the pixels of changed images.
 
 A shape is drawn in a pure colour on grey, so that (largest - smallest channel) / 255 is the share
-of a pixel that it covers: its area, centre and hue follow from the pixels alone.
+of a pixel that the shape covers. Its area, centre and hue follow from the pixels alone.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ NUM_ENCODED = 4000  # training images that a direction is computed from, at most
 NUM_TUNING = 200  # training images that the amount is chosen on, at most
 BACKGROUND = 0.15  # coverage below which a pixel counts as background
 
-# attribute -> which values of its label are without the attribute, and which are with it
+# attribute -> conditions on its label: without the attribute, with the attribute
 ATTRIBUTES = {
     "hue": (
         lambda hue: np.abs((hue + 0.5) % 1 - 0.5) < 1 / 12,
@@ -29,7 +29,7 @@ ATTRIBUTES = {
     "x": (lambda x: x < 0.4, lambda x: x > 0.6),
     "y": (lambda y: y < 0.4, lambda y: y > 0.6),
 }
-# In turns, parts of the area, and pixels:
+# In turns (hue), fractions of the area (size) and pixels (x, y):
 REQUIRED_CHANGE = {"hue": 0.02, "size": 0.05, "x": 0.5, "y": 0.5}
 TOLERATED_CHANGE = {"hue": 1 / 12, "size": 0.5, "x": 1.0, "y": 1.0}
 AMOUNTS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)  # multiples of a direction that are tried
@@ -52,18 +52,18 @@ def moved(
     """Whether the attribute's direction moves it, for each test image without the attribute.
 
     The direction is the difference of the mean latents of training images with and without the
-    attribute (`model.attribute_direction`). The multiple of it that is added is the one that moves
-    the most of other training images, the smallest one if several do: it does not depend on the
-    test images.
+    attribute (`model.attribute_direction`). The multiple of the direction that is added is the
+    one that moves the attribute of most other training images, the smallest one if several do; it
+    does not depend on the test images.
 
-    A model that answers with the same shape whatever the image was may move the attribute too. With
-    `others_kept` the other attributes must stay within `TOLERATED_CHANGE`.
+    A model that gives the same shape for every image may move the attribute too. With `others_kept`
+    the other attributes must stay within `TOLERATED_CHANGE`.
 
     Args:
         model: of `shapes`.
         data: `shapes`.
         attribute: one of `ATTRIBUTES`.
-        others_kept: whether the other attributes must stay.
+        others_kept: whether the other attributes must be kept.
         num_images: number of test images, at most.
 
     Returns:
@@ -98,7 +98,7 @@ def moved(
 
 
 def describe(attribute: str, others_kept: bool, amount: float) -> str:
-    """What `moved` is true for, in words."""
+    """The condition that `moved` checks, in words."""
     others = (
         " and whose other attributes were kept (hue within 1/12 turn, area within 50 %, centre "
         "within a pixel)"
@@ -120,9 +120,9 @@ def _labels(data, split, attribute):
 def change(
     before: dict[str, np.ndarray], after: dict[str, np.ndarray], attribute: str
 ) -> np.ndarray:
-    """By how much an attribute rose from one `measure` to another.
+    """The change of an attribute from one result of `measure` to another.
 
-    In turns from red over green to blue, as a part of the area, or in pixels.
+    In turns from red through green to blue, as a fraction of the area, or in pixels.
     """
     if attribute == "size":
         return after["size"] / before["size"] - 1

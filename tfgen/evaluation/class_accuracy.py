@@ -19,8 +19,8 @@ def train_classifier(data: Dataset, seed: int = 0) -> keras.Model:
     epochs.
 
     Args:
-        data: with classes.
-        seed: of its weights and of the order of the images.
+        data: a data set with classes.
+        seed: of the initial weights and of the order of the images.
 
     Returns:
         A Keras model `[N, H, W, C] -> [N, K]` of logits.
@@ -60,8 +60,8 @@ def correct_samples(
     """Whether each sample is classified as the requested class, and the classifier's own accuracy.
 
     Args:
-        model: class-conditional.
-        data: what it was trained on.
+        model: a class-conditional model.
+        data: the data set that it was trained on.
         samples_per_class: number of samples of each class.
         temperature: of the samples.
 

@@ -16,14 +16,14 @@ FILES_PER_BATCH = 256
 
 
 class FolderScores(NamedTuple):
-    """What `score_folder` found.
+    """The result of `score_folder`.
 
     Attributes:
         rows: (path, log p(x) in nats, bits/dim) of each image, in the order of the paths, which are
             relative to the folder.
         resized: the paths of the images that had another size.
         unreadable: (path, reason) of each file that is not an image.
-        bound: in words, what kind of bound of log p(x) the scores are.
+        bound: a description of the bound of log p(x) that the scores are.
     """
 
     rows: list[tuple[str, float, float]]
@@ -37,11 +37,11 @@ def score_folder(model: GenerativeModel, folder: PathLike, num_samples: int = 1)
 
     Args:
         model: a model of any kind.
-        folder: its path; hidden files are left out.
+        folder: path of the folder; hidden files are left out.
         num_samples: as for `model.log_prob`.
 
     Raises:
-        InputError: not a directory, or no image in it; num_samples below 1.
+        InputError: `folder` is not a directory or contains no image, or `num_samples` is below 1.
     """
     num_samples = checks.integer("num_samples", num_samples, 1)
     scores = FolderScores([], [], [], model.bound_of(num_samples))

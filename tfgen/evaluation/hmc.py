@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo in a VAE's latents, and the marginal likelihood that it gives."""
+"""Hamiltonian Monte Carlo over a VAE's latents, and an estimate of the marginal likelihood."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -43,8 +43,8 @@ def hmc_log_prob(
         model: with at most 5 latents.
         images: as for its `log_prob`, which sees the same binarization.
         num_chains: per image, an even number; they start at draws from q(z|x).
-        num_samples: kept per chain.
-        num_burnin_steps: transitions before them, during which the step size is adapted.
+        num_samples: draws kept per chain.
+        num_burnin_steps: transitions before the first draw that is kept; they adapt the step size.
         seed: of all random numbers.
 
     Raises:
@@ -157,7 +157,10 @@ def log_joint_of(model: VAE, observed: tf.Tensor) -> Callable[[tf.Tensor], tf.Te
 
 
 def _fitted_log_density(draws, values):
-    """Under the Gaussian fitted to `draws` `[N, S, D]`, of `values` `[N, M, D] -> [N, M]`."""
+    """Log-density of `values` under a Gaussian fitted to `draws`.
+
+    Shapes: `[N, S, D]`, `[N, M, D] -> [N, M]`.
+    """
     mean = tf.reduce_mean(draws, axis=1, keepdims=True)
     centered = draws - mean
     size = draws.shape[-1]

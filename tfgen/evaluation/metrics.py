@@ -1,4 +1,4 @@
-"""The metrics of a card: each a mean over images with its standard error and its protocol."""
+"""The metrics of a card: means over images, with standard error and protocol."""
 
 import math
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ CLASS_ACCURACY = "sample_class_accuracy"
 _MOVES, _MOVES_ONLY = "moves_", "moves_only_"
 
 DEFAULT_NUM_SAMPLES = 16  # of the tighter bound, for a model whose card has none
-NUM_TEST_SHAPES = 4000  # so many hold 500 without any attribute
+NUM_TEST_SHAPES = 4000  # enough for 500 images without each attribute
 
 
 def likelihood(model: GenerativeModel, data: Dataset, split: str) -> dict[str, Metric]:
-    """`bits_per_dim` and `nats`: the negative log-likelihood, by `model.num_evaluation_samples`.
+    """`bits_per_dim` and `nats`: negative log-likelihood with `model.num_evaluation_samples`.
 
     Args:
         model: a model of any kind.
@@ -51,7 +51,7 @@ def likelihood(model: GenerativeModel, data: Dataset, split: str) -> dict[str, M
 
 
 def further_names(model: GenerativeModel, data: Dataset) -> list[str]:
-    """The names of the metrics that a card of this model has besides `LIKELIHOOD`."""
+    """The names of the metrics that a card of this model has in addition to `LIKELIHOOD`."""
     found = []
     if model.num_tight_samples > 1:
         found.append(TIGHTER_BOUND)
@@ -66,18 +66,18 @@ def further_names(model: GenerativeModel, data: Dataset) -> list[str]:
 def measure(
     name: str, model: GenerativeModel, data: Dataset, num_samples: int | None = None
 ) -> Metric:
-    """A metric besides `LIKELIHOOD`, on the test split.
+    """A metric that is not one of `LIKELIHOOD`, on the test split.
 
     - `nats_importance_weighted`: the negative log-likelihood in nats by a tighter bound, with
       `model.num_tight_samples`
     - `sample_class_accuracy`: the share of a class-conditional model's samples that a classifier
       assigns to the requested class (`tfgen.evaluation.class_accuracy`)
     - `moves_hue`, `moves_size`, `moves_x`, `moves_y`: the share of images whose attribute is moved
-      by its direction (`tfgen.evaluation.attribute_directions`); `moves_only_hue` and so on: and
-      whose other attributes are kept
+      by its direction (`tfgen.evaluation.attribute_directions`); `moves_only_hue` and so on:
+      the share of images whose other attributes are kept as well
 
     Args:
-        name: of the metric.
+        name: name of the metric.
         model: a model of any kind.
         data: images of its shape.
         num_samples: of the tighter bound; by default as above.
@@ -127,7 +127,7 @@ def _protocol_of_share(model, data, words):
 
 
 def _with_enough_shapes(data):
-    """The data set with at least `NUM_TEST_SHAPES` test images, of which the first are the same."""
+    """The data set with at least `NUM_TEST_SHAPES` test images; the first ones do not change."""
     options = data.provenance["options"]
     count = max(options["num_test_images"], NUM_TEST_SHAPES)
     if count == options["num_test_images"]:
@@ -136,7 +136,7 @@ def _with_enough_shapes(data):
 
 
 def describe(data: Dataset) -> str:
-    """A data set's name, with the options that decide what is in it."""
+    """A data set's name, with the options that determine its content."""
     options = {k: v for k, v in data.provenance.get("options", {}).items() if k != "image_shape"}
     listed = ", ".join(f"{key}={value}" for key, value in options.items())
     return f"{data.name} ({listed})" if listed else data.name

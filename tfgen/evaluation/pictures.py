@@ -1,4 +1,4 @@
-"""Pictures of what a model does: samples, reconstructions, interpolations, its latent space."""
+"""Pictures of a model: samples, reconstructions, interpolations and its latent space."""
 
 import math
 from collections.abc import Sequence
@@ -77,10 +77,10 @@ def temperatures(
     columns: int = 8,
     seed: int = 0,
 ) -> Image.Image:
-    """Samples of the same noise, one row per temperature.
+    """Samples from the same noise, one row per temperature.
 
     Args:
-        model: to sample from.
+        model: the model to sample from.
         values: the temperatures, from the top.
         columns: samples per row.
         seed: of the noise.
@@ -98,14 +98,14 @@ def temperatures(
 
 
 def manifold(model: GenerativeModel, side: int = 20) -> Image.Image:
-    """What a model of two latents decodes at a regular grid of quantiles of the prior.
+    """Images that a model with two latents decodes on a regular grid of quantiles of the prior.
 
     Equation: the image in row i and column j is decode(F^-1((j + 1/2) / side),
     F^-1((i + 1/2) / side)), with F^-1 the inverse cumulative distribution function of the standard
     normal, so that each image stands for the same probability of the prior.
 
     Args:
-        model: with two latents.
+        model: a model with two latents.
         side: images per row and per column.
 
     Raises:
@@ -136,8 +136,8 @@ def of_model(model: GenerativeModel, images: np.ndarray) -> dict[str, Image.Imag
     only.
 
     Args:
-        model: of any kind.
-        images: to reconstruct, and to interpolate between.
+        model: a model of any kind.
+        images: images to reconstruct and to interpolate between.
 
     Example:
 

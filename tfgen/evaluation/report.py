@@ -26,8 +26,8 @@ CAPTIONS = {
     "samples": "Samples at temperature 1.",
     "interpolation": "Interpolations between two test images in latent space.",
     "reconstructions": "Test images, each above its reconstruction.",
-    "temperatures": "Samples of the same noise at temperatures from 0 to 1.1.",
-    "manifold": "Images at the quantiles of the prior.",
+    "temperatures": "Samples from the same noise at temperatures from 0 to 1.1.",
+    "manifold": "Decoded images on a grid of quantiles of the prior.",
     "curve": "Bits/dim during training.",
 }
 
@@ -55,7 +55,7 @@ def protocols(card: Card) -> list[str]:
 
 
 def value(metric: Mapping[str, Any]) -> str:
-    """A metric with its standard error, to the first digit in which that is not 0.
+    """A metric with its standard error, rounded to the first nonzero digit of the error.
 
     A standard error of 0, that of a single image or of a share of 100 %, is omitted.
     """
@@ -106,7 +106,7 @@ def readme(card: Card) -> str:
 |---|---|
 {rows}
 
-How they were measured:
+How the metrics were measured:
 
 {measured}
 
@@ -129,5 +129,5 @@ images = model.decode(latents)
 - Training: {images:,} images seen in {seconds:,.0f} s of wall-clock time
 - Environment: {environment}
 
-`card.json` holds all of this, the recipe and the SHA-256 of every file.
+`card.json` contains this information, the recipe and the SHA-256 digest of every file.
 """
