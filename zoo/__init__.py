@@ -1,4 +1,4 @@
-"""Pretrained models, one directory each, and any run directory.
+"""Pretrained models, one directory each, and models in run directories.
 
 Only `fetch` uses the network. TensorFlow is imported when a model is loaded, not before.
 """

@@ -1,8 +1,8 @@
-"""Whether a model computes on this machine what it computed on the machine where it was made.
+"""Check that a model computes the same on this machine as where its card was written.
 
 The card of a pretrained model has an entry `check`: the mean bits/dim of the first images of its
-test split, and `golden.png`, the images that it decodes from fixed noise, each with a tolerance:
-networks in bfloat16 round differently from one processor to another.
+test split, and `golden.png`, the images that it decodes from fixed noise. Each has a tolerance,
+because networks in bfloat16 round differently on different processors.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ def entry(model: GenerativeModel, images: np.ndarray) -> dict[str, Any]:
     """The entry `check` of a card.
 
     Args:
-        model: as it is published.
+        model: the model as published.
         images: the first `NUM_IMAGES` images of the test split, uint8 `[N, H, W, C]`.
     """
     half = str(model.get_config().get("network_dtype")) in ("bfloat16", "float16")
@@ -72,13 +72,13 @@ def check(
 
     Args:
         model: loaded from `directory`.
-        directory: of the model.
-        card: of the model.
-        images: the first test images, as many as the card says; None to compare samples only.
+        directory: the directory of the model.
+        card: the card of the model.
+        images: the first `card["check"]["images"]` test images; None to compare samples only.
 
     Raises:
-        InputError: the likelihood or the samples differ from the card's; the message says by how
-            much.
+        InputError: the likelihood or the samples differ from the card's; the message states
+            the difference.
 
     Example:
 
@@ -103,7 +103,7 @@ def check(
     bits = _bits_per_dim(model, images)
     if not abs(bits / expected["bits_per_dim"] - 1) <= expected["relative_tolerance"]:  # Or NaN.
         raise InputError(
-            f"{card['name']}: {bits:.6f} bits/dim of {len(images)} test images, its card says "
+            f"{card['name']}: {bits:.6f} bits/dim of {len(images)} test images, but its card says "
             f"{expected['bits_per_dim']:.6f}"
         )
 

@@ -1,4 +1,4 @@
-"""Models from elsewhere: verified, resumed after an interruption, complete or absent."""
+"""Download or copy models: files are verified, and interrupted downloads are resumed."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tfgen.models.preset import CARD, CONFIG, WEIGHTS
 from tfgen.zoo import places
 
 ATTEMPTS = 5  # per file, as long as each attempt receives something
-TIMEOUT = (10, 60)  # seconds to connect, and without a byte
-BLOCK = 2**16  # bytes; what was received of the last one is lost when the connection breaks
+TIMEOUT = (10, 60)  # seconds to connect, and seconds without a byte
+BLOCK = 2**16  # bytes; an incomplete last block is lost when the connection breaks
 LARGEST_CARD = 2**24  # bytes
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -36,14 +36,14 @@ def fetch(source: PathLike, *, sha256: str | None = None, progress: Progress | N
 
     This is the only function of the zoo that uses the network. Each file is verified by the SHA-256
     in the card, and the card by `sha256`. An interrupted download is kept, and the next call
-    resumes it; the model appears in `<TFGEN_HOME>/fetched` when it is complete.
+    resumes it. The model appears in `<TFGEN_HOME>/fetched` only when it is complete.
 
     Args:
         source: the URL (http or https) or the path of a model's directory, with its `card.json`.
-        sha256: of `card.json`, in hexadecimal. With it the whole model is what its author
-            published, whoever sends it; without it only the files are known to match the card.
-        progress: is called with a file's name, the number of bytes received, and its size (None if
-            the server does not tell it).
+        sha256: expected digest of `card.json`, in hexadecimal. With it, the whole model is known to
+            be what its author published; without it, only the files are known to match the card.
+        progress: function that is called with a file's name, the number of bytes received, and the
+            size of the file (None if the server does not send it).
 
     Returns:
         The path of the model's directory.
@@ -72,7 +72,7 @@ def fetch(source: PathLike, *, sha256: str | None = None, progress: Progress | N
         if (target / CARD).is_file():
             if files.sha256(target / CARD) != found:
                 raise InputError(
-                    f"{target} already holds another model of this name and version: delete it "
+                    f"{target} already contains another model of this name and version: delete it "
                     "first"
                 )
             return target
@@ -127,7 +127,7 @@ def _locked(folder, name):
 
 def _download(remote, file, digest, path, progress):
     if path.exists():
-        return  # It was verified before it was renamed to this.
+        return  # A file gets this name only after it was verified.
     part = path.with_name(path.name + ".part")
     remote.copy(file, part, progress or (lambda *_: None))
     found = files.sha256(part)
@@ -141,7 +141,7 @@ class _Remote(Protocol):
     """Where the files of a model come from."""
 
     def place(self, file: str) -> str | Path:
-        """Where a file is, for messages."""
+        """The location of a file, for messages."""
 
     def read(self, file: str, limit: int) -> bytes:
         """The content of a small file."""
@@ -190,7 +190,7 @@ class _Web:
         return content
 
     def copy(self, file, part, progress):
-        """Resume where the part ends; try again after a break, as long as there is progress."""
+        """Resume at the end of the part; retry broken connections while there is progress."""
         for attempt in range(1, ATTEMPTS + 1):
             before = _size(part)
             try:

@@ -1,8 +1,7 @@
-"""Where models are on this machine, and which of them a name means.
+"""The places of models on this machine, and the model that a name refers to.
 
 A name is `NAME`, the newest version in the first place that has it, or `NAME@VERSION`. A model's
-directory has the one or the other as its name; the version is in its card, 1 where the card has
-none.
+directory has a name of either form. The version is in its card; it is 1 if the card has none.
 """
 
 import json
@@ -23,7 +22,7 @@ def own_folder() -> Path:
 
 
 def fetched_folder() -> Path:
-    """`<TFGEN_HOME>/fetched`: what `fetch` has fetched, searched last."""
+    """`<TFGEN_HOME>/fetched`: the fetched models, searched last."""
     return home() / "fetched"
 
 
@@ -33,7 +32,7 @@ def folders() -> list[Path]:
 
 
 def parse(name: PathLike) -> tuple[str | None, int | None]:
-    """A name and its version, None without one; None twice for what is not a name.
+    """A name and its version, or None without a version; (None, None) for other strings.
 
     >>> from tfgen.zoo import places
     >>> places.parse("glow-mnist@2"), places.parse("glow-mnist"), places.parse("runs/mine")
@@ -56,7 +55,7 @@ def versions(folder: Path) -> dict[str, dict[int, Path]]:
 
 
 def version_of(card: Path) -> int:
-    """The version in a card's file, 1 if there is none or the file cannot be read."""
+    """The version in the file of a card; 1 if it has none or cannot be read."""
     try:
         version = json.loads(card.read_text("utf-8")).get("version", 1)
     except (OSError, ValueError, AttributeError):
@@ -67,10 +66,11 @@ def version_of(card: Path) -> int:
 def find(name: PathLike) -> Path | None:
     """The directory of a model by its name, in the first folder that has it, or None.
 
-    Without a version it is the newest in that folder, even if a later folder has a newer one.
+    Without a version, this is the newest one in that folder, even if a later folder has a newer
+    one.
 
     Raises:
-        InputError: there are only other versions of it.
+        InputError: there are only other versions of the model.
     """
     wanted, version = parse(name)
     if wanted is None:

@@ -1,4 +1,4 @@
-"""Models by their names: which there are, where they are, their cards, loading and fetching."""
+"""Models by name: list, find, load and fetch them, and read their cards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def names() -> list[str]:
-    """The names of the models on this machine, fetched ones and those in `<TFGEN_HOME>/zoo` too.
+    """The names of all models on this machine, including those in `<TFGEN_HOME>`.
 
     >>> import tfgen
     >>> "vae-digits" in tfgen.zoo.list()
@@ -38,13 +38,13 @@ def versions(name: str) -> list[str]:
 
 
 def load(name_or_dir: PathLike) -> GenerativeModel:
-    """A model with its trained weights, after checking the SHA-256 of its files.
+    """A model with its trained weights; the SHA-256 digests of its files are checked.
 
     Args:
         name_or_dir: one of `list()`; such a name with a version, as in "glow-digits@1"; or a
-            directory that `tfgen-train` or `model.save_preset` wrote. `directory` says where it is
-            searched for; without a version it is the newest one in the first place that has the
-            name.
+            directory that `tfgen-train` or `model.save_preset` wrote. See `directory` for where
+            it is searched; without a version, the newest one in the first place that has the
+            name is loaded.
 
     Returns:
         A `tfgen.models.VAE` or `tfgen.models.Glow`.
@@ -101,15 +101,16 @@ def fetch(source: PathLike, *, sha256: str | None = None, progress: Progress | N
 
 
 def directory(name_or_dir: PathLike) -> Path:
-    """The directory of a model, the first of these that holds it:
+    """The directory of a model. These places are searched in this order:
 
-    1. the path itself
+    1. `name_or_dir` as a path
     2. `<TFGEN_HOME>/zoo`, the user's own models
     3. the models that come with tfgen
     4. `<TFGEN_HOME>/fetched`, the fetched models
 
     Raises:
-        InputError: neither a directory nor a known name, or only other versions of it.
+        InputError: neither a directory nor a known name, or there are only other versions of
+            the model.
 
     Example:
 

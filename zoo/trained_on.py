@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 def load(card: Mapping[str, Any], data_dir: PathLike | None = None) -> Dataset:
-    """The data set that a card names, with its options, split as in the training.
+    """The data set that a card names, with the same options and splits as in training.
 
-    A folder of images is found by the path that was given to the training.
+    A folder of images is searched for at the path that was given for training.
 
     Args:
-        card: of a model.
+        card: the card of a model.
         data_dir: directory of the local data sets, see `tfgen.data.load`.
 
     Returns:
         Images of the model's shape.
 
     Raises:
-        InputError: the card names no data, as one that `model.save_preset` wrote; the data are not
-            on this machine.
+        InputError: the card names no data (as in a directory that `model.save_preset` wrote), or
+            the data are not on this machine.
 
     Example:
 

@@ -225,5 +225,5 @@ def test_another_model_of_the_same_name_and_version_is_not_replaced(published, t
     tfgen.zoo.fetch(published)
     other = tmp_path / NAME
     tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[4]).save_preset(other)
-    with pytest.raises(InputError, match="already holds another model of this name and version"):
+    with pytest.raises(InputError, match="already contains another model of this name and version"):
         tfgen.zoo.fetch(other)

@@ -139,7 +139,7 @@ def test_a_model_that_differs_from_its_card_is_detected(name, monkeypatch):
         **card,
         "check": {**card["check"], "bits_per_dim": card["check"]["bits_per_dim"] * 1.01},
     }
-    with pytest.raises(InputError, match="bits/dim of 256 test images, its card says"):
+    with pytest.raises(InputError, match="bits/dim of 256 test images, but its card says"):
         checking.check(model, directory, worse, images)
     with pytest.raises(InputError, match="needs 256 images, got 5"):
         checking.check(model, directory, card, images[:5])
@@ -147,7 +147,7 @@ def test_a_model_that_differs_from_its_card_is_detected(name, monkeypatch):
         patch.setattr(
             model, "bits_per_dim", lambda images, num_samples: np.full(len(images), np.nan)
         )
-        with pytest.raises(InputError, match="nan bits/dim of 256 test images, its card says"):
+        with pytest.raises(InputError, match="nan bits/dim of 256 test images, but its card says"):
             checking.check(model, directory, card, images)
     for weight in model.trainable_weights:
         weight.assign(1.05 * weight)
