@@ -68,7 +68,10 @@ BAD_TRAININGS = {
         "likelihood='quantized_logistic'",
     ),
     "held run": (lambda p: ["vae-digits", "--out", finished_run(p)], "already contains a run"),
-    "bad activation": (lambda p: ["vae-digits", "--set", "activation=foo"], "VAE refuses"),
+    "bad activation": (
+        lambda p: ["vae-digits", "--set", "activation=foo"],
+        "invalid arguments of VAE",
+    ),
     "not a class": (lambda p: ["vae-digits", "--set", "model.class=noise"], "nearest: Glow, VAE"),
     "too deep a key": (
         lambda p: ["vae-digits", "--set", "data.options.a.b=3"],
@@ -86,7 +89,7 @@ BAD_TRAININGS = {
     ),
     "one image": (
         lambda p: ["vae-digits", "--data", folder_with_one_image(p), "--set", "data.validation=0"],
-        "photos has no split 'test', which the evaluation needs, only train",
+        "photos has no split 'test', which the evaluation needs; it has train",
     ),
     "endless": (lambda p: ["vae-digits", "--set", "hours=.inf"], "training.hours: input should be"),
     "unknown home": (lambda p: ["vae-digits", "--data", "~nobody-here/x"], "~nobody-here/x"),
@@ -100,7 +103,7 @@ BAD_TRAININGS = {
     ),
     "initial weights of another": (
         lambda p: ["vae-digits", "--initial", "glow-digits"],
-        "they are of a Glow, but the recipe's model is a VAE",
+        "they belong to a Glow, but the recipe's model is a VAE",
     ),
     "initial weights of no name": (
         lambda p: ["vae-digits", "--initial", ""],

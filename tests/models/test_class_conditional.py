@@ -176,5 +176,5 @@ def test_bad_labels_are_refused(class_prior, images):
         tfgen.models.Glow((4, 4, 2), levels=1, depth=1, width=4, num_classes=1)
     with pytest.raises(InputError, match="class_prior must be one of channel, pixel, got 'image'"):
         tfgen.models.Glow((4, 4, 1), levels=1, depth=1, width=4, class_prior="image")
-    with pytest.raises(InputError, match=r"model.num_classes is 7, and digits has 10 classes"):
+    with pytest.raises(InputError, match=r"model.num_classes is 7, but digits has 10 classes"):
         run.train(recipe.load("glow-digits", ["model.num_classes=7"]), "nowhere")

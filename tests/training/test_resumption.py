@@ -292,7 +292,9 @@ def test_workers_that_share_no_directory_get_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(replicated.Replicated, "mean", mean)
     poisoned_loss(monkeypatch, 6)
     ended = ended_callbacks(monkeypatch)
-    with pytest.raises(InputError, match=r"diverged at step 7; .* do not all see the checkpoints"):
+    with pytest.raises(
+        InputError, match=r"diverged at step 7; .* not all workers see the checkpoints"
+    ):
         run.train(short("vae-digits", "every_steps=5"), tmp_path / "run")
     assert ended == [ProgressBar, TensorBoard]
 

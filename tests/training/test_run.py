@@ -148,9 +148,9 @@ def test_given_networks_may_be_built_again(tmp_path):
         (
             "vae-digits",
             ["data.source=shapes", "likelihood=quantized_logistic"],
-            r"they are for images of \[8, 8, 1\], but the recipe's are of \[32, 32, 3\]",
+            r"they are for images of shape \[8, 8, 1\], but .*images have shape \[32, 32, 3\]",
         ),
-        ("glow-digits", [], "they are of a VAE, but the recipe's model is a Glow"),
+        ("glow-digits", [], "they belong to a VAE, but the recipe's model is a Glow"),
     ],
 )
 def test_initial_weights_that_do_not_fit_are_refused(name, settings, message, tmp_path):
@@ -387,7 +387,9 @@ def test_images_of_a_folder_are_fitted_to_initial_weights(tmp_path, without_step
     assert card["image_shape"] == [8, 8, 1]
     assert card["recipe"]["data"]["image_shape"] == [8, 8, 1]
     again = recipe.with_value(chosen, "data.image_shape", [16, 16, 1], "test")
-    with pytest.raises(InputError, match=r"they are for images of \[8, 8, 1\].*\[16, 16, 1\]"):
+    with pytest.raises(
+        InputError, match=r"they are for images of shape \[8, 8, 1\].*\[16, 16, 1\]"
+    ):
         run.train(again, tmp_path / "other", initial=tmp_path / "first")
 
 

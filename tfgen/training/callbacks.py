@@ -1,4 +1,4 @@
-"""Keras callbacks in a training loop, and what the loop tells its own ones besides."""
+"""Keras callbacks in a training loop, with additional events for records and checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Record = dict[str, Any]
 
 
 class LoopCallback(keras.callbacks.Callback):
-    """A Keras callback that is also informed about records and checkpoints.
+    """A Keras callback that is also notified of records and checkpoints.
 
     Attributes:
         loop: the `tfgen.training.loop.Loop` that calls it.
@@ -29,7 +29,7 @@ class LoopCallback(keras.callbacks.Callback):
         """A checkpoint was written."""
 
     def on_save_error(self, error: OSError) -> None:
-        """A checkpoint could not be written; the training continues and tries again."""
+        """A checkpoint could not be written; training continues and tries again later."""
 
 
 class CallbackList(keras.callbacks.CallbackList):
@@ -37,7 +37,7 @@ class CallbackList(keras.callbacks.CallbackList):
 
     Args:
         callbacks: Keras callbacks, `LoopCallback`s among them.
-        loop: that calls them.
+        loop: the loop that calls them.
     """
 
     def __init__(self, callbacks: Iterable[keras.callbacks.Callback], loop: Loop) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints: files that are complete or absent, of which the last few and the best are kept."""
+"""Checkpoints: files written atomically, of which the last few and the best are kept."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _HEADER = len(_KIND) + 64 + 1
 
 
 class DamagedError(Exception):
-    """A file that is not a checkpoint, or not as it was written."""
+    """A file that is not a checkpoint, or whose content has changed."""
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What a checkpoint holds.
+    """The content of a checkpoint.
 
     Attributes:
         arrays: name -> array.
-        facts: everything else, as JSON can hold it.
+        facts: everything else, as values that JSON can represent.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -42,11 +42,12 @@ class Checkpoints:
     """The checkpoints in a directory, files `step-*.ckpt`, and `best.ckpt`.
 
     A file is written under a temporary name, flushed to the disk and renamed, so that earlier
-    checkpoints survive a process that is killed. Each contains the SHA-256 of its content.
+    checkpoints remain intact if the process is killed. Each file contains the SHA-256 digest of its
+    content.
 
     Args:
         directory: created when the first checkpoint is written.
-        keep: how many are kept besides the best.
+        keep: how many are kept in addition to the best one.
 
     Example:
 
@@ -83,7 +84,7 @@ class Checkpoints:
             old.unlink()
 
     def save_best(self, state: State) -> None:
-        """Replace the state with the best validation so far."""
+        """Write the state with the best validation so far in place of the previous one."""
         write(self.directory / BEST, state)
 
     def latest(self) -> tuple[State | None, list[tuple[Path, str]]]:
@@ -138,7 +139,7 @@ def read(path: Path) -> State:
     """The state in a file.
 
     Raises:
-        DamagedError: the file is missing, cut short, or not as it was written.
+        DamagedError: the file is missing or truncated, or its content has changed.
     """
     try:
         content = Path(path).read_bytes()
@@ -172,7 +173,7 @@ def _digest(file):
 
 
 def _flush_directory(directory):
-    """Make a rename survive a power failure, where directories can be flushed."""
+    """Make a rename survive a power failure, if the system can flush directories."""
     if os.name == "posix":
         handle = os.open(directory, os.O_RDONLY)
         try:

@@ -17,10 +17,10 @@ SECONDS_BETWEEN_CURVES = 30.0
 
 
 class Curve(LoopCallback):
-    """Draws the curve after a validation, at most every half minute.
+    """Draws the curve after a validation, at most every 30 seconds.
 
     Args:
-        path: of the picture.
+        path: path of the picture.
     """
 
     def __init__(self, path: PathLike) -> None:
@@ -46,7 +46,7 @@ def figure(history: Iterable[Mapping[str, Any]]) -> matplotlib.figure.Figure:
     """Bits/dim against epochs.
 
     Args:
-        history: of a `tfgen.training.loop.Loop`.
+        history: the history of a `tfgen.training.loop.Loop`.
     """
     drawing = matplotlib.figure.Figure(figsize=(6, 4), dpi=120, layout="constrained")
     axes = drawing.subplots()

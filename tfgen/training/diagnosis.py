@@ -1,4 +1,4 @@
-"""Where the first number that is not finite comes from."""
+"""Find the origin of the first number that is not finite."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 def report_divergence(loop: Loop, step: int) -> NoReturn:
-    """Take the steps since the last checkpoint again, and report where the first bad number is.
+    """Repeat the steps since the last checkpoint, and report the first number that is not finite.
 
-    The last good state, the one before that step, is saved.
+    The state before that step is saved.
 
     Args:
-        loop: whose figures or weights are no longer finite.
-        step: at which that was noticed.
+        loop: a loop whose loss or weights are no longer finite.
+        step: the step at which this was detected.
 
     Raises:
         InputError: always.
@@ -42,7 +42,7 @@ def report_divergence(loop: Loop, step: int) -> NoReturn:
     cause = first_non_finite(loop.model, images, labels) or "one device only"
     state.assign(loop.model, good.arrays)
     raise InputError(
-        f"the training diverged at step {loop.step + 1} (epoch {int(loop.epoch) + 1}): the first "
+        f"training diverged at step {loop.step + 1} (epoch {int(loop.epoch) + 1}): the first "
         f"number that is not finite is in {cause}; the batch has SHA-256 {batch_hash(images)}; the "
         f"state after step {loop.step} is saved in {loop.checkpoints.directory}; a smaller "
         "optimizer.learning_rate or optimizer.global_clipnorm may help"
@@ -50,7 +50,7 @@ def report_divergence(loop: Loop, step: int) -> NoReturn:
 
 
 def _last_good_state(loop: Loop, diverged: int) -> State:
-    """The state before the first step with a bad number, found by taking the steps again."""
+    """The state before the first step with a number that is not finite."""
     _go_back(loop, diverged)
     batches = loop.replicated.batches(loop.stream, loop.step)
     while loop.step < diverged:
@@ -60,27 +60,27 @@ def _last_good_state(loop: Loop, diverged: int) -> State:
             return good
         loop.record_if_due()
     raise InputError(
-        f"the training diverged at step {diverged}, but not when the steps since the last "
+        f"training diverged at step {diverged}, but not when the steps since the last "
         "checkpoint were repeated: the device does not compute the same result twice; use --resume "
         "to continue from that checkpoint"
     )
 
 
 def _go_back(loop: Loop, diverged: int) -> None:
-    """To the newest checkpoint, or to the state before the first step."""
+    """Restore the newest checkpoint, or the state before the first step."""
     saved, _ = loop.checkpoints.latest()
     saved = saved or loop.initial
     directory = loop.checkpoints.directory
     if not loop.replicated.agree(-1 if saved is None else saved.facts["step"]):
         raise InputError(
-            f"the training diverged at step {diverged}; the cause cannot be found by repeating the "
-            f"steps before, because the workers do not all see the checkpoints in {directory}: "
-            "give them an --out directory that they share"
+            f"training diverged at step {diverged}; the cause cannot be found by repeating the "
+            f"previous steps, because not all workers see the checkpoints in {directory}: use an "
+            "--out directory that they share"
         )
     if saved is None:
         raise InputError(
-            f"the training diverged at step {diverged}, and {directory} contains no checkpoint "
-            "from which the steps before could be repeated to find the cause"
+            f"training diverged at step {diverged}, and {directory} contains no checkpoint "
+            "from which the previous steps could be repeated to find the cause"
         )
     loop.restore(saved)
 
@@ -101,8 +101,8 @@ def first_non_finite(
     layers or weights, and cannot be limited to one step or model.)
 
     Args:
-        model: compiled, with finite weights.
-        images, labels: of the global batch.
+        model: a compiled model with finite weights.
+        images, labels: the global batch.
 
     Returns:
         A description such as "the output of layer vae_decoder/hidden_1"; None if all is finite.
@@ -135,7 +135,7 @@ def first_non_finite(
 
 @contextlib.contextmanager
 def _checked_layers():
-    """Within the context, lists the first layer that turns finite inputs into other outputs."""
+    """Within the context, find the first layer that turns finite inputs into other outputs."""
     found: list[str] = []
 
     def checked(method, kind):

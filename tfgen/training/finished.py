@@ -1,4 +1,4 @@
-"""What a finished training leaves in its run directory."""
+"""The files that finished training writes into its run directory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tfgen.training.setup import Setup
 
 
 def card(setup: Setup, loop: Loop) -> dict[str, Any]:
-    """The figures of a finished training, and how it was made, as JSON can hold them."""
+    """The metrics of a finished training run and how they were obtained, as JSON values."""
     recipe, data = setup.recipe, setup.data
     epochs = loop.step / loop.stream.steps_per_epoch
     return {
@@ -60,11 +60,11 @@ def write(
     """Write pictures, README, weights and card into a run directory, the card last.
 
     Args:
-        model: with its final weights.
-        card: of `card`, and its "name" and "command".
-        data: whose test images the pictures show.
-        history: of the loop.
-        out: the directory.
+        model: the model with its final weights.
+        card: the result of `card`, with "name" and "command".
+        data: the data set whose test images the pictures show.
+        history: the history of the loop.
+        out: the run directory.
     """
     test = data.images("test")[:32]
     shown = pictures.of_model(model, test)
@@ -84,7 +84,7 @@ def write(
 
 
 def _devices(distribution):
-    """The names of the devices in use, such as "NVIDIA H100"; "CPU" where there is no other."""
+    """The names of the devices in use, such as "NVIDIA H100"; "CPU" if there are no others."""
     details = tf.config.experimental.get_device_details
     names = [
         details(gpu).get("device_name", "GPU") for gpu in tf.config.list_physical_devices("GPU")

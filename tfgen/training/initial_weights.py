@@ -1,4 +1,4 @@
-"""The weights of another model as the first weights of a training."""
+"""The weights of another model as the initial weights of training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tfgen.files import PathLike
 from tfgen.models import preset
 from tfgen.models.base import GenerativeModel
 
-TRAINING_ARGUMENTS = {  # Of a model: they change neither its weights nor what these compute.
+TRAINING_ARGUMENTS = {  # Arguments that do not change the weights of a model or what they compute.
     *("name", "memory", "network_dtype"),
     *("binarization", "estimator", "num_monte_carlo_samples", "num_importance_samples"),
     *("iwae_start_step", "num_backward_samples", "beta", "kl_warmup", "free_bits"),
@@ -18,19 +18,20 @@ TRAINING_ARGUMENTS = {  # Of a model: they change neither its weights nor what t
 
 
 def take_over(directory: PathLike, model: GenerativeModel) -> dict[str, str]:
-    """Give a model the weights in a directory.
+    """Give a model the weights of the model in a directory.
 
-    The two models may differ only in arguments of training, such as `num_importance_samples`.
+    The two models may differ only in arguments that concern training, such as
+    `num_importance_samples`.
 
     Args:
-        directory: of a finished model, see `tfgen.models.preset`.
-        model: of the same class, created with the same arguments.
+        directory: the directory of a finished model, see `tfgen.models.preset`.
+        model: a model of the same class, created with the same arguments.
 
     Returns:
         For a card: the name of the model in the directory and the SHA-256 digest of its weights.
 
     Raises:
-        InputError: another class or other arguments; and as `preset.load`.
+        InputError: the model has another class or other arguments; the errors of `preset.load`.
 
     Example:
 
@@ -44,15 +45,15 @@ def take_over(directory: PathLike, model: GenerativeModel) -> dict[str, str]:
     source, card = preset.load(directory), preset.read_card(directory)
     if type(source) is not type(model):
         raise InputError(
-            f"initial weights of {directory}: they are of a {type(source).__name__}, but the "
+            f"initial weights of {directory}: they belong to a {type(source).__name__}, but the "
             f"recipe's model is a {type(model).__name__}"
         )
     there, here = _arguments(source), _arguments(model)
     if there["image_shape"] != here["image_shape"]:
         shape = there["image_shape"]
         raise InputError(
-            f"initial weights of {directory}: they are for images of {shape}, but the recipe's "
-            f"are of {here['image_shape']}"
+            f"initial weights of {directory}: they are for images of shape {shape}, but the "
+            f"recipe's images have shape {here['image_shape']}"
         )
     differing = [key for key in there if not _same(there[key], here.get(key))]
     if differing:
@@ -66,7 +67,7 @@ def take_over(directory: PathLike, model: GenerativeModel) -> dict[str, str]:
 
 
 def _check_shapes(directory, source, model):
-    """For custom networks, whose configurations differ in the names of their layers."""
+    """Compare shapes, because configurations of custom networks differ in the names of layers."""
     there, here = ([tuple(w.shape) for w in m.weights] for m in (source, model))
     if there != here:
         raise InputError(
@@ -76,7 +77,7 @@ def _check_shapes(directory, source, model):
 
 
 def _arguments(model):
-    """As JSON holds them: lists for tuples."""
+    """The arguments of a model as JSON represents them, with lists instead of tuples."""
     arguments = json.loads(json.dumps(model.get_config()))
     return {key: value for key, value in arguments.items() if key not in TRAINING_ARGUMENTS}
 

@@ -21,8 +21,8 @@ from tfgen.training.callbacks import CallbackList, Record
 from tfgen.training.checkpoint import Checkpoints, DamagedError, State
 from tfgen.training.replicated import Replicated
 
-STEPS_PER_RECORD = 1000  # At most; there is a record after each epoch in any case.
-SECONDS_PER_CALL, MAX_STEPS_PER_CALL = 0.1, 100  # At most: a signal waits for the call to end.
+STEPS_PER_RECORD = 1000  # At most; there is also a record after each epoch.
+SECONDS_PER_CALL, MAX_STEPS_PER_CALL = 0.1, 100  # At most: signals wait for the end of a call.
 
 
 def steps_per_call(seconds_per_step: float) -> int:
@@ -38,28 +38,28 @@ def steps_per_call(seconds_per_step: float) -> int:
 
 
 class Loop:
-    """A training that can stop after any step and be resumed bit by bit.
+    """A training loop that can stop after any step and be resumed bit by bit.
 
     Everything that determines a step is a function of the seed and the step (order of the images,
     augmentation, noise, learning rate) or is in the checkpoint: weights, the optimizer's state,
-    the sums since the last record, the history. What callbacks remember is not in it.
+    the sums since the last record, the history. The state of callbacks is not.
 
-    The callbacks are called as by `keras.Model.fit`, with these differences: several steps may run
-    between `on_train_batch_begin` and `on_train_batch_end`, whose `batch` is the last of them, as
-    with `steps_per_execution`; `logs` hold `bits_per_dim` since the last record, and at the end of
-    an epoch `learning_rate` and `val_bits_per_dim`; epochs and batches count from the start of the
-    training, not of the process; `on_train_end` is called after an error too. A callback that sets
-    `model.stop_training` ends the training there; with several workers, all must set it.
+    The callbacks are called as in `keras.Model.fit`, with these differences: several steps may run
+    between `on_train_batch_begin` and `on_train_batch_end`, whose `batch` is the last of these
+    steps, as with `steps_per_execution`; `logs` contain `bits_per_dim` since the last record, and
+    at the end of an epoch `learning_rate` and `val_bits_per_dim`; epochs and batches count from the
+    start of training, not of the process; `on_train_end` is called after an error too. A callback
+    that sets `model.stop_training` ends training there; with several workers, all must set it.
 
     Args:
-        model: compiled, within the scope of the strategy.
+        model: a model compiled within the scope of the strategy.
         strategy: a `tf.distribute.Strategy`.
         train: the stream of training images.
         validation: the stream of validation images, or None.
-        total_steps: of the whole training.
+        total_steps: number of steps of the whole training.
         checkpoints: where checkpoints are written.
         writes: whether this process writes them; only the chief of several workers does.
-        every_steps, every_minutes: the intervals of checkpoints; None: no such interval.
+        every_steps, every_minutes: intervals between checkpoints, or None.
         callbacks: Keras callbacks.
 
     Attributes:
@@ -68,7 +68,7 @@ class Loop:
             record), `learning_rate`, and `val_bits_per_dim` after each epoch if there are
             validation images; of the averaged weights if the optimizer keeps averages.
         best: the record with the best validation, or None.
-        seconds: of training, including those before a resumption.
+        seconds: time of training, including the time before it was resumed.
     """
 
     def __init__(
@@ -104,22 +104,22 @@ class Loop:
 
     @property
     def epoch(self) -> float:
-        """Epochs taken, including the part of the current one."""
+        """The number of epochs so far, with a fraction for the current one."""
         return self.step / self.stream.steps_per_epoch
 
     @property
     def running_bits_per_dim(self) -> float:
-        """The mean since the last record, NaN right after one."""
+        """The mean bits/dim since the last record; NaN directly after a record."""
         return self._bits(self._nll, self._images)
 
     def resume(self) -> list[tuple[Path, str]]:
         """Go back to the newest intact checkpoint.
 
         Returns:
-            `(path, reason)` of each newer one, which is damaged.
+            `(path, reason)` of each newer checkpoint, all of which are damaged.
 
         Raises:
-            InputError: there is none, or it is of another recipe.
+            InputError: there is no intact checkpoint, or it belongs to another recipe.
         """
         saved, damaged = self.checkpoints.latest()
         if saved is None:
@@ -133,7 +133,7 @@ class Loop:
         """Train to the end.
 
         Raises:
-            StoppedError: a signal came; the training was saved.
+            StoppedError: a signal was received; training was saved.
             InputError: the loss or a weight became NaN or infinite; the last good state was saved.
         """
         with signals.deferred() as request:
@@ -150,16 +150,16 @@ class Loop:
                 self._callbacks.on_train_end()
 
     def steps_in(self, seconds: float, measured_seconds: float = 20.0) -> int:
-        """How many steps, with their validations, take some time here; measured by trying.
+        """The number of steps, with their validations, that fit into a time on this machine.
 
         Args:
-            seconds: that the training may take.
-            measured_seconds: that the measurement takes, less in a short training.
+            seconds: time that training may take.
+            measured_seconds: time of the measurement; less if training is short.
         """
         self._initialize()
         before = state.arrays_of(self.model)
         batches = self.replicated.batches(self.stream)
-        self._take(batches, 1)  # The first one traces the graph.
+        self._take(batches, 1)  # The first step traces the graph.
         start, taken, stop = time.monotonic(), 0, False
         while not stop:
             is_over = time.monotonic() - start >= min(measured_seconds, 0.05 * seconds)
@@ -174,7 +174,7 @@ class Loop:
         return max(1, round(seconds / self.replicated.mean(per_step)))
 
     def wait_for_all(self) -> None:
-        """Return when every worker has arrived here: none may leave while others need it."""
+        """Return when every worker has called this: none may exit while others need it."""
         self.replicated.wait_for_all()
 
     def finish(self, weights: str) -> None:
@@ -187,7 +187,7 @@ class Loop:
             try:
                 arrays = self.checkpoints.best().arrays
             except DamagedError as error:
-                raise InputError(f"the best weights are lost: {error}") from None
+                raise InputError(f"the best weights cannot be read: {error}") from None
         else:
             with averaged_weights(self.model.optimizer, required=False):
                 arrays = state.weights_of(self.model)
@@ -227,23 +227,23 @@ class Loop:
             self.total_steps = self.step
 
     def _steps_until_event(self):
-        """Steps until something besides them has to be done."""
+        """The number of steps until the next record, checkpoint, validation or the end."""
         periods = [self.stream.steps_per_epoch, STEPS_PER_RECORD]
         periods += [self._every_steps] if self._every_steps else []
         left = [period - self.step % period for period in periods]
         return min(*left, self.total_steps - self.step)
 
     def take_steps(self, batches: Iterator, steps: int, stop: bool = False) -> tuple[bool, bool]:
-        """Take some steps in one call, at most `steps`.
+        """Take one or more steps in one call, at most `steps`.
 
         Args:
-            batches: of `Replicated.batches`.
-            steps: the most that may be taken.
+            batches: the iterator of `Replicated.batches`.
+            steps: the maximum number of steps.
             stop: whether this worker asks to stop.
 
         Returns:
-            Whether a worker asks to stop, and whether all figures are finite; the step with the
-            first one that is not is not counted.
+            Whether a worker asks to stop, and whether all losses are finite. The first step with a
+            loss that is not finite is not counted.
         """
         found = self._take(batches, steps, stop)
         for sums in found.steps:
@@ -255,7 +255,7 @@ class Loop:
         return found.stop, True
 
     def _take(self, batches, steps, stop=False):
-        """Up to so many steps in one call, of a length that all workers agree on."""
+        """Take up to `steps` steps in one call, as many on all workers."""
         steps = min(steps, steps_per_call(self._mean_seconds_per_step))
         start = time.monotonic()
         found = self.replicated.train(
@@ -268,7 +268,7 @@ class Loop:
     # Records
 
     def record_if_due(self) -> None:
-        """Add a record to the history at the end of an epoch, with validation, or within it."""
+        """Add a record to the history at the end of an epoch or within a long one."""
         ends_epoch = self.step % self.stream.steps_per_epoch == 0 or self.step == self.total_steps
         if not ends_epoch and self.step % STEPS_PER_RECORD:
             return
@@ -303,7 +303,7 @@ class Loop:
         return nll / (images * self.model.num_dims * math.log(2.0))
 
     def _initialize(self):
-        """Set weights that depend on the first batch from all of it, on any number of replicas."""
+        """Set weights that depend on the first batch from the whole batch, on all replicas."""
         if not self.model.initialized:
             self.model.initialize(self.global_batch(0)[0])
         if self._saved_step is None:
@@ -312,7 +312,7 @@ class Loop:
     # Checkpoints
 
     def snapshot(self) -> State:
-        """The state after the present step, as a checkpoint holds it."""
+        """The state after the current step, as a checkpoint contains it."""
         facts = {
             "step": self.step,
             "nll": self._nll,
@@ -325,10 +325,10 @@ class Loop:
         return State(state.arrays_of(self.model), facts)
 
     def restore(self, saved: State) -> None:
-        """Go back to the state of a `snapshot`.
+        """Restore the state of a `snapshot`.
 
         Raises:
-            InputError: it is of another recipe.
+            InputError: the state belongs to another recipe.
         """
         state.assign(self.model, saved.arrays)
         facts = saved.facts
@@ -348,7 +348,7 @@ class Loop:
             self._callbacks.on_save_error(error)
 
     def _save(self):
-        # The figures of a step are those before its update; several workers see it one step later.
+        # The loss of a step is computed before its update; several workers detect it a step later.
         if self.replicated.alone and not state.is_finite(self.model):
             diagnosis.report_divergence(self, self.step)
         self.write()
@@ -364,7 +364,7 @@ class Loop:
         self._saved_step, self._saved_at = self.step, time.monotonic()
         self._callbacks.on_save()
 
-    # What a diagnosis needs
+    # For `tfgen.training.diagnosis`
 
     @contextlib.contextmanager
     def without_callbacks(self) -> Iterator[None]:

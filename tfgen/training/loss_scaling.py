@@ -13,13 +13,13 @@ class LossScaling(keras.optimizers.LossScaleOptimizer):
     """Keras' dynamic loss scaling around an optimizer, for any number of replicas.
 
     Equations, with scale s: the gradient of s times the loss is computed and divided by s. If a
-    number of it is not finite on any replica, no weight changes on any of them, and s is halved;
-    after `dynamic_growth_steps` steps without that it is doubled.
+    gradient is not finite on any replica, no weight changes on any replica, and s is halved. After
+    `dynamic_growth_steps` steps with finite gradients, s is doubled.
 
     Skipped steps are counted too, so that each step has its own noise.
 
     Args:
-        inner_optimizer: an optimizer.
+        inner_optimizer: the optimizer that updates the weights.
         initial_scale: s at the first step.
         dynamic_growth_steps: see above.
 

@@ -1,4 +1,4 @@
-"""An estimate of the memory that a training needs on a device."""
+"""An estimate of the memory that training needs on a device."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import tensorflow as tf
 
 from tfgen.models.base import GenerativeModel
 
-STEPS = 8  # Of a measurement: which operations run at the same time differs between steps.
+STEPS = 8  # Steps per measurement: which operations run at the same time varies.
 
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """Bytes on one device.
+    """Memory on one device, in bytes.
 
     Attributes:
-        weights: of the model.
-        optimizer: of its state.
-        step: what a step needs in addition, at most: activations, gradients, temporaries.
+        weights: the model's weights.
+        optimizer: the optimizer's state.
+        step: the maximum that a step needs in addition: activations, gradients, temporaries.
     """
 
     weights: int
@@ -28,20 +28,20 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """The sum of all three."""
         return self.weights + self.optimizer + self.step
 
 
 def estimate(model: GenerativeModel, images: int) -> Memory:
-    """The memory of a training with some number of images per step on each device.
+    """The memory of training with a given number of images per step on each device.
 
     A step's own memory is measured with a quarter and with half of the images and extrapolated
-    linearly, with an error of about 20 % where it is hundreds of MiB. For a small model it depends
+    linearly, with an error of about 20 % if it is hundreds of MiB. For a small model it depends
     on which temporaries exist at the same time.
 
     Args:
-        model: compiled; it takes a few steps, so do not use it afterwards.
-        images: on one device, per step.
+        model: a compiled model. It takes a few steps, so do not use it afterwards.
+        images: number of images per step on one device.
 
     Example:
 
@@ -57,7 +57,7 @@ def estimate(model: GenerativeModel, images: int) -> Memory:
     step: float = peak_bytes(model, more)
     if few < more:
         step += max(0, step - peak_bytes(model, few)) / (more - few) * (images - more)
-    step = max(step, sum(map(_bytes, model.trainable_weights)))  # Their gradients at least.
+    step = max(step, sum(map(_bytes, model.trainable_weights)))  # At least the gradients.
     return Memory(
         weights=sum(map(_bytes, model.weights)),
         optimizer=sum(map(_bytes, model.optimizer.variables)),
@@ -66,7 +66,7 @@ def estimate(model: GenerativeModel, images: int) -> Memory:
 
 
 def peak_bytes(model: GenerativeModel, images: int) -> int:
-    """The most bytes that a step with so many images uses, in addition to the variables."""
+    """The peak memory in bytes of a step with `images` images, without the variables."""
     device = "GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"
     batch = tf.zeros([images, *model.image_shape], tf.uint8)
     labels = tf.zeros([images], tf.int32) if model.num_classes else None

@@ -1,4 +1,4 @@
-"""What a training shows in the terminal."""
+"""The progress of training in the terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECONDS_BETWEEN_UPDATES = 0.25
 
 
 class ProgressBar(LoopCallback):
-    """A bar with bits/dim, images/s and the time left; plain lines where there is no terminal.
+    """A bar with bits/dim, images/s and the remaining time; plain lines without a terminal.
 
     Args:
         console: a `rich.console.Console`.

@@ -1,4 +1,4 @@
-"""Recipes: everything that determines a training, in one readable file.
+"""Recipes: everything that determines training, in one readable file.
 
 This module does not import TensorFlow unless it needs the arguments of a model or optimizer.
 """
@@ -29,7 +29,7 @@ class _Section(pydantic.BaseModel):
 
 
 class Data(_Section):
-    """Which images: see `tfgen.data.load`."""
+    """The training data: see `tfgen.data.load`."""
 
     source: str
     image_shape: tuple[int, int, int] | None = None
@@ -74,10 +74,11 @@ class Augmentation(_Section):
 
 
 class Training(_Section):
-    """The length (one of epochs, steps and hours) and the rest of a training.
+    """The length of training (one of epochs, steps and hours) and its other options.
 
-    `batch_size` counts the images per step over all replicas; `seed` is that of everything random;
-    `weights` are those that the model gets: of the last step or with the best validation.
+    `batch_size` is the number of images per step over all replicas; `seed` is the seed of all
+    random numbers; `weights` selects the final weights: those of the last step or those with the
+    best validation.
     """
 
     epochs: int | None = pydantic.Field(None, ge=1)
@@ -98,7 +99,7 @@ class Training(_Section):
 
 
 class Checkpoint(_Section):
-    """How often the training is saved, and how many checkpoints are kept."""
+    """How often checkpoints are written, and how many are kept."""
 
     every_steps: int | None = pydantic.Field(1000, ge=1)
     every_minutes: float | None = pydantic.Field(10.0, gt=0)
@@ -106,16 +107,16 @@ class Checkpoint(_Section):
 
 
 class Recipe(_Section):
-    """Everything that determines a training.
+    """Everything that determines training.
 
     Args:
-        name: of the recipe, that of its file.
-        summary: one line.
+        name: name of the recipe, which is that of its file.
+        summary: a description in one line.
         data: the images.
         model: a class of `tfgen.models` and its arguments.
         optimizer: a class of `tfgen.optimizers` and its arguments.
-        schedule: of the learning rate.
-        augmentation: of the training images.
+        schedule: the schedule of the learning rate.
+        augmentation: the augmentation of the training images.
         training: length, batch size, seed, final weights.
         checkpoint: how often to save.
 
@@ -140,7 +141,7 @@ class Recipe(_Section):
     checkpoint: Checkpoint = pydantic.Field(default_factory=lambda: Checkpoint.model_validate({}))
 
     def to_dict(self) -> dict[str, Any]:
-        """The recipe as a file holds it."""
+        """The recipe as in a file."""
         return self.model_dump(mode="json", by_alias=True)
 
 
@@ -165,9 +166,9 @@ def load(
     Args:
         name_or_file: one of `names()`, or the path of a `.yaml` file.
         settings: strings "key=value"; the key is dotted, such as "optimizer.learning_rate", or any
-            ending of it that is unique; the value is YAML. Another `data.source` drops the options
-            of the old one.
-        values: such keys and their values.
+            unique ending of a dotted key; the value is YAML. Another `data.source` drops the
+            options of the previous one.
+        values: a mapping from such keys to values.
 
     Raises:
         InputError: an unknown recipe or key (the message gives the closest names), a value of the
@@ -190,11 +191,12 @@ def build(package: ModuleType, section: Model | Optimizer, *arguments: Any, **op
 
     Args:
         package: `tfgen.models` or `tfgen.optimizers`.
-        section: of the recipe.
-        arguments, options: of the class, in addition to those of the section, which they override.
+        section: the section of the recipe.
+        arguments, options: arguments of the class in addition to those of the section, which they
+            override.
 
     Raises:
-        InputError: an unknown class or argument, or arguments that the class refuses.
+        InputError: an unknown class or argument, or arguments that the class does not accept.
     """
     cls = _class(package, section.class_name)
     given = {**section.model_dump(exclude={"class_name"}), **options}
@@ -210,7 +212,7 @@ def build(package: ModuleType, section: Model | Optimizer, *arguments: Any, **op
         raise
     except (TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{section.class_name} refuses its arguments: {reason}") from error
+        raise InputError(f"invalid arguments of {section.class_name}: {reason}") from error
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -287,10 +289,10 @@ def with_value(recipe: Recipe, key: str, value: Any, source: str) -> Recipe:
     """The recipe with one value replaced.
 
     Args:
-        recipe: to start from.
-        key: as for `load`.
-        value: the new one.
-        source: of the value, for error messages.
+        recipe: the recipe to start from.
+        key: a key as for `load`.
+        value: the new value.
+        source: the origin of the value, for error messages.
 
     Raises:
         InputError: an unknown key, a value of the wrong type or range.
@@ -315,7 +317,7 @@ def _resolve(key, recipe):
     found = _ending_in(key, written)
     if not found and key.startswith(f"{OPTIONS}.") and key.count(".") == 2:
         found = [key]
-    if not found:  # Perhaps an argument that the recipe leaves at its default.
+    if not found:  # It may be an argument that the recipe leaves at its default.
         everything = written + [
             f"{section}.{argument}"
             for section, package in (("model", tfgen.models), ("optimizer", tfgen.optimizers))

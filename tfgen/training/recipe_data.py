@@ -19,13 +19,14 @@ def load(
     """The data set of a recipe, with its validation images held out.
 
     Args:
-        recipe: of the training.
+        recipe: the recipe.
         data_dir: where local data sets are, see `tfgen.data.load`.
-        directory: in which the run began; the path of a folder of images is relative to it.
+        directory: the directory in which the run started; a relative path of a folder of images
+            refers to it.
 
     Raises:
         InputError: data without a test split, or without the validation images that
-            `weights=best` needs; and as `tfgen.data.load`.
+            `weights=best` needs; the errors of `tfgen.data.load`.
 
     Example:
 
@@ -42,7 +43,7 @@ def load(
     data = data.with_validation(recipe.data.validation) if recipe.data.validation else data
     if "test" not in data.splits:
         raise InputError(
-            f"{data.name} has no split 'test', which the evaluation needs, only "
+            f"{data.name} has no split 'test', which the evaluation needs; it has "
             f"{', '.join(data.splits)}; use data with a test split, such as a folder of at least "
             "two images"
         )
@@ -58,16 +59,16 @@ def check_classes(model: GenerativeModel, data: Dataset) -> None:
     """Check that the data have as many classes as a class-conditional model.
 
     Raises:
-        InputError: they have another number of classes, or none.
+        InputError: the data have another number of classes, or no classes.
     """
     wanted = model.num_classes
     if wanted is not None and wanted != data.num_classes:
         found = f"{data.num_classes} classes" if data.num_classes else "no classes"
-        raise InputError(f"model.num_classes is {wanted}, and {data.name} has {found}")
+        raise InputError(f"model.num_classes is {wanted}, but {data.name} has {found}")
 
 
 def _source(recipe, directory):
-    """The source of the data; the path of a folder is relative to where the run began."""
+    """The source of the data; a path is relative to the directory in which the run started."""
     source = recipe.data.source
     if directory in (None, os.getcwd()) or source in tfgen.data.names():
         return source

@@ -1,4 +1,4 @@
-"""Steps of a model on all replicas of a strategy, with figures of the whole global batch."""
+"""Steps of a model on all replicas of a strategy, with sums over the whole global batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tfgen.data.stream import Stream
 from tfgen.models.base import GenerativeModel
 from tfgen.training.strategy import worker_count
 
-TEST_STEPS_PER_CALL = 16  # At most: an interruption waits for the call to end.
+TEST_STEPS_PER_CALL = 16  # At most: signals wait for the end of a call.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Sums:
 
     Attributes:
         nll: sum of the negative log-likelihoods in nats.
-        images: their number.
+        images: number of images.
     """
 
     nll: float
@@ -34,7 +34,7 @@ class Group:
     Attributes:
         steps: the sums of each step that was taken.
         stop: whether a worker asks to stop.
-        seconds_per_step: the mean of what the workers gave.
+        seconds_per_step: the mean over the workers of the argument `seconds_per_step`.
     """
 
     steps: list[Sums]
@@ -46,14 +46,14 @@ class Replicated:
     """Training and validation steps of one model on all replicas.
 
     Each image of a global batch is seen by exactly one replica, gradients are summed before the
-    optimizer takes its step, and figures are sums over all replicas and workers.
+    optimizer takes its step, and losses are summed over all replicas and workers.
 
     Several steps can be taken in one call, as a loop in the graph, because a step of a small
     network takes less time than calling TensorFlow from Python. The graph is the same for any
-    number of steps, so how steps are grouped into calls does not change a bit of their results.
+    number of steps, so the grouping of steps into calls does not change any bit of their results.
 
     Args:
-        model: compiled, within the scope of the strategy.
+        model: a model compiled within the scope of the strategy.
         strategy: a `tf.distribute.Strategy`; the default one for a single device.
 
     Attributes:
@@ -77,7 +77,7 @@ class Replicated:
         self._test = self._on_replicas(test_step)
 
     def batches(self, stream: Stream, step: int = 0) -> Iterator:
-        """An iterator over the batches of a stream, beginning at a step."""
+        """An iterator over the batches of a stream from a step on."""
 
         def of_worker(context):
             replicas = context.num_replicas_in_sync
@@ -101,14 +101,14 @@ class Replicated:
     ) -> Group:
         """Steps of the optimizer on the next batches.
 
-        The call ends early after a step whose figures are not finite, and after one step if a
+        The call ends early after a step whose loss is not finite, and after one step if a
         worker asks to stop.
 
         Args:
-            batches: of `batches`.
-            steps: how many at most; the same for all workers.
-            stop: whether this worker asks to stop; all of them learn it at the same step.
-            seconds_per_step: what this worker measured; all of them learn the mean.
+            batches: the iterator of `batches`.
+            steps: the maximum number of steps, the same on all workers.
+            stop: whether this worker asks to stop; all workers receive it at the same step.
+            seconds_per_step: time of a step on this worker; all workers receive the mean.
         """
         return self._result(self._train, batches, steps, stop, seconds_per_step)
 
@@ -122,7 +122,7 @@ class Replicated:
         return Sums(sum(step.nll for step in found), sum(step.images for step in found))
 
     def mean(self, value: float) -> float:
-        """The mean of a number over all workers, the same for each of them."""
+        """The mean of a number over all workers, the same on all of them."""
         strategy = self._strategy
 
         @tf.function(autograph=False)
@@ -139,7 +139,7 @@ class Replicated:
         return self.mean(float(number) ** 2) == self.mean(float(number)) ** 2
 
     def wait_for_all(self) -> None:
-        """Return when every worker has arrived here."""
+        """Return when every worker has called this."""
         if not self.alone:
             self.mean(0.0)
 

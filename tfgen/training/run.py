@@ -1,4 +1,4 @@
-"""A training from recipe to run directory."""
+"""Training from a recipe to a run directory."""
 
 from __future__ import annotations
 
@@ -45,27 +45,27 @@ def train(
     """Train a recipe's model, evaluate it on the test split, and save it.
 
     The directory then contains `config.json`, `model.weights.h5`, `card.json`, `README.md`,
-    pictures and `logs`; `tfgen.zoo.load` reads it. If the training fails before its first
-    checkpoint, nothing is left; afterwards `resume` continues it.
+    pictures and `logs`; `tfgen.zoo.load` reads it. If training fails before its first
+    checkpoint, the directory is removed; afterwards, `resume` continues it.
 
     Args:
-        recipe: of the training.
+        recipe: the recipe.
         out: the directory to create; by default the first free one of `runs/NAME-001` and so on.
         data_dir: where local data sets are, see `tfgen.data.load`.
-        initial: the directory of a model whose weights the training begins with, see
+        initial: the directory of a model with the initial weights, see
             `tfgen.training.initial_weights`.
         strategy, devices: see `tfgen.training.strategy.choose`.
-        callbacks: Keras callbacks, called as `tfgen.training.loop.Loop` says.
-        command: that repeats this training, for the card.
+        callbacks: Keras callbacks, called as described in `tfgen.training.loop.Loop`.
+        command: the command line that repeats this run, for the card.
         console: where progress is printed.
 
     Returns:
         The path of the directory; None in a worker that is not the chief.
 
     Raises:
-        InputError: a directory that is not empty, missing data, a recipe that its model refuses,
-            initial weights that do not fit, a training that diverged.
-        StoppedError: SIGINT or SIGTERM came; the training was saved.
+        InputError: a directory that is not empty, missing data, invalid arguments in the recipe,
+            initial weights that do not fit, or training that diverged.
+        StoppedError: SIGINT or SIGTERM was received; training was saved.
 
     Example:
 
@@ -107,19 +107,19 @@ def resume(
     callbacks: Iterable[keras.callbacks.Callback] = (),
     console: Console | None = None,
 ) -> Path | None:
-    """Continue a training that was stopped or killed, from its newest checkpoint.
+    """Continue a run that was stopped or killed, from its newest checkpoint.
 
     Args:
         out: the directory of the run.
         data_dir, strategy, devices: by default those of the run.
-        callbacks: as for `train`; they do not remember what they saw before.
+        callbacks: as for `train`; their state is not restored.
         console: where progress is printed.
 
     Returns:
         The path of the directory; None in a worker that is not the chief.
 
     Raises:
-        InputError: there is no unfinished run, or another process uses it; and as `train`.
+        InputError: there is no unfinished run, or another process uses it; the errors of `train`.
         StoppedError: as `train`.
     """
     plan = run_directory.plan_of(out)
@@ -143,17 +143,17 @@ def dry_run(
     devices: str | None = None,
     console: Console | None = None,
 ) -> Memory:
-    """Print what a training would be, without starting it: parameters, steps and memory.
+    """Print the parameters, steps and memory of training without starting it.
 
     Args:
-        recipe: of the training.
+        recipe: the recipe.
         data_dir, initial, strategy, devices, console: as for `train`.
 
     Returns:
         The memory that each device needs.
 
     Raises:
-        InputError: missing data, a recipe that its model refuses, initial weights that do not fit.
+        InputError: missing data, invalid arguments in the recipe, initial weights that do not fit.
     """
     recipe = _fitted_to(initial, recipe)
     setup = prepare(recipe, strategies.choose(strategy, devices), data_dir=data_dir)
@@ -170,7 +170,7 @@ def dry_run(
 
 
 class _Output:
-    """The console, on which only one worker prints."""
+    """A console on which only the chief worker prints."""
 
     def __init__(self, distribution, console):
         self.console = console or Console()
@@ -182,9 +182,9 @@ class _Output:
 
 
 class _Training:
-    """The steps from a recipe to a run directory, which a new training and a resumption share.
+    """The steps from a recipe to a run directory, for new and resumed runs.
 
-    The constructor makes the compiled model.
+    The constructor creates the compiled model.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class _Training:
         self._output.print(summary.of_model(self._setup))
 
     def plan(self) -> None:
-        """Fix the first weights and the number of steps; write what a resumption needs."""
+        """Set the initial weights and the number of steps; write the plan that `resume` reads."""
         self._take_initial_weights()
         self._loop = self._new_loop()
         hours = self._setup.recipe.training.hours
@@ -221,14 +221,14 @@ class _Training:
             write_json(path, {"recipe": recipe, "settings": self._settings})
 
     def resume(self) -> None:
-        """Go back to the newest checkpoint; to the start if there is none."""
+        """Restore the newest checkpoint; start from the beginning if there is none."""
         self._loop = self._new_loop()
         if not run_directory.can_be_resumed(self._out):
             self._output.print("no checkpoint yet: starting from the beginning")
             self._take_initial_weights()
             return
         for path, reason in self._loop.resume():
-            self._output.print(f"{path.name} is damaged ({reason}): using the one before")
+            self._output.print(f"{path.name} is damaged ({reason}): using the previous one")
         self._output.print(f"resumed at step {self._loop.step:,} of {self._loop.total_steps:,}")
 
     def run(self) -> None:
@@ -245,7 +245,7 @@ class _Training:
             ) from None
 
     def finish(self) -> Path | None:
-        """Evaluate and write the model; the chief's path of the directory."""
+        """Evaluate and write the model. Returns the path of the directory in the chief worker."""
         if self._is_chief:
             self._write_model()
         self._loop.wait_for_all()
@@ -269,8 +269,8 @@ class _Training:
         if self._settings.setdefault("initial_weights", taken) != taken:
             raise InputError(
                 f"{directory} contains {taken['name']} with weights of sha256 {taken['sha256']}, "
-                f"but the run began with {self._settings['initial_weights']}: put those back, or "
-                "start a new run"
+                f"but the run began with {self._settings['initial_weights']}: restore those "
+                "weights, or start a new run"
             )
         self._output.print(summary.of_initial_weights(taken))
 
@@ -296,7 +296,7 @@ class _Training:
 
 @contextlib.contextmanager
 def _claimed(distribution, out, name=None):
-    """The run directory, which only the chief claims; a new one for a recipe of a name."""
+    """The run directory, locked by the chief worker; a new one if `name` is given."""
     if not strategies.is_chief(distribution):
         yield Path(out)
     elif name is None:
@@ -308,7 +308,7 @@ def _claimed(distribution, out, name=None):
 
 
 def _fitted_to(initial: PathLike | None, recipe: Recipe) -> Recipe:
-    """The recipe, with the image shape of the initial weights if it gives none for its folder."""
+    """The recipe; a folder without an image shape gets that of the initial weights."""
     if initial is None or recipe.data.image_shape or recipe.data.source in tfgen.data.names():
         return recipe
     shape = preset.read_card(_absolute(initial)).get("image_shape")

@@ -24,11 +24,11 @@ PLAN = f"{CHECKPOINTS}/run.json"
 def claimed(out: PathLike | None, name: str) -> Iterator[Path]:
     """A new or empty directory that no other run writes into.
 
-    After an error it is removed, unless it contains a checkpoint to resume from.
+    After an error, the directory is removed unless it contains a checkpoint to resume from.
 
     Args:
         out: the directory; None for the first free one of `runs/NAME-001` and so on.
-        name: of the recipe.
+        name: name of the recipe.
 
     Raises:
         InputError: the directory is not empty, or another run is using it.
@@ -58,7 +58,7 @@ def claimed(out: PathLike | None, name: str) -> Iterator[Path]:
 
 
 def plan_of(out: PathLike) -> dict[str, Any]:
-    """The recipe and the settings that a resumption of the run needs.
+    """The recipe and the settings that are needed to resume a run.
 
     Raises:
         InputError: there is no unfinished run.
@@ -99,13 +99,15 @@ def _claim_next(name):
     while True:
         directory = Path("runs") / f"{name}-{number:03}"
         if not directory.exists():
-            with contextlib.suppress(InputError):  # Another run was faster: the next number.
+            with contextlib.suppress(
+                InputError
+            ):  # Another run has claimed it: try the next number.
                 return _claim(directory)
         number += 1
 
 
 def _claim(directory):
-    """The directory; what was created of it and its parents, innermost first; the lock."""
+    """The directory, the created directories (innermost first) and the lock."""
     if (directory / preset.CARD).exists():
         raise InputError(f"--out {directory} already contains a run: choose another directory")
     if directory.exists() and not directory.is_dir():
@@ -126,7 +128,7 @@ def _claim(directory):
 
 
 def _locked(directory):
-    # The operating system releases the lock when the process ends, however it ends.
+    # The operating system releases the lock when the process ends, even if it is killed.
     lock = filelock.FileLock(directory / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -148,5 +150,5 @@ def _remove(directory, made, lock):
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     _release(directory, lock)
     for path in made:
-        with contextlib.suppress(OSError):  # Another process has put something into it.
+        with contextlib.suppress(OSError):  # Another process has written to it.
             path.rmdir()

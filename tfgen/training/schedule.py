@@ -15,7 +15,7 @@ DECAYS = ("constant", "linear", "cosine", "exponential")
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up to the peak, then a decay that ends with the last step.
 
-    Equations, with t = 0, 1, ... the steps taken, w = warmup_steps, f = final,
+    Equations, with t = 0, 1, ... the number of previous steps, w = warmup_steps, f = final,
     p = (t - w) / (total_steps - 1 - w) cut to [0, 1]:
 
     - t < w: peak (t + 1) / w
@@ -24,11 +24,11 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     - "cosine": peak (f + (1 - f) (1 + cos(pi p)) / 2)
     - "exponential": peak f^p
 
-    It depends on the step alone, so a resumed training continues where it was.
+    The learning rate depends only on the step, so that training can be resumed.
 
     Args:
         peak: the largest learning rate.
-        total_steps: of the training.
+        total_steps: number of training steps.
         warmup_steps: w, 0 for none.
         decay: one of `DECAYS`.
         final: f, the fraction of the peak that remains at the last step.

@@ -25,15 +25,15 @@ from tfgen.training.schedule import WarmupDecay
 
 @dataclasses.dataclass
 class Setup:
-    """What a recipe describes.
+    """The objects that a recipe describes.
 
     Attributes:
-        recipe: it.
-        distribution: the strategy under which the model was made.
-        data: with its validation images held out.
-        model: compiled.
-        schedule: of the learning rate.
-        steps: of the whole training; None where the recipe gives hours, until they are measured.
+        recipe: the recipe.
+        distribution: the strategy under which the model was created.
+        data: the data set, with its validation images held out.
+        model: the compiled model.
+        schedule: the schedule of the learning rate.
+        steps: number of training steps; None if the recipe gives hours, until they are converted.
     """
 
     recipe: Recipe
@@ -45,7 +45,7 @@ class Setup:
 
     @property
     def steps_per_epoch(self) -> int:
-        """The number of batches that cover the training images, the last one perhaps smaller."""
+        """The number of batches that cover the training images; the last one may be smaller."""
         return -(-self.data.splits["train"] // self.recipe.training.batch_size)
 
 
@@ -59,13 +59,13 @@ def prepare(
     """Load the data, seed every random number generator, and build and compile the model.
 
     Args:
-        recipe: of the training.
-        distribution: see `tfgen.training.strategy.choose`.
+        recipe: the recipe.
+        distribution: the strategy, see `tfgen.training.strategy.choose`.
         data_dir: where local data sets are, see `tfgen.data.load`.
-        directory: in which the run began, see `tfgen.training.recipe_data.load`.
+        directory: the directory in which the run started, see `tfgen.training.recipe_data.load`.
 
     Raises:
-        InputError: missing data, or a recipe that its model or optimizer refuses.
+        InputError: missing data, or invalid arguments of the model or optimizer.
     """
     data = recipe_data.load(recipe, data_dir, directory)
     keras.utils.set_random_seed(recipe.training.seed)
@@ -86,7 +86,7 @@ def prepare(
 
 
 def make_loop(setup: Setup, out: Path, callbacks: Iterable[keras.callbacks.Callback] = ()) -> Loop:
-    """The loop of a training that writes to a run directory; one step long if it has hours."""
+    """A training loop that writes to a run directory; of one step while `setup.steps` is None."""
     recipe, data, model = setup.recipe, setup.data, setup.model
     training, checkpoint = recipe.training, recipe.checkpoint
     train = data.stream(
@@ -114,7 +114,7 @@ def make_loop(setup: Setup, out: Path, callbacks: Iterable[keras.callbacks.Callb
 
 
 def _planned_steps(training, images):
-    """The steps of the whole training; None where the recipe gives hours."""
+    """The number of training steps; None if the recipe gives hours."""
     if training.hours is not None:
         return None
     return training.steps or training.epochs * -(-images // training.batch_size)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM during a training: requests to stop after the current steps."""
+"""SIGINT and SIGTERM during training: requests to stop after the current steps."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 
 class StoppedError(KeyboardInterrupt):
-    """A training that a signal stopped, and that was saved.
+    """Training was stopped by a signal and saved.
 
     Attributes:
-        exit_code: for the shell: 128 plus the number of the signal.
+        exit_code: the exit code of the program: 128 plus the number of the signal.
     """
 
     def __init__(self, message: object, number: int) -> None:
@@ -21,15 +21,15 @@ class StoppedError(KeyboardInterrupt):
         self.exit_code = 128 + number
 
     def with_message(self, message: str) -> StoppedError:
-        """The same with another message."""
+        """The same error with another message."""
         return StoppedError(message, self._number)
 
 
 class Request:
-    """Whether a signal has come.
+    """Whether a signal was received.
 
     Attributes:
-        number: of the signal; None before one has come.
+        number: number of the signal; None before one was received.
     """
 
     number: int | None = None
@@ -37,7 +37,7 @@ class Request:
 
 @contextlib.contextmanager
 def deferred() -> Iterator[Request]:
-    """Within the context, the first signal is only recorded; a second one interrupts at once.
+    """Within the context, the first signal is only recorded; a second one interrupts immediately.
 
     Outside the main thread, which alone can handle signals, nothing changes.
 

@@ -1,4 +1,4 @@
-"""All variables of a training as arrays by name, and back."""
+"""Conversion of all variables of training to arrays by name, and back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def arrays_of(model: keras.Model) -> dict[str, np.ndarray]:
     of the optimizer's state in memory matters.
 
     Args:
-        model: compiled.
+        model: a compiled model.
 
     Example:
 
@@ -36,19 +36,21 @@ def arrays_of(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def assign(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
-    """Give the variables the values that `arrays_of` read.
+    """Assign the values that `arrays_of` returned to the variables.
 
     Raises:
-        InputError: the arrays of another model or optimizer.
+        InputError: the arrays belong to another model or optimizer.
     """
     present = arrays_of(model)
     for name in {**present, **arrays}:  # In the model's order: the message names the first one.
         if name not in present or name not in arrays:
             owner = "checkpoint" if name in arrays else "model"
-            raise InputError(f"the checkpoint is of another recipe: {name} is only in the {owner}")
+            raise InputError(
+                f"the checkpoint belongs to another recipe: {name} is only in the {owner}"
+            )
         if arrays[name].shape != present[name].shape:
             raise InputError(
-                f"the checkpoint is of another recipe: {name} has shape {arrays[name].shape}, "
+                f"the checkpoint belongs to another recipe: {name} has shape {arrays[name].shape}, "
                 f"not {present[name].shape}"
             )
     assign_weights(model, arrays)
@@ -68,7 +70,7 @@ def weights_of(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def assign_weights(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
-    """Give the weights the values that `weights_of` read."""
+    """Assign the values that `weights_of` returned to the weights."""
     for name, variable in _weights(model).items():
         variable.assign(arrays[name])
 

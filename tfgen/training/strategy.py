@@ -1,4 +1,4 @@
-"""Where a training runs: one device, several that mirror each other, or several machines."""
+"""Strategies: training on one device, on several mirrored devices, or on several machines."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ STRATEGIES = ("auto", "single", "mirrored", "multi_worker")
 
 
 def choose(strategy: str = "auto", devices: str | None = None) -> tf.distribute.Strategy:
-    """The TensorFlow strategy of a name.
+    """The TensorFlow strategy with a given name.
 
     Args:
         strategy: "single" is one device; "mirrored" is `MirroredStrategy` over all devices
             given; "multi_worker" is `MultiWorkerMirroredStrategy` over the machines that the
             environment variable TF_CONFIG lists, and must be chosen before TensorFlow computes
-            anything; "auto" is "multi_worker" if TF_CONFIG lists several, "mirrored" if there is
-            more than one device, and "single" otherwise.
+            anything; "auto" is "multi_worker" if TF_CONFIG lists several machines, "mirrored" if
+            there is more than one device, and "single" otherwise.
         devices: "cpu:N" ignores GPUs and splits the CPU into N logical devices, which must happen
-            before TensorFlow uses them; "gpu:N" takes the first N GPUs; by default all
-            GPUs, or else the CPU.
+            before TensorFlow uses them; "gpu:N" uses the first N GPUs; by default all
+            GPUs, or the CPU if there are none.
 
     Raises:
         InputError: an unknown strategy, devices that do not exist or can no longer be created, a
@@ -56,7 +56,10 @@ def choose(strategy: str = "auto", devices: str | None = None) -> tf.distribute.
 
 
 def compiles(strategy: tf.distribute.Strategy) -> bool:
-    """Whether XLA compiles the steps: on one GPU; CPUs are slower with it, replicas cannot."""
+    """Whether XLA compiles the steps: only for one GPU.
+
+    CPUs are slower with XLA, and it cannot compile a step of several replicas.
+    """
     alone = strategy.num_replicas_in_sync == 1 and worker_count(strategy) == 1
     return alone and bool(tf.config.list_logical_devices("GPU"))
 
@@ -111,11 +114,11 @@ def _multi_worker(devices):
 
 @functools.cache
 def _mirrored(names):
-    # Logical CPUs share their memory: one sum costs less than collective operations.
+    # Logical CPUs share their memory: a sum on one of them takes less time than collectives.
     on_cpus = all(name.startswith("/cpu") for name in names)
     reduction = tf.distribute.ReductionToOneDevice() if on_cpus else None
-    # One for all trainings of a process: the collective operations of a second strategy over the
-    # same devices would collide with those of the first.
+    # One strategy per process: the collective operations of a second strategy over the same devices
+    # would collide with those of the first.
     return tf.distribute.MirroredStrategy(names, cross_device_ops=reduction)
 
 
@@ -150,6 +153,6 @@ def _split_cpu(count):
 
 
 def _before_start(configure):
-    # TensorFlow refuses once it has started; what it started with may be enough.
+    # TensorFlow raises an error after its start; the existing configuration may be sufficient.
     with contextlib.suppress(RuntimeError):
         configure()

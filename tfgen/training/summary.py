@@ -1,4 +1,4 @@
-"""What a training prints before its first step: sentences about its model, plan and memory."""
+"""Descriptions of the model, the plan and the memory, printed before the first step."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def of_steps(setup: Setup, steps: int | None) -> str:
 
 
 def notes(setup: Setup, steps: int) -> Iterator[str]:
-    """What to change in a short training whose settings are made for a long one."""
+    """Suggested changes for short training with settings that are made for long training."""
     schedule = setup.schedule
     if schedule.warmup_steps >= steps:
         yield (
-            f"the training ends within the {schedule.warmup_steps:,} warm-up steps; with a smaller "
-            "schedule.warmup_steps the learning rate reaches its peak"
+            f"training ends within the {schedule.warmup_steps:,} warm-up steps; with a smaller "
+            "schedule.warmup_steps the learning rate would reach its peak"
         )
     share = share_of_first_weights(setup.model.optimizer, steps)
     if share > LARGEST_SHARE_OF_FIRST_WEIGHTS:
@@ -63,8 +63,8 @@ def of_memory(found: memory.Memory, images: int) -> str:
     """The memory of each device.
 
     Args:
-        found: it.
-        images: on each device, per step.
+        found: the memory of one device.
+        images: number of images per step on each device.
     """
     total, weights, optimizer, step = (
         f"{size / 2**20:,.1f}" for size in (found.total, found.weights, found.optimizer, found.step)
@@ -76,5 +76,5 @@ def of_memory(found: memory.Memory, images: int) -> str:
 
 
 def of_initial_weights(taken: Mapping[str, str]) -> str:
-    """Whose weights the training begins with."""
+    """The model that the initial weights come from."""
     return f"initial weights: those of {taken['name']}"

@@ -1,4 +1,4 @@
-"""What a training writes for TensorBoard, and its history as a table."""
+"""Logs of training for TensorBoard, and its history as a table."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ SECONDS_BETWEEN_PICTURES = 300.0
 class TensorBoard(LoopCallback):
     """Scalars at each record, a grid of samples every few minutes, and the recipe.
 
-    Beside them `history.csv` holds all records as of the last checkpoint. Keras' own `TensorBoard`
-    and `CSVLogger` count epochs from the start of the process; these count steps, and after a
-    resumption the table has no row twice.
+    In addition, `history.csv` contains all records up to the last checkpoint. Keras' `TensorBoard`
+    and `CSVLogger` count epochs from the start of the process; this callback counts steps, and the
+    table has no duplicate rows after training was resumed.
 
     Args:
-        directory: of the logs.
+        directory: directory of the logs.
         recipe: YAML text of the recipe.
     """
 
@@ -83,7 +83,7 @@ class TensorBoard(LoopCallback):
 
 
 def write_history(path: PathLike, history: Iterable[Record]) -> None:
-    """The records of a training as a table: `val_bits_per_dim` is empty where there is none."""
+    """Write the records of training as a table; a missing `val_bits_per_dim` is left empty."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     columns = ["step", "epoch", "bits_per_dim", "val_bits_per_dim", "learning_rate"]
