@@ -23,8 +23,8 @@ def step(
     """Take one of `optimizer.gradient_accumulation_steps` steps, on one device.
 
     The first step overwrites the sums, the others add to them, and the last calls
-    `update(mean gradients, variables)`. The gradients have been summed over the replicas, so that
-    no step depends on another device.
+    `update(mean gradients, variables)`. The gradients must already be summed over the
+    replicas, so that no step depends on another device.
     """
     steps = optimizer.gradient_accumulation_steps
     sums = [tf_variable(total) for total in optimizer._accumulated_gradients]

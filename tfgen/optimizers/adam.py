@@ -37,7 +37,7 @@ class Adam(AdaptiveOptimizer):
         learning_rate: α ≥ 0, a schedule, or a callable without arguments.
         beta_1: β₁ in [0, 1).
         beta_2: β₂ in [0, 1).
-        epsilon: ε (or ε̂) ≥ 0; with 0, a weight that never saw a gradient does not move.
+        epsilon: ε (or ε̂) ≥ 0; with 0, a weight that never had a gradient does not move.
         epsilon_hat: whether `epsilon` is ε̂.
         beta_1_decay: λ in (0, 1].
         amsgrad: use the largest v so far (Reddi et al.).

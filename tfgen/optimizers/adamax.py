@@ -22,7 +22,7 @@ class AdaMax(AdaptiveOptimizer):
         u_t = max(β₂ u_{t-1}, |g_t|)
         θ_t = θ_{t-1} - α / (1 - β₁^t) · m_t / u_t
 
-    0/0 counts as 0: a weight that never saw a gradient does not move. An `epsilon` above 0, which
+    0/0 counts as 0: a weight that never had a gradient does not move. An `epsilon` above 0, which
     the paper does not have, is added to u_t.
 
     All operations are elementwise, on variables of any shape. The state is m and u, in float32

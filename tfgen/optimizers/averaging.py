@@ -85,7 +85,7 @@ def _update_ema(optimizer, t):
 
 
 def overwrite(variable: tf.Variable, average: tf.Variable, begun: tf.Tensor | bool = True) -> None:
-    """Assign to a variable its average, which may be of higher precision, if that has `begun`."""
+    """If `begun`, assign to a variable its average, which may be of higher precision."""
     variable.assign(tf.where(begun, tf.cast(average, variable.dtype), variable))
 
 
@@ -141,10 +141,10 @@ def averaged_weights(
 ) -> Iterator[None]:
     """Within the context, the trained variables hold their averages.
 
-    Afterwards they hold exactly what they held before; the optimizer's state is not touched, so
-    training continues as if nothing had happened. Do not train within the context. (Keras'
-    `SwapEMAWeights` writes the weights into the averages meanwhile, which rounds averages of a
-    higher precision, and swaps in zeros before the first update.)
+    Afterwards they have exactly the same values as before. The optimizer's state is not changed, so
+    training is not affected. Do not train within the context. (Keras' `SwapEMAWeights` temporarily
+    writes the weights into the averages, which rounds averages of a higher precision, and uses
+    zeros as averages before the first update.)
 
     Args:
         optimizer: an optimizer made with `temporal_averaging=True` or `use_ema=True`, or a
@@ -186,7 +186,7 @@ def averaged_weights(
 
 
 def share_of_first_weights(optimizer: keras.optimizers.Optimizer, steps: int) -> float:
-    """The share that the weights after the first step have in their moving average.
+    """The share of the weights after the first step in the moving average of the weights.
 
     Equation: momentum^(steps - 1); 0 without `use_ema`.
 
@@ -207,15 +207,16 @@ def share_of_first_weights(optimizer: keras.optimizers.Optimizer, steps: int) ->
 class AveragingCallback(keras.callbacks.Callback):
     """After each epoch, evaluate and save the model with its averaged weights.
 
-    Training is not disturbed. The metrics appear in the epoch's logs as `averaged_val_loss` and
+    Training is not affected. The metrics appear in the epoch's logs as `averaged_val_loss` and
     so on, where `keras.callbacks.EarlyStopping` and the history find them if this callback comes
     before them in the list.
 
     Args:
         validation_data: what `model.evaluate` takes: a data set, or a tuple of arrays. Without
             it nothing is evaluated.
-        filepath: where to save; `{epoch}` and the names of the logs are filled in. A name that
-            ends in `.weights.h5` holds the weights alone, one in `.keras` the whole model.
+        filepath: where to save; `{epoch}` and the names of the logs are filled in. A file
+            with a name that ends in `.weights.h5` contains the weights only; with `.keras`, the
+            whole model.
 
     Raises:
         InputError: neither argument given, a `filepath` with another ending, or, when training

@@ -1,4 +1,4 @@
-"""What Adam and AdaMax share: everything except the update rule."""
+"""Base class of Adam and AdaMax: everything except the update rule."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Coefficients = dict[str, tf.Tensor]
 class AdaptiveOptimizer(keras.optimizers.Optimizer):
     """A Keras optimizer whose state is a few slots of each variable's size.
 
-    A subclass gives its `slot_names` and three methods: `coefficients`, the scalars of a step;
+    A subclass defines `slot_names` and three methods: `coefficients`, the scalars of a step;
     `rule`, the step on tensors; `apply_kernel`, the same step by a fused kernel.
 
-    Each device takes the step by itself, after the gradients have been summed over the replicas,
-    so that clipping, accumulation and averaging compute what they would on a single device.
+    Each device takes the step on its own, after the gradients have been summed over the replicas,
+    so that clipping, accumulation and averaging compute the same as on a single device.
 
     Args:
         learning_rate, beta_1, beta_2, epsilon, beta_1_decay, lazy, temporal_averaging: as for
@@ -52,7 +52,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         beta_1_decay = checks.number("beta_1_decay", beta_1_decay, 0, 1, open_low=True)
         learning_rate = arguments.learning_rate(learning_rate)
         arguments.keras_arguments(keras_optimizer_kwargs)
-        # Keras would hold a number in float32, with a relative error of about 1e-8.
+        # Keras would store a number in float32, with a relative error of about 1e-8.
         number = None if callable(learning_rate) else learning_rate
         super().__init__(
             learning_rate=learning_rate if number is None else lambda: number,
@@ -77,11 +77,11 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         if self.lazy and self.gradient_accumulation_steps:
             raise InputError(
                 "lazy=True and gradient_accumulation_steps="
-                f"{self.gradient_accumulation_steps} exclude each other, as accumulated gradients "
-                "are dense: omit one"
+                f"{self.gradient_accumulation_steps} cannot be combined, because accumulated "
+                "gradients are dense: omit one"
             )
 
-    # What a subclass defines
+    # Defined by subclasses
 
     @property
     def slot_names(self) -> tuple[str, ...]:
@@ -163,8 +163,8 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
     def _overwrite_model_variables_with_average_value(self, trainable_variables):
         """As in Keras, for averages that may be of higher precision than the variables.
 
-        Before the first update, while gradients are accumulated or overflow in float16, there is
-        no average, and the variables keep their values.
+        There is no average before the first update (while gradients are accumulated or overflow in
+        float16); the variables then keep their values.
         """
         averages = self._model_variables_moving_average
         begun = tf.convert_to_tensor(self.iterations) > 0

@@ -14,7 +14,7 @@ Gradient: TypeAlias = "tf.Tensor | tf.IndexedSlices"
 
 
 def is_sparse(gradient: Gradient) -> bool:
-    """Whether the gradient names rows."""
+    """Whether the gradient is a `tf.IndexedSlices`."""
     return isinstance(gradient, tf.IndexedSlices)
 
 

@@ -1,4 +1,4 @@
-"""TensorFlow's fused kernels: when they can be used, and numbers as they see them.
+"""TensorFlow's fused kernels: when they can be used, and numbers in their precision.
 
 A fused kernel updates variables in place, without a temporary.
 """

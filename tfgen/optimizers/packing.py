@@ -1,4 +1,4 @@
-"""Small variables share their slot variables, so that a step has fewer variables to handle.
+"""Shared slot variables for small variables, so that a step handles fewer variables.
 
 For a variable of a thousand weights the arithmetic takes microseconds; most of a step's time is
 the overhead of hundreds of slot variables. A `Pack` concatenates the slots of many small variables
@@ -15,13 +15,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-LARGEST_MEMBER = 2**14  # weights; above, the arithmetic outweighs the overhead
+LARGEST_MEMBER = 2**14  # weights; for larger variables the overhead does not matter
 LARGEST_PACK = 2**20  # weights; limits the temporaries of a step to a few MiB
 
 
 @dataclasses.dataclass
 class Pack:
-    """Variables, by their index in the optimizer, whose slots lie in the same flat variables."""
+    """Variables, by their index in the optimizer, whose slots are in the same flat variables."""
 
     members: list[int]
     shapes: list[tf.TensorShape]

@@ -1,4 +1,4 @@
-"""The step of a variable whose gradient names only some of its rows."""
+"""The step of a variable whose gradient contains only some of its rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def step(
         rule: (slots, gradient) -> (new slots, tensor to subtract from the weights).
         variable: the weights, [rows, ...].
         slots: list of slot variables, each [rows, ...].
-        gradient: names no row twice.
+        gradient: a sparse gradient that names each row at most once.
         decay: the share of the weights to subtract, or None.
         lazy: leave the rows without a gradient unchanged.
     """

@@ -48,7 +48,7 @@ def save(optimizer: AdaptiveOptimizer, store: MutableMapping[str, ArrayLike]) ->
 
 
 def load(optimizer: AdaptiveOptimizer, store: Mapping[str, ArrayLike]) -> None:
-    """Read what `save` wrote; warn and change nothing if it is another optimizer's state.
+    """Read what `save` wrote; warn and change nothing if it is the state of another optimizer.
 
     The state of an optimizer saved before its first step has counters only; the slots of the
     weights are then left unchanged.
@@ -63,9 +63,9 @@ def load(optimizer: AdaptiveOptimizer, store: Mapping[str, ArrayLike]) -> None:
         packs = optimizer.packs
     else:
         warnings.warn(
-            f"The state of optimizer '{optimizer.name}' was not loaded: of its "
-            f"{len(named) + len(slots)} entries the file has "
-            f"{len(saved & {*named, *slots})}, and {len(saved - {*named, *slots})} others. "
+            f"The state of optimizer '{optimizer.name}' was not loaded: the file has "
+            f"{len(saved & {*named, *slots})} of its {len(named) + len(slots)} entries and "
+            f"{len(saved - {*named, *slots})} others. "
             "It was saved by an optimizer with other arguments or other variables.",
             stacklevel=3,
         )
@@ -84,7 +84,7 @@ def _is_counter(optimizer, variable):
 
 
 def _named(optimizer):
-    """Key -> variable for all that is not packed: slots by index, the others by a number."""
+    """Key -> variable for unpacked variables: slots by index, the others by a number."""
     slots = {
         f"{name}_{index}": variable
         for index, named in enumerate(optimizer.own_slots)
@@ -97,10 +97,10 @@ def _named(optimizer):
 
 
 def arrays(optimizer: keras.optimizers.Optimizer) -> dict[str, np.ndarray]:
-    """The whole state by name, however it is laid out in memory.
+    """The whole state by name, independent of its layout in memory.
 
-    What belongs to a weight is named by the weight's path and the slot, with underscores, as Keras
-    names it; the counters have names of their own. Neither the order of the weights nor which of
+    A slot has the name that Keras gives it: the path of the weight and the name of the slot, with
+    underscores. The counters have names of their own. Neither the order of the weights nor which of
     them share a pack changes a name.
 
     Example:
@@ -121,14 +121,14 @@ def arrays(optimizer: keras.optimizers.Optimizer) -> dict[str, np.ndarray]:
 
 
 def assign(optimizer: keras.optimizers.Optimizer, values: Mapping[str, np.ndarray]) -> None:
-    """Give the state the values that `arrays` read."""
+    """Assign the values that `arrays` returned to the state."""
     for variable, names, pack in _named_pieces(optimizer):
         pieces = [values[name] for name in names]
         variable.assign(pieces[0] if pack is None else np.concatenate(list(map(np.ravel, pieces))))
 
 
 def unique(names: Iterable[str]) -> list[str]:
-    """The names, those that repeat an earlier one with its number.
+    """The names, with a number appended to repeated ones.
 
     >>> from tfgen.optimizers import state
     >>> state.unique(["kernel", "bias", "kernel"])
@@ -143,7 +143,7 @@ def unique(names: Iterable[str]) -> list[str]:
 
 
 def _named_pieces(optimizer):
-    """Of each variable: itself, the names of its pieces, and the pack that they share, or None."""
+    """For each variable: the variable, the names of its pieces, and their pack or None."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     own = {id(variable) for variable in inner.variables}
     scaling = [variable for variable in optimizer.variables if id(variable) not in own]
