@@ -1,16 +1,16 @@
-"""Figures 2 and 3 of 1312.6114: AEVB, wake-sleep and Monte Carlo EM by training samples seen.
+"""Figures 2 and 3 of arXiv:1312.6114: AEVB, wake-sleep and Monte Carlo EM during training.
 
     python tools/aevb_curves.py --data DIR [--methods aevb wake-sleep mcem] [--latents 20]
         [--samples-seen 1e7] [--train-size 60000] [--measure bound] --out DIR
 
 The networks are those of appendix C: one hidden tanh layer, 500 units for MNIST, batches of 100,
-weights from N(0, 0.01). Whenever the number of training samples seen has doubled, this is measured
-on test images:
+weights from N(0, 0.01). Whenever the number of training samples seen has doubled, one of
+these is measured:
 
-- "bound": the evidence lower bound on all test images, and on as many training images, as in
+- "bound": the evidence lower bound of all test images and of as many training images, as in
   figure 2
-- "marginal": the marginal likelihood by appendix D's estimator (up to 5 latents) on
-  --marginal-images of each, as in figure 3
+- "marginal": the marginal likelihood of --marginal-images test and training images by the
+  estimator of appendix D (up to 5 latents), as in figure 3
 
 Writes curves.csv and curves.png, and prints each measurement.
 """

@@ -2,11 +2,11 @@
 
     python tools/anomaly.py [MODEL:OTHER ...] [--images 2000] [--num-samples 1] [--data-dir DIR]
 
-For each pair: the area under the ROC curve (1/2 is chance, less is worse than chance) of
+For each pair, prints the area under the ROC curve (1/2 is chance, less is worse than chance) of
 likelihood, typicality and complexity (`tfgen.anomaly.scores`), for test images of the model's data
-set against test images of OTHER. The default is every pair whose model and data are on this
-machine: MNIST against Fashion-MNIST, the reverse, CIFAR-10 against shapes, and the reverse. Images
-of another shape than the model's are refused, not resized: resizing alone makes images smoother.
+set compared with test images of OTHER. The default is every pair whose model and data are on this
+machine: MNIST and Fashion-MNIST, and CIFAR-10 and shapes, in both directions. Images whose shape is
+not that of the model are refused, not resized, because resizing alone makes images smoother.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pairs", nargs="*", metavar="MODEL:OTHER")
     parser.add_argument(
-        "--images", type=int, default=2000, help="number of each kind (default: 2000)"
+        "--images", type=int, default=2000, help="number of images of each kind (default: 2000)"
     )
     parser.add_argument("--num-samples", type=int, default=1, help="see tfgen score (default: 1)")
     parser.add_argument("--data-dir", metavar="DIR", help="directory of the local data sets")

@@ -8,7 +8,7 @@ Markdown tables per model.
 - Sizes and errors come from the card that `tfgen.export.tflite` writes: the largest error over 64
   test images; "relative" means divided by the largest value.
 - Latencies are per image. The SavedModel runs in a session, as in TF Serving, without a server.
-  Each round calls every model once; a figure is the median over the rounds, and the last column is
+  Each round calls every model once; a latency is the median over the rounds, and the last column is
   the median of the rounds' ratios to the SavedModel.
 """
 

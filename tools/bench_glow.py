@@ -1,8 +1,9 @@
-"""Time of Glow's training step, sampling and log_prob beside `tfb.Glow` and a PyTorch Glow.
+"""Time of Glow's training step, sampling and log_prob, compared with TFP and PyTorch.
 
     python tools/bench_glow.py [--widths 64 256] [--depth 8] [--batch 64] [--rounds 7]
 
-Images are 32x32x3, with 3 levels and affine couplings. All peers have the same architecture and
+Images are 32x32x3; the models have 3 levels and affine couplings. The peers are `tfb.Glow` of
+TensorFlow Probability and a Glow in PyTorch. All peers have the same architecture and
 optimizer. Each runs in its own process with the same number of threads; in each round they are
 called one after the other while the others wait. A time is the median over the rounds, a ratio the
 median of the ratios of each round. Prints a Markdown table for each width. Rows that need PyTorch

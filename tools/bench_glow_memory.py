@@ -1,12 +1,12 @@
-"""Memory, step time and tracing time of deep Glows, by what is kept for the backward pass.
+"""Memory, step time and tracing time of deep Glows, depending on what is kept for gradients.
 
     python tools/bench_glow_memory.py             32x32x3, levels 3, depths 8 and 32
     python tools/bench_glow_memory.py --large     256x256x3, levels 6, depth 32, width 512, additive
 
 Each model runs in its own process. The memory of activations is the peak of resident memory during
-a training step minus that of a step with a batch of 1; the peak of the large model includes all its
-memory. Step times are medians over rounds in which the models alternate. Linux only: the peak is
-read from /proc.
+a training step minus that of a step with a batch of 1; the peak of the large model includes all of
+its memory. Step times are medians over rounds in which the models alternate. Linux only: the peak
+is read from /proc.
 """
 
 import argparse

@@ -108,7 +108,7 @@ def measure(steps, rounds):
 
 
 def extra_memory(step):
-    """The peak of what TensorFlow allocates during a step, in MiB."""
+    """The peak of the memory that TensorFlow allocates during a step, in MiB."""
     step()
     tf.config.experimental.reset_memory_stats(DEVICE)
     before = tf.config.experimental.get_memory_info(DEVICE)["current"]

@@ -1,14 +1,14 @@
-"""`tfgen serve` under load on loopback: throughput against a bare loop, latencies, a long run.
+"""`tfgen serve` under load on loopback: throughput, latencies, and a long run.
 
     python tools/bench_serving.py                          # throughput and latencies
     python tools/bench_serving.py --requests 100000 --swaps 4 --reloads 1
 
 The server is a process of its own, with batching. 32 clients each send one image at a time, over
 gRPC or REST, and wait for its log-likelihood; every answer is compared with that of the signature
-as `tf.saved_model.load` runs it. The bare loop calls this signature with one image after another,
-in this process, while the server is idle.
+as `tf.saved_model.load` runs it. Throughput is compared with a bare loop, which calls this
+signature with one image after another, in this process, while the server is idle.
 
-With --requests, half of them go over REST; meanwhile new versions appear on the disk and the
+With --requests, half of them are sent over REST, while new versions appear on the disk and the
 configuration is reloaded. Prints how many requests failed or got a wrong answer, and the memory of
 the server's process. Exits with 1 if any request failed.
 """
@@ -160,7 +160,7 @@ class Load:
 
 @contextlib.contextmanager
 def serving(base, options):
-    """A server process; gives it and its ports."""
+    """A server process and its ports."""
     ports = [options.port, options.port + 1]
     with tempfile.NamedTemporaryFile("w", suffix=".config") as file:
         file.write(BATCHING % (options.batch_timeout_micros, options.batch_threads))
@@ -192,7 +192,7 @@ def memory(process):
 
 
 def throughput(base, truth, options):
-    """Prints requests per second, their ratio to the bare loop, and latencies."""
+    """Print requests per second, their ratio to the bare loop, and latencies."""
     with serving(base, options) as (_, ports):
         rates = {"loop": [], "grpc": [], "rest": []}
         loads = {api: Load(base.name, truth, ports) for api in ("grpc", "rest")}
@@ -216,7 +216,7 @@ def throughput(base, truth, options):
 
 
 def soak(base, truth, options):
-    """Sends many requests while versions and configurations change."""
+    """Send many requests while versions and configurations change."""
     with serving(base, options) as (process, ports):
         load = Load(base.name, truth, ports)
         events = ["swap"] * options.swaps + ["reload"] * options.reloads
@@ -245,13 +245,13 @@ def soak(base, truth, options):
 
 
 def _publish(base, version):
-    """While requests go on, the server finds the new version and unloads the old one."""
+    """Publish a version, which the server loads in place of the old one during requests."""
     shutil.copytree(base / "1", base / f"tmp-{version}")
     (base / f"tmp-{version}").rename(base / str(version))
 
 
 def _reload(base, port, version):
-    """The latest version gets a label; the request returns when it is loaded."""
+    """Give the latest version a label; the request returns when the version is loaded."""
     request = model_management_pb2.ReloadConfigRequest()
     request.config.CopyFrom(model_config.of_models({base.name: base}))
     request.config.model_config_list.config[0].version_labels["stable"] = version
@@ -266,20 +266,24 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="vae-digits")
     parser.add_argument("--concurrency", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=3.0, help="seconds of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-timeout-micros", type=int, default=1000)
     parser.add_argument("--batch-threads", type=int, default=1)
     parser.add_argument("--no-batching", action="store_true")
-    parser.add_argument("--port", type=int, default=18700, help="of gRPC; REST is the next one")
-    parser.add_argument("--requests", type=int, help="a long run of so many, instead")
+    parser.add_argument(
+        "--port", type=int, default=18700, help="port of gRPC; REST uses the next one"
+    )
+    parser.add_argument(
+        "--requests", type=int, help="make a long run of N requests instead", metavar="N"
+    )
     parser.add_argument("--swaps", type=int, default=4)
     parser.add_argument("--reloads", type=int, default=1)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         base = Path(folder) / options.model
         truth = Truth(tfgen.export.saved_model(options.model, base))
-        gc.freeze()  # The clients' own pauses are not the server's.
+        gc.freeze()  # Garbage collection in the clients must not count as latency.
         loads = (soak if options.requests else throughput)(base, truth, options)
     for error in {error for load in loads for error in load.errors}:
         print(error, file=sys.stderr)

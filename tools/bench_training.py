@@ -138,7 +138,7 @@ def prepared_in(home, source, shape):
 
 
 def write_jpegs(folder, count):
-    """Photographs would not take longer: each file is decoded once, before the first epoch."""
+    """Write random images; photographs take no longer, as files are decoded once, in advance."""
     folder.mkdir()
     generator = np.random.default_rng(0)
     for i in range(count):

@@ -3,16 +3,16 @@
     python tools/bench_vae.py [--batch 128] [--rounds 9] [--steps 100] [--num-samples 1]
 
 All peers have the same networks (tanh, Bernoulli), optimizer (Adam) and batch size, and train on
-the same images, shuffled; tfgen and PyTorch binarize each batch at random, Keras takes grey levels
-as the example of keras.io does. They run in one process, one after the other in each round; a time
+the same images, shuffled; tfgen and PyTorch binarize each batch at random, Keras uses grey levels
+as in the example on keras.io. They run in one process, one after the other in each round; a time
 is the median over the rounds, a ratio the median of the ratios of each round. Prints a Markdown
 table. The images are MNIST if TFGEN_DATA or --data names its directory, random ones otherwise.
 
-- tfgen: the steps and the input of `tfgen-train`, which takes as many steps per call as fit into
-  a tenth of a second, or one
+- tfgen: the steps and the input pipeline of `tfgen-train`, with as many steps per call as fit into
+  a tenth of a second, or with one step per call
 - PyTorch: a plain loop with `torch.optim.Adam(fused=True)`
 - Keras: `keras.Model.fit` of a VAE with its own `train_step`, as in the "Variational AutoEncoder"
-  example of keras.io
+  example on keras.io
 """
 
 import argparse
@@ -176,7 +176,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--steps", type=int, default=100, help="per round")
+    parser.add_argument("--steps", type=int, default=100, help="steps per round")
     parser.add_argument("--num-samples", type=int, default=1, help="importance samples k")
     parser.add_argument("--bfloat16", action="store_true", help="also networks in bfloat16")
     parser.add_argument("--data", help="directory of the local data sets")

@@ -1,14 +1,14 @@
-"""Trains models by the recipes of their names and puts them into the zoo.
+"""Trains models with the recipes of the same names and adds them to the zoo.
 
     python tools/build_zoo.py vae-digits glow-digits
     python tools/build_zoo.py glow-mnist --run runs/glow-mnist-001
 
-With --run, a finished run directory is used instead of a new training. The further metrics of the
-model (`tfgen.evaluation.metrics`) are measured and written into the card, and so is the reference
-for `tfgen.zoo.checking`. --check-only adds only the latter to models of the zoo; --readme-only
-writes only their README.md again.
+With --run, a finished run directory is used instead of a new run. The additional metrics of the
+model (`tfgen.evaluation.metrics`) and the reference for `tfgen.zoo.checking` are computed and
+written to the card. --check-only adds only the reference to models of the zoo; --readme-only only
+writes their README.md again.
 
---new-version keeps the present model as NAME@VERSION and makes the new one the next version.
+--new-version keeps the current model as NAME@VERSION; the new model gets the next version.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def build(name, run=None, new_version=False, data_dir=None, wanted=None, num_sam
 
 
 def finish(directory, card, data_dir=None, wanted=None, num_samples=None):
-    """Measure the further metrics and the reference of the check; write card and README."""
+    """Measure the additional metrics and the reference of the check; write card and README."""
     write_json(directory / preset.CARD, card)
     model = preset.load(directory)
     data = trained_on.load(card, data_dir)
@@ -87,21 +87,21 @@ def put(ready, name, new_version):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="+", metavar="NAME", help="of a recipe")
+    parser.add_argument("names", nargs="+", metavar="NAME", help="name of a recipe")
     parser.add_argument("--run", type=Path, metavar="DIR", help="use this finished run")
-    parser.add_argument("--new-version", action="store_true", help="keep the present version too")
+    parser.add_argument("--new-version", action="store_true", help="keep the current version too")
     parser.add_argument(
         "--check-only", action="store_true", help="add only the reference of the check"
     )
     parser.add_argument("--readme-only", action="store_true", help="write only README.md again")
     parser.add_argument(
-        "--metrics", nargs="*", metavar="NAME", help="the further ones (default: all)"
+        "--metrics", nargs="*", metavar="NAME", help="additional metrics (default: all)"
     )
     parser.add_argument(
         "--num-samples",
         type=int,
         metavar="K",
-        help="of the tighter bound (default: the model's num_tight_samples)",
+        help="samples of the tighter bound (default: the model's num_tight_samples)",
     )
     parser.add_argument("--data-dir", metavar="DIR", help="directory of the local data sets")
     options = parser.parse_args()

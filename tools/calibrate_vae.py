@@ -2,11 +2,11 @@
 
     python tools/calibrate_vae.py [MODEL] [--images 40] [--data-dir DIR] [--seed 0]
 
-MODEL is a name of the zoo or a run directory, with 1 or 2 latents; without it a VAE with two
-latents is trained on the 8x8 digits for some seconds. Prints a Markdown table: for each estimator
-the mean and the root mean square of its errors over test images, the largest error, and its time.
-The errors are differences from the trapezoidal rule on 601 points in each latent; the rule on half
-as many points shows its own error.
+MODEL is a name of the zoo or a run directory, with 1 or 2 latents; by default, a VAE with
+two latents is trained on the 8x8 digits for a few seconds. Prints a Markdown table: for each
+estimator, the mean and the root mean square of its errors over test images, the largest error, and
+its time. The errors are differences from the trapezoidal rule with 601 points in each latent; the
+rule with half as many points shows the error of this reference.
 """
 
 import argparse

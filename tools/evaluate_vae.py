@@ -3,9 +3,10 @@
     python tools/evaluate_vae.py MODEL [--data mnist] [--data-dir DIR] [--images N]
         [--num-samples 5000] [--weights FILE --hidden-units 200 200 --latents 50]
 
-The estimates are the ELBO, L_k, and quadrature and appendix D where there are few latents. MODEL is
-a name of the zoo or a run directory, or "-" with --weights: a weights file of an MLP VAE of the
-given sizes. Prints one line per estimate: mean, standard error over images, seconds, peak memory.
+The estimates are the ELBO, L_k, and, for few latents, quadrature and the estimator of appendix D.
+MODEL is a name of the zoo or a run directory, or "-" with --weights: a weights file of an MLP VAE
+of the given sizes. Prints one line per estimate: mean, standard error over images, seconds, peak
+memory.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python tools/fuzz_serving.py --requests 2000
 
-After every ten of them, a valid request must be answered correctly. Prints how often each answer
-occurred, and the peak memory of the process before and after; exits with 1 on any other answer.
+After every ten malformed requests, a valid request must be answered correctly. Prints the number of
+each answer and the peak memory of the process before and after; exits with 1 on any other answer.
 """
 
 import argparse
@@ -43,7 +43,7 @@ EXAMPLES = {
 
 
 class Requests:
-    """Makes malformed requests by a seed, for a `Server` of NAME that accepts MAX_BYTES."""
+    """Malformed requests from a seed, for a `Server` of NAME that accepts MAX_BYTES."""
 
     def __init__(self, server, seed):
         self.random = random.Random(seed)
@@ -69,7 +69,7 @@ class Requests:
         return kind, answer, answer in expected
 
     def good(self):
-        """The log-likelihoods of three fixed images, over REST or gRPC."""
+        """The log-likelihoods of three fixed images, requested over REST or gRPC."""
         images = fixed_images()
         if self.random.random() < 0.5:
             answer = self.session.post(
@@ -364,7 +364,7 @@ def run(server, count, seed):
             if not refused:
                 wrong.append(f"request {i}, {kind}, seed {seed}: {answer}")
             if i % 10 == 9 and not np.allclose(sender.good(), right, rtol=1e-5):
-                wrong.append(f"the good request after request {i}, seed {seed}")
+                wrong.append(f"the valid request after request {i}, seed {seed}")
     finally:
         sender.close()
     return answers, wrong

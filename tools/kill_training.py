@@ -1,11 +1,11 @@
-"""Kills a training at random moments with SIGKILL, resumes it each time, and compares the result.
+"""Kills training at random moments with SIGKILL, resumes it each time, and compares the result.
 
 python tools/kill_training.py --kills 20
 
-The weights, the history and the metrics must equal those of an uninterrupted training, bit for bit,
+The weights, the history and the metrics must equal those of an uninterrupted run, bit for bit,
 and no kill may lose more than the steps since the last checkpoint. One kill in four happens before
 the first new checkpoint, the others after it, while steps are taken and checkpoints are written.
-Each training runs in a fork of this process, which has imported TensorFlow but not used it.
+Each run is a fork of this process, which has imported TensorFlow but not used it.
 """
 
 import argparse
@@ -23,7 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from tfgen.training import checkpoint, recipe, run, run_directory
 
 INTERVAL = 5  # steps
-LONGEST = 300.0  # seconds that a training may take
+LONGEST = 300.0  # seconds that a run may take
 SETTINGS = [
     *("epochs=25", "batch_size=100", "hidden_units=[16]", f"every_steps={INTERVAL}"),
     *("temporal_averaging=true", "decay=cosine", "warmup_steps=5", "weights=best"),
@@ -31,7 +31,7 @@ SETTINGS = [
 
 
 def train(directory):
-    """Start a training or resume it, until it ends."""
+    """Start a run or resume it, until it ends."""
     if (directory / run_directory.PLAN).exists():
         run.resume(directory)
     else:
@@ -101,7 +101,7 @@ def outcome(directory):
 
 
 def kill_and_compare(folder, kills, seed=0):
-    """Kill a training: the steps at which it was killed, and whether the result is the same."""
+    """Kill a run; return the steps at which it was killed, and whether the result is the same."""
     generator = random.Random(seed)
     whole, killed = folder / "whole", folder / "killed"
     process, start = started(whole), time.monotonic()

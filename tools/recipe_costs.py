@@ -5,7 +5,7 @@
 The count includes the multiplications and additions of the coupling networks and the 1x1
 convolutions: once for the forward pass, twice for the backward pass, and once more where
 activations are recomputed (memory: reversible or checkpoint). GPU-hours assume 30 TFLOP/s, which
-one NVIDIA A100 may sustain in TF32. Memory is that of weights, gradients, Adam's two slots and the
+one NVIDIA A100 may sustain in TF32. Memory includes weights, gradients, Adam's two slots and the
 activations of one image on one device.
 """
 
