@@ -51,7 +51,7 @@ def fetch(source: PathLike, *, sha256: str | None = None, progress: Progress | N
     Raises:
         InputError: there is nothing at the source, or no card; a file's digest is not the card's
             (the file is deleted); another model of that name and version exists already; the
-            connection broke (what was received is kept).
+            connection broke (the received data are kept).
 
     Example:
 
@@ -254,7 +254,7 @@ class _Web:
 
 
 class _BrokenError(InputError):
-    """The connection broke; what was received is kept."""
+    """The connection broke; the received data are kept."""
 
 
 def _reason(error):

@@ -45,7 +45,7 @@ def parse(name: PathLike) -> tuple[str | None, int | None]:
 
 
 def versions(folder: Path) -> dict[str, dict[int, Path]]:
-    """The models in a folder: name -> version -> directory."""
+    """The models in a directory: name -> version -> directory of the model."""
     found: dict[str, dict[int, Path]] = {}
     for card in sorted(folder.glob("*/" + CARD)):
         name, version = parse(card.parent.name)
@@ -64,10 +64,9 @@ def version_of(card: Path) -> int:
 
 
 def find(name: PathLike) -> Path | None:
-    """The directory of a model by its name, in the first folder that has it, or None.
+    """The directory of a model by its name, in the first place that has it, or None.
 
-    Without a version, this is the newest one in that folder, even if a later folder has a newer
-    one.
+    Without a version, this is the newest one in that place, even if a later place has a newer one.
 
     Raises:
         InputError: there are only other versions of the model.

@@ -102,7 +102,7 @@ def test_xla_is_refused_only_while_it_serves():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "give the models in one way"),
+        ([], "give exactly one of"),
         (["no-such-model"], "no model 'no-such-model'"),
         (["{empty}"], "contains neither numbered versions nor a model"),
         (["{base}", "--port", "70000"], "port must be an integer from 0 to 65535, got 70000"),

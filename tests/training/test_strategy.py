@@ -105,7 +105,7 @@ def test_a_model_trained_by_keras_own_adam_is_the_same_model():
         (("auto", "cpu"), "must be cpu:N or gpu:N"),
         (("auto", "cpu:0"), "must be cpu:N or gpu:N"),
         (("auto", "tpu:2"), "must be cpu:N or gpu:N"),
-        (("auto", "gpu:64"), r"TensorFlow sees \d+ GPUs here"),
+        (("auto", "gpu:64"), r"TensorFlow found \d+ GPUs"),
         (("auto", "cpu:7"), "has already started with 2"),
     ],
 )

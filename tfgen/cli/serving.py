@@ -76,7 +76,7 @@ def serve(options: argparse.Namespace) -> None:
     ways = [options.models, options.model_config_file, options.model_base_path]
     if sum(map(bool, ways)) != 1:
         raise InputError(
-            "give the models in one way: BASE_DIR|NAME, --model_config_file or --model_base_path"
+            "give exactly one of BASE_DIR|NAME, --model_config_file and --model_base_path"
         )
     with quiet_start():
         from tfgen.export.serving import command

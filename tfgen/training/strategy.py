@@ -133,13 +133,15 @@ def _device_names(devices):
     if kind == "gpu":
         found = tf.config.list_physical_devices("GPU")
         if len(found) < count:
-            raise InputError(f"--devices {devices}: TensorFlow sees {len(found)} GPUs here")
+            raise InputError(f"--devices {devices}: TensorFlow found {len(found)} GPUs")
         _before_start(lambda: tf.config.set_visible_devices(found[:count], "GPU"))
     else:
         _before_start(lambda: _split_cpu(count))
     there = len(tf.config.list_logical_devices(kind.upper()))
     if there < count:
-        raise InputError(f"--devices {devices}: TensorFlow has already started with {there}")
+        raise InputError(
+            f"--devices {devices}: TensorFlow has already started with {there} devices"
+        )
     return [f"/{kind}:{i}" for i in range(count)]
 
 
