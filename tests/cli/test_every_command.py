@@ -59,7 +59,7 @@ RUNS = {
 }
 FAILS = {
     "fetch": "expected sha256",
-    "serve": "give BASE_DIR|NAME, --model_config_file or --model_base_path",
+    "serve": "give exactly one of BASE_DIR|NAME, --model_config_file and --model_base_path",
 }
 
 
@@ -107,9 +107,9 @@ BAD = {
         ["sample", "vae-digits", "--seed", "9" * 20],
         "must be an integer from -9223372036854775808",
     ),
-    "unwritable picture": (["sample", "vae-digits", "--out", "a.psd"], "kind of picture"),
+    "unwritable picture": (["sample", "vae-digits", "--out", "a.psd"], "unknown image format"),
     "bad temperature": (["sample", "vae-digits", "--temperature=-1"], "number >= 0"),
-    "bad picture": (["sample", "vae-digits", "--out", "grid.txt"], "kind of picture"),
+    "bad picture": (["sample", "vae-digits", "--out", "grid.txt"], "unknown image format"),
     "no classes": (["sample", "vae-digits", "--label", "1"], "vae-digits has no classes"),
     "no version": (["sample", "vae-digits@7"], "no version 7 of 'vae-digits'"),
     "bad split": (["evaluate", "vae-digits", "--split", "dev"], "has no split 'dev'"),
@@ -157,7 +157,7 @@ BAD = {
     "bad version": (["export", "vae-digits", "{tmp}/x", "--version", "0"], "version"),
     "version of tflite": (
         ["export", "vae-digits", "{tmp}/x.tflite", "--version", "2"],
-        "TFLite file has none",
+        "TFLite file has no version",
     ),
     "unknown precision": (
         ["export", "vae-digits", "{tmp}/x.tflite", "--precision", "int3"],

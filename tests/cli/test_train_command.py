@@ -113,7 +113,7 @@ BAD_TRAININGS = {
         lambda p: ["--resume", "--initial", "vae-digits"],
         "omit RECIPE, --set, --data, --initial",
     ),
-    "no such gpu": (lambda p: ["vae-digits", "--devices", "gpu:64"], "TensorFlow sees"),
+    "no such gpu": (lambda p: ["vae-digits", "--devices", "gpu:64"], "TensorFlow found"),
     "no such strategy": (lambda p: ["vae-digits", "--strategy", "both"], "auto, single, mirrored"),
     "no workers": (lambda p: ["vae-digits", "--strategy", "multi_worker"], "TF_CONFIG must list"),
     "nothing to resume": (lambda p: ["--resume"], "there is no run to resume"),

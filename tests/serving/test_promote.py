@@ -108,7 +108,10 @@ def test_the_commands(versions, tmp_path, capsys):
     assert served(out / "config" / "models.config") == ([1, 2], {"canary": 2, "stable": 1})
     words = ["export", "vae", str(out), "--promote", "2"]
     assert cli.main(words) == 0
-    assert "stable of vae is version 2; the same command unloads" in capsys.readouterr().out
+    assert (
+        "stable of vae is version 2; run the same command again to unload"
+        in capsys.readouterr().out
+    )
     assert cli.main(words) == 0
     assert capsys.readouterr().out == "stable of vae is version 2\n"
     assert served(out / "config" / "models.config") == ([2], {"canary": 2, "stable": 2})

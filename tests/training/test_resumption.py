@@ -373,7 +373,8 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, monkeypatch):
     other["recipe"]["model"]["hidden_units"] = [17]
     plan.write_text(json.dumps(other))
     message = (
-        r"of another recipe: model/vae_encoder/hidden_0/kernel has shape \(64, 16\), not \(64, 17"
+        r"belongs to another recipe: model/vae_encoder/hidden_0/kernel has shape "
+        r"\(64, 16\), not \(64, 17"
     )
     with pytest.raises(InputError, match=message):
         run.resume(tmp_path / "run")
