@@ -75,7 +75,7 @@ def card(name_or_dir: PathLike) -> dict[str, Any]:
         The content of `card.json`.
 
     Raises:
-        InputError: as `load`.
+        InputError: as for `load`.
 
     Example:
 

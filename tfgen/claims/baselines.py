@@ -38,7 +38,7 @@ class WakeSleep(VAE):
     Args: those of `tfgen.models.VAE`, with prior "normal" and posterior "gaussian".
 
     Raises:
-        InputError: a flow, importance samples, or another option of AEVB's objectives.
+        InputError: a flow, importance samples, or another option that the baseline does not have.
 
     Source: Hinton, Dayan, Frey and Neal, The "wake-sleep" algorithm for unsupervised neural
     networks, 1995; Kingma and Welling, 2013 (1312.6114), section 5, figure 2.
@@ -101,8 +101,8 @@ class MonteCarloEM(VAE):
         transitions: number of transitions of each chain.
 
     Raises:
-        InputError: a flow, importance samples, or another option of AEVB's objectives; transitions
-            below 1.
+        InputError: a flow, importance samples, or another option that the baseline does not have;
+            transitions below 1.
 
     Source: Wei and Tanner, A Monte Carlo implementation of the EM algorithm, 1990; Kingma and
     Welling, 2013 (1312.6114), section 5, figure 3, appendix E.

@@ -30,7 +30,7 @@ def output_file(name: str) -> Path:
     """The path that an option --out FILE gives.
 
     Raises:
-        InputError: it is a directory, or its directory does not exist.
+        InputError: the path is a directory, or its directory does not exist.
     """
     path = Path(name)
     if path.is_dir():

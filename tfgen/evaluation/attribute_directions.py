@@ -60,8 +60,8 @@ def moved(
     the other attributes must stay within `TOLERATED_CHANGE`.
 
     Args:
-        model: of `shapes`.
-        data: `shapes`.
+        model: a model of `shapes`.
+        data: the data set `shapes`.
         attribute: one of `ATTRIBUTES`.
         others_kept: whether the other attributes must be kept.
         num_images: number of test images, at most.

@@ -20,7 +20,7 @@ def train_classifier(data: Dataset, seed: int = 0) -> keras.Model:
 
     Args:
         data: a data set with classes.
-        seed: of the initial weights and of the order of the images.
+        seed: seed of the initial weights and of the order of the images.
 
     Returns:
         A Keras model `[N, H, W, C] -> [N, K]` of logits.
@@ -63,7 +63,7 @@ def correct_samples(
         model: a class-conditional model.
         data: the data set that it was trained on.
         samples_per_class: number of samples of each class.
-        temperature: of the samples.
+        temperature: temperature of the samples.
 
     Returns:
         Booleans `[samples_per_class * K]`, the classes in turn; the classifier's accuracy on the

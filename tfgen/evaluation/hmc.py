@@ -40,15 +40,15 @@ def hmc_log_prob(
     Shapes: uint8 `[N, H, W, C] -> float32 [N]`, nats.
 
     Args:
-        model: with at most 5 latents.
-        images: as for its `log_prob`, which sees the same binarization.
-        num_chains: per image, an even number; they start at draws from q(z|x).
+        model: a VAE with at most 5 latents.
+        images: as for `model.log_prob`, which uses the same binarization.
+        num_chains: number of chains per image, which is even; they start at draws from q(z|x).
         num_samples: draws kept per chain.
         num_burnin_steps: transitions before the first draw that is kept; they adapt the step size.
-        seed: of all random numbers.
+        seed: seed of all random numbers.
 
     Raises:
-        InputError: more than 5 latents, or num_chains that is not an even number of at least 2.
+        InputError: the model has more than 5 latents, or num_chains is not an even number >= 2.
 
     Source: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), appendix D.
 

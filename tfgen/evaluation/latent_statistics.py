@@ -38,7 +38,7 @@ def divergence_per_latent(model: VAE, images: np.ndarray) -> np.ndarray:
     Shapes: uint8 `[N, H, W, C] -> float64 [D]`, nats.
 
     Raises:
-        InputError: a flow prior or posterior, whose latents depend on each other.
+        InputError: the model has a flow prior or posterior, whose latents depend on each other.
 
     Example:
 

@@ -80,7 +80,7 @@ def measure(
         name: name of the metric.
         model: a model of any kind.
         data: images of its shape.
-        num_samples: of the tighter bound; by default as above.
+        num_samples: number of samples of the tighter bound; by default as above.
 
     Raises:
         InputError: an unknown metric, or one that the model or the data do not have.
@@ -147,7 +147,7 @@ def entry(values: ArrayLike, unit: str, protocol: Mapping[str, Any]) -> Metric:
 
     Args:
         values: one per image.
-        unit: of the values.
+        unit: unit of the values.
         protocol: how they were measured; the number of images is added.
     """
     values = np.asarray(values, "float64")

@@ -83,7 +83,7 @@ def temperatures(
         model: the model to sample from.
         values: the temperatures, from the top.
         columns: samples per row.
-        seed: of the noise.
+        seed: seed of the noise.
 
     Example:
 
@@ -109,7 +109,7 @@ def manifold(model: GenerativeModel, side: int = 20) -> Image.Image:
         side: images per row and per column.
 
     Raises:
-        InputError: a model with another number of latents.
+        InputError: the model has another number of latents.
 
     Source: Kingma and Welling, Auto-Encoding Variational Bayes, 2013 (1312.6114), figure 4.
 

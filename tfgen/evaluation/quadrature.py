@@ -24,13 +24,13 @@ def quadrature_log_prob(
     Shapes: uint8 `[N, H, W, C] -> float64 [N]`, nats.
 
     Args:
-        model: with 1 or 2 latents.
-        images: as for its `log_prob`, which sees the same binarization.
+        model: a VAE with 1 or 2 latents.
+        images: as for `model.log_prob`, which uses the same binarization.
         limit: the grid covers [-limit, limit] in each latent.
-        num_points: of the grid in each latent.
+        num_points: number of grid points in each latent.
 
     Raises:
-        InputError: more than 2 latents.
+        InputError: the model has more than 2 latents.
 
     Example:
 

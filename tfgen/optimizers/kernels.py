@@ -24,7 +24,7 @@ def has_fused_kernel(variable: tf.Variable, slot: tf.Variable) -> bool:
 
 
 def rounded(value: float, dtype: tf.DType) -> float:
-    """`value` as a variable of `dtype` would hold it.
+    """`value` rounded to `dtype`.
 
     1 - 0.999 loses five digits in float32. A decay rate β must therefore have the same value in
     the bias correction as in the kernels.
@@ -67,8 +67,8 @@ def average_in_place(
     and l₂ = -1 that is the average, in one pass.
 
     Args:
-        average: updated.
-        value: of the same shape.
+        average: the variable to update.
+        value: a tensor of the same shape.
         keep: a `representable` number in (0, 1].
         restart: a boolean scalar.
     """

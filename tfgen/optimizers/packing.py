@@ -60,7 +60,7 @@ def plan(variables: Sequence[tf.Variable], indices: Iterable[int]) -> list[list[
 
     Args:
         variables: all variables of the optimizer.
-        indices: of those that may be packed.
+        indices: indices of those that may be packed.
 
     Returns:
         For each pack, the indices of its members.

@@ -39,7 +39,7 @@ def report_divergence(loop: Loop, step: int) -> NoReturn:
         loop.restore(good)
         loop.write()
     images, labels = loop.global_batch(loop.step)
-    cause = first_non_finite(loop.model, images, labels) or "one device only"
+    cause = first_non_finite(loop.model, images, labels) or "the computation of one replica only"
     state.assign(loop.model, good.arrays)
     raise InputError(
         f"training diverged at step {loop.step + 1} (epoch {int(loop.epoch) + 1}): the first "
