@@ -39,7 +39,7 @@ class Request:
 def deferred() -> Iterator[Request]:
     """Within the context, the first signal is only recorded; a second one interrupts immediately.
 
-    Outside the main thread, which alone can handle signals, nothing changes.
+    This has no effect outside the main thread, because other threads cannot handle signals.
 
     Example:
 

@@ -65,7 +65,7 @@ def is_finite(model: keras.Model) -> bool:
 
 
 def weights_of(model: keras.Model) -> dict[str, np.ndarray]:
-    """Name -> array of the weights alone."""
+    """Name -> array of the weights only."""
     return {name: _array(variable) for name, variable in _weights(model).items()}
 
 
