@@ -292,9 +292,7 @@ def test_workers_that_share_no_directory_get_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(replicated.Replicated, "mean", mean)
     poisoned_loss(monkeypatch, 6)
     ended = ended_callbacks(monkeypatch)
-    with pytest.raises(
-        InputError, match=r"diverged at step 7; .* not all workers see the checkpoints"
-    ):
+    with pytest.raises(InputError, match=r"diverged at step 7; .*not all workers see the check"):
         run.train(short("vae-digits", "every_steps=5"), tmp_path / "run")
     assert ended == [ProgressBar, TensorBoard]
 
@@ -372,10 +370,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, monkeypatch):
     other = json.loads(plan.read_text())
     other["recipe"]["model"]["hidden_units"] = [17]
     plan.write_text(json.dumps(other))
-    message = (
-        r"belongs to another recipe: model/vae_encoder/hidden_0/kernel has shape "
-        r"\(64, 16\), not \(64, 17"
-    )
+    message = r"to another recipe: model/vae_enc.*/kernel has shape \(64, 16\), not \(64, 17"
     with pytest.raises(InputError, match=message):
         run.resume(tmp_path / "run")
 
