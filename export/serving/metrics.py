@@ -13,11 +13,15 @@ WAITS = [100 * 1.2**i for i in range(52)]
 class Metrics:
     """Counts requests and measures how long they take, under TF Serving's names.
 
+    Args:
+        enabled: without it, nothing is measured, which takes time.
+
     Source: `servables/tensorflow/util.cc`, `batching/batching_session.cc`,
         `util/prometheus_exporter.cc` of tensorflow/serving.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, enabled: bool = False):
+        self._enabled = enabled
         self._registry = CollectorRegistry()
         self._requests = self._count("request_count", "Requests.", ["model_name", "status"])
         self._batches = self._count(
@@ -33,25 +37,30 @@ class Metrics:
 
     def answered(self, model: str, api: str, entrypoint: str, status: str, seconds: float) -> None:
         """Record a request answered with "OK" or an error's code over "GRPC" or "REST"."""
-        self._requests.labels(model, status).inc()
-        if status == "OK":
+        if self._enabled:
+            self._requests.labels(model, status).inc()
+        if self._enabled and status == "OK":
             self._request_latency.labels(model, api, entrypoint).observe(1e6 * seconds)
 
     def ran(self, model: str, api: str, seconds: float) -> None:
         """Record a run of a session."""
-        self._runtime_latency.labels(model, api, "TF1").observe(1e6 * seconds)
+        if self._enabled:
+            self._runtime_latency.labels(model, api, "TF1").observe(1e6 * seconds)
 
     def warmed_up(self, path: str, seconds: float) -> None:
         """Record that a version has answered its warm-up requests."""
-        self._warmup_latency.labels(path).observe(1e6 * seconds)
+        if self._enabled:
+            self._warmup_latency.labels(path).observe(1e6 * seconds)
 
     def waited(self, pool: str, seconds: float) -> None:
         """Record how long a request has waited for its batch."""
-        self._waits.labels(pool).observe(1e6 * seconds)
+        if self._enabled:
+            self._waits.labels(pool).observe(1e6 * seconds)
 
     def batched(self, pool: str) -> None:
         """Record a run of a batch."""
-        self._batches.labels(pool).inc()
+        if self._enabled:
+            self._batches.labels(pool).inc()
 
     def page(self) -> bytes:
         """The text that Prometheus reads."""

@@ -66,7 +66,8 @@ class Server:
             self._config = model_config.of_models(models)
         else:
             self._config = model_config.read(models)
-        metrics, metrics_path = Metrics(), _metrics_path(self._flags.monitoring_config_file)
+        metrics_path = _metrics_path(self._flags.monitoring_config_file)
+        metrics = Metrics(enabled=metrics_path is not None)
         parameters = _batching_parameters(self._flags)
         with contextlib.ExitStack() as stack:
             scheduler = None
