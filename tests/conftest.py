@@ -22,3 +22,23 @@ tf.config.threading.set_inter_op_parallelism_threads(8)
 @pytest.fixture(autouse=True)
 def _same_random_numbers_in_every_run():
     keras.utils.set_random_seed(0)
+
+
+# Their tests trace hundreds of small graphs, and compare them with closed forms. Exports, pretrained
+# models, servers, commands and guides run with graph optimization, as everywhere else.
+WITHOUT_GRAPH_OPTIMIZATION = {
+    "bijectors",
+    "claims",
+    "evaluation",
+    "models",
+    "networks",
+    "optimizers",
+    "training",
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_graphs_are_not_optimized(request):
+    """TensorFlow takes longer to optimize a small graph than to run it a few times."""
+    off = request.path.parent.name in WITHOUT_GRAPH_OPTIMIZATION
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": off})
