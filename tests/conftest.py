@@ -24,8 +24,8 @@ def _same_random_numbers_in_every_run():
     keras.utils.set_random_seed(0)
 
 
-# Their tests trace hundreds of small graphs, and compare them with closed forms. Exports, pretrained
-# models, servers, commands and guides run with graph optimization, as everywhere else.
+# Their tests trace hundreds of small graphs and compare them with closed forms. Exports, pretrained
+# models, servers, commands and guides run with graph optimization, as they do for users.
 WITHOUT_GRAPH_OPTIMIZATION = {
     "bijectors",
     "claims",

@@ -19,7 +19,7 @@ SET_UP = re.compile(r"^pip install .*\n", re.MULTILINE)
 
 def blocks(guide, language):
     return re.findall(
-        rf"^```{language}\n(.*?)^```", guide.read_text("utf-8"), re.MULTILINE | re.DOTALL
+        rf"^ *```{language}\n(.*?)^ *```", guide.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
 
 

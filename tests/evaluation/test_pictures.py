@@ -48,3 +48,11 @@ def test_rows_are_temperatures_of_the_same_noise():
         for column, image in enumerate(images.numpy()[..., 0]):
             np.testing.assert_array_equal(shown(row, column), image)
     np.testing.assert_array_equal(shown(0, 0), shown(0, 3))
+
+
+def test_a_grid_keeps_the_order_and_the_pixels():
+    images = np.arange(6, dtype="uint8").reshape(6, 1, 1, 1)
+    picture = np.asarray(pictures.grid(images, columns=3))
+    zoom = picture.shape[1] // 7
+    centres = picture[zoom + zoom // 2 :: 2 * zoom, zoom + zoom // 2 :: 2 * zoom]
+    np.testing.assert_array_equal(centres, [[0, 1, 2], [3, 4, 5]])

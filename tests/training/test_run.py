@@ -13,9 +13,9 @@ from tensorflow.core.util import event_pb2
 
 import tfgen
 from tfgen.errors import InputError
-from tfgen.evaluation import metrics, pictures
+from tfgen.evaluation import metrics
 from tfgen.files import sha256
-from tfgen.training import curve, initial_weights, loop, recipe, run
+from tfgen.training import curve, loop, recipe, run
 from tfgen.training.run_directory import claimed
 from tfgen.training.tensorboard import read_history
 
@@ -116,52 +116,6 @@ def test_a_training_begins_with_the_weights_of_another_model(finished, tmp_path)
         "sha256": sha256(finished / "model.weights.h5"),
     }
     assert card["metrics"]["nats"]["value"] == tfgen.zoo.card(finished)["metrics"]["nats"]["value"]
-
-
-def test_given_networks_may_be_built_again(tmp_path):
-    """Their layers then have other names."""
-
-    def model(width=4):
-        encoder = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(width)]
-        return tfgen.models.VAE((8, 8, 1), latent_dim=width // 2, encoder=keras.Sequential(encoder))
-
-    first, again = model(), model()
-    first.save_preset(tmp_path / "first")
-    initial_weights.take_over(tmp_path / "first", again)
-    for found, weight in zip(again.get_weights(), first.get_weights(), strict=True):
-        np.testing.assert_array_equal(found, weight)
-    plain = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[4])
-    with pytest.raises(InputError, match=r"encoder=<custom network>.*encoder=mlp"):
-        initial_weights.take_over(tmp_path / "first", plain)
-
-
-@pytest.mark.parametrize(
-    ("name", "settings", "message"),
-    [
-        (
-            "vae-digits",
-            ["hidden_units=[17]"],
-            r"hidden_units=\[16\], but the recipe's has hidden_units=\[17\]; change",
-        ),
-        ("vae-digits", ["activation=elu", "latent_dim=3"], "has latent_dim=8, activation=tanh"),
-        ("vae-digits", ["prior=flow"], "has prior=normal, but the recipe's has prior=flow"),
-        (
-            "vae-digits",
-            ["data.source=shapes", "likelihood=quantized_logistic"],
-            r"they are for images of shape \[8, 8, 1\], but .*images have shape \[32, 32, 3\]",
-        ),
-        ("glow-digits", [], "they belong to a VAE, but the recipe's model is a Glow"),
-    ],
-)
-def test_initial_weights_that_do_not_fit_are_refused(name, settings, message, tmp_path):
-    model = tfgen.models.VAE((8, 8, 1), latent_dim=8, hidden_units=[16])
-    model.save_preset(tmp_path / "small")
-    chosen = short(name, *settings)
-    with pytest.raises(InputError, match=message):
-        run.train(chosen, tmp_path / "run", initial=tmp_path / "small")
-    with pytest.raises(InputError, match=message):
-        run.dry_run(chosen, initial=tmp_path / "small")
-    assert [path.name for path in tmp_path.iterdir()] == ["small"]
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError])
@@ -406,11 +360,3 @@ def test_rgb_images_of_a_folder_can_be_trained_on(tmp_path):
     assert "Command" not in (out / "README.md").read_text("utf-8")
     assert tfgen.zoo.load(out).image_shape == (16, 16, 3)
     assert tfgen.zoo.card(out)["metrics"]["bits_per_dim"]["protocol"]["bits"] == 8
-
-
-def test_a_grid_keeps_the_order_and_the_pixels():
-    images = np.arange(6, dtype="uint8").reshape(6, 1, 1, 1)
-    picture = np.asarray(pictures.grid(images, columns=3))
-    zoom = picture.shape[1] // 7
-    centres = picture[zoom + zoom // 2 :: 2 * zoom, zoom + zoom // 2 :: 2 * zoom]
-    np.testing.assert_array_equal(centres, [[0, 1, 2], [3, 4, 5]])
