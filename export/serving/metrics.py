@@ -2,12 +2,26 @@
 
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 
 PATH = "/monitoring/prometheus/metrics"
 PREFIX = ":tensorflow:serving:"
 LATENCIES = [10 * 1.8**i for i in range(33)]  # microseconds, to 20 minutes
 WAITS = [100 * 1.2**i for i in range(52)]
+
+disable_created_metrics()  # TF Serving has no such series.
+
+
+class _Count(Gauge):
+    """An untyped number, because `prometheus_client.Counter` appends _total to its name."""
+
+    _type = "unknown"
 
 
 class Metrics:
@@ -66,9 +80,8 @@ class Metrics:
         """The text that Prometheus reads."""
         return generate_latest(self._registry)
 
-    def _count(self, name: str, text: str, labels: Sequence[str]) -> Gauge:
-        """A gauge, because `prometheus_client.Counter` would append _total to the name."""
-        return Gauge(PREFIX + name, text, labels, registry=self._registry)
+    def _count(self, name: str, text: str, labels: Sequence[str]) -> _Count:
+        return _Count(PREFIX + name, text, labels, registry=self._registry)
 
     def _microseconds(
         self, name: str, labels: Sequence[str], buckets: Sequence[float] = LATENCIES

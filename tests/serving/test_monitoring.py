@@ -81,6 +81,7 @@ def test_requests_are_counted_under_tf_servings_names(watched, images):
         key = (f":tensorflow:serving:{name}", *sorted(labels.items()))
         return after.get(key, 0) - before.get(key, 0)
 
+    assert not [name for name, *_ in after if name.endswith("_created")]
     assert more("request_count", model_name=NAME, status="OK") == 2
     assert more("request_count", model_name=NAME, status="INVALID_ARGUMENT") == 2
     assert more("request_count", model_name="", status="NOT_FOUND") == 1
