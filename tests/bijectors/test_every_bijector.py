@@ -10,6 +10,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfgen import bijectors
+from tfgen.bijectors import serialization
 from tfgen.bijectors.base import FlowBijector
 from tfgen.bijectors.weights import weights_of
 from tfgen.errors import InputError
@@ -82,6 +83,18 @@ def test_every_exported_bijector_is_among_the_cases():
     exported = {getattr(bijectors, name) for name in bijectors.__all__} - {bijectors.FlowLayer}
     assert all(issubclass(cls, FlowBijector) for cls in exported)
     assert {type(make("float32")) for make in CASES.values()} == exported
+
+
+@EVERY
+def test_configurations_describe_the_bijector(case):
+    bijector = CASES[case]("float64")
+    config = serialization.serialize(bijector)
+    again = serialization.deserialize(json.loads(json.dumps(config)))
+    assert type(again) is type(bijector)
+    assert serialization.serialize(again) == config
+    assert [(v.path, v.shape, v.dtype) for v in weights_of(again.layers)] == [
+        (v.path, v.shape, v.dtype) for v in weights_of(bijector.layers)
+    ]
 
 
 def trained(case, dtype="float64", seed=0):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import keras
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
@@ -14,6 +15,7 @@ from tfgen.bijectors.weights import Weights
 SMALLEST_STANDARD_DEVIATION = 1e-6
 
 
+@keras.saving.register_keras_serializable(package="tfgen.bijectors")
 class ActNorm(FlowBijector):
     """One scale and one shift per channel, set on a first batch to give mean 0 and variance 1.
 

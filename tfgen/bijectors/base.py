@@ -13,11 +13,12 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.internal import cache_util
 
 from tfgen import checks
+from tfgen.bijectors.serialization import Configurable
 from tfgen.bijectors.weights import trainable_values_of
 from tfgen.errors import InputError
 
 
-class FlowBijector(tfb.Bijector):
+class FlowBijector(Configurable, tfb.Bijector):
     """A TFP bijector whose weights are in Keras layers.
 
     The direction is TFP's: `forward` maps latents z to data x, `inverse` maps x to z.
@@ -46,7 +47,8 @@ class FlowBijector(tfb.Bijector):
         layers: the Keras layers and models that hold the weights.
         dtype: dtype of x, z and the weights.
         name: name of the bijector.
-        parameters: the arguments of the subclass's constructor.
+        parameters: the arguments of the subclass's constructor, which `get_config` returns: see
+            `tfgen.bijectors.serialization`.
     """
 
     _cache = cache_util.BijectorCacheWithGreedyAttrs(

@@ -13,6 +13,7 @@ from tfgen.bijectors.coupling import AffineCoupling
 from tfgen.bijectors.squeeze import Squeeze
 
 
+@keras.saving.register_keras_serializable(package="tfgen.bijectors")
 class CheckerboardCoupling(FlowBijector):
     """Scales and shifts the pixels of one color of a checkerboard, given those of the other.
 

@@ -24,6 +24,7 @@ LOG_SCALES = {
 }
 
 
+@keras.saving.register_keras_serializable(package="tfgen.bijectors")
 class AdditiveCoupling(FlowBijector):
     """Shifts half of the channels by a network's output for the other half.
 
@@ -150,6 +151,7 @@ class AdditiveCoupling(FlowBijector):
         return changed - outputs, grad_changed, grad_changed
 
 
+@keras.saving.register_keras_serializable(package="tfgen.bijectors")
 class AffineCoupling(AdditiveCoupling):
     """Scales and shifts half of the channels by a network's outputs for the other half.
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from tfgen.bijectors import serialization
 from tfgen.bijectors.base import FlowBijector
 
 
+@keras.saving.register_keras_serializable(package="tfgen")
 class FlowLayer(keras.layers.Layer):
     """A layer around a bijector, so that a Keras model trains, counts and saves its weights.
 
@@ -44,3 +49,18 @@ class FlowLayer(keras.layers.Layer):
         self, x: tf.Tensor | ArrayLike, context: tf.Tensor | ArrayLike | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         return self.bijector.inverse_and_log_det(x, context)
+
+    def compute_output_shape(
+        self, x_shape: Sequence[int | None], context_shape: Sequence[int | None] | None = None
+    ) -> tuple[tuple[int | None, ...], tuple[int | None, ...]]:
+        batch = tuple(x_shape[: -len(self.bijector.data_shape)])
+        return (*batch, *self.bijector.latent_shape), batch
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "bijector": serialization.serialize(self.bijector)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> FlowLayer:
+        layer = cls(serialization.deserialize(config["bijector"]), name=config.get("name"))
+        layer.trainable = config.get("trainable", True)
+        return layer

@@ -21,6 +21,7 @@ from tfgen.bijectors.step_sequence import MEMORY, StepSequence
 from tfgen.errors import InputError
 
 
+@keras.saving.register_keras_serializable(package="tfgen.bijectors")
 class Glow(FlowBijector):
     """Glow's multi-scale flow, from flat latents to images.
 

@@ -23,6 +23,7 @@ COUPLINGS = ("affine", "additive")
 PERMUTATIONS = ("invertible_conv", *KINDS)
 
 
+@keras.saving.register_keras_serializable(package="tfgen.bijectors")
 class GlowStep(FlowBijector):
     """Actnorm, a mixing of the channels and a coupling, in this order towards the latents.
 

@@ -14,6 +14,7 @@ from tfgen.bijectors.permutation import reordered
 from tfgen.bijectors.weights import Weights
 
 
+@keras.saving.register_keras_serializable(package="tfgen.bijectors")
 class InvertibleConv1x1(FlowBijector):
     """A learned linear mixing of the channels, the same at every pixel.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -14,6 +15,7 @@ from tfgen.bijectors.weights import Weights
 KINDS = ("shuffle", "reverse")
 
 
+@keras.saving.register_keras_serializable(package="tfgen.bijectors")
 class Permutation(FlowBijector):
     """A fixed reordering of the channels, an alternative to a 1x1 convolution.
 

@@ -12,6 +12,7 @@ from tfgen.bijectors.base import FlowBijector
 from tfgen.errors import InputError
 
 
+@keras.saving.register_keras_serializable(package="tfgen.bijectors")
 class Split(FlowBijector):
     """Standardizes the channels that leave a level given those that stay.
 

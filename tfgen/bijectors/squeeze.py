@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import keras
 import tensorflow as tf
 
 from tfgen import checks
@@ -11,6 +12,7 @@ from tfgen.bijectors.base import FlowBijector
 from tfgen.errors import InputError
 
 
+@keras.saving.register_keras_serializable(package="tfgen.bijectors")
 class Squeeze(FlowBijector):
     """Blocks of factor x factor pixels become the channels of one pixel.
 
