@@ -11,6 +11,9 @@ import tensorflow as tf
 from tfgen.errors import InputError
 from tfgen.models.noise import StepNoise
 
+# Arguments of `keras.Model.compile` that are attributes of the model under the same names.
+COMPILE_OPTIONS = ("jit_compile", "run_eagerly", "steps_per_execution", "auto_scale_loss")
+
 
 class LikelihoodTraining(keras.Model):
     """A Keras model whose `fit` and `evaluate` take images and report bits per dimension.
@@ -44,14 +47,26 @@ class LikelihoodTraining(keras.Model):
         # If the first step created variables, TensorFlow would trace it twice.
         self.optimizer.build(self.trainable_variables)
 
-    def get_compile_config(self) -> dict[str, Any]:
-        return {
-            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
-            "seed": self._seed,
-            "jit_compile": self.jit_compile,
-        }
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """The arguments of `compile`, or None if it has not been called."""
+        if not self.compiled:
+            return None
+        options = {name: getattr(self, name) for name in COMPILE_OPTIONS}
+        optimizer = keras.saving.serialize_keras_object(self.optimizer)
+        return {"optimizer": optimizer, "seed": self._seed, **options}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile with the result of `get_compile_config`.
+
+        Raises:
+            InputError: arguments that `get_compile_config` does not return.
+        """
+        unknown = set(config) - {"optimizer", "seed", *COMPILE_OPTIONS}
+        if unknown or "optimizer" not in config:
+            raise InputError(
+                f"{self.name}: compile_from_config takes optimizer, seed, "
+                f"{', '.join(COMPILE_OPTIONS)}, got {', '.join(sorted(config))}"
+            )
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
         self.compile(**{**config, "optimizer": optimizer})
 

@@ -69,8 +69,9 @@ class Glow(GenerativeModel):
         coupling: "affine" or "additive".
         permutation: "invertible_conv", "shuffle" or "reverse".
         scale: how affine couplings compute their scale, see `tfgen.bijectors.AffineCoupling`.
-        network: network of the couplings: "convolutional", as in the paper, or "gated", see
-            `tfgen.networks.gated_residual`.
+        network: network of the couplings: "convolutional", as in the paper; "gated", see
+            `tfgen.networks.gated_residual`; or a `keras.Model` (or its configuration) that all
+            couplings of a flow with one level share, see `tfgen.bijectors.AffineCoupling`.
         blocks: residual blocks of a gated network.
         checkerboard: number of `tfgen.bijectors.CheckerboardCoupling`s before the first squeeze;
             the paper has none.
@@ -113,7 +114,7 @@ class Glow(GenerativeModel):
         coupling: str = "affine",
         permutation: str = "invertible_conv",
         scale: str = "tanh",
-        network: str = "convolutional",
+        network: str | dict | keras.Model = "convolutional",
         blocks: int = 2,
         checkerboard: int = 0,
         preprocessing: str = "linear",
@@ -146,6 +147,8 @@ class Glow(GenerativeModel):
             ),
             "dequantization_width": dequantization_width,
         }
+        if isinstance(network, dict):
+            network = keras.saving.deserialize_keras_object(network)
         self._flow_config: dict[str, Any] = {
             "levels": levels,
             "depth": depth,
@@ -192,6 +195,7 @@ class Glow(GenerativeModel):
             "name": self.name,
             **self._config,
             **self._flow_config,
+            "network": keras.saving.serialize_keras_object(self._flow_config["network"]),
         }
 
     is_invertible = True
