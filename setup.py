@@ -42,6 +42,7 @@ extras = {
         "prometheus-client>=0.20",  # as in `serve`
         "uvloop>=0.19",  # as in `serve`
         "selenium>=4.20",  # drives the page of `tfgen serve` in Chromium, where that is installed
+        "pydot>=3",  # as in `plot`
         "ruff>=0.9",  # the suite checks that the code is clean
     ],
     "serve": [
@@ -51,6 +52,9 @@ extras = {
         "orjson>=3.10",  # JSON as fast as the models that are asked in it
         "prometheus-client>=0.20",  # metrics under TF Serving's names
         "uvloop>=0.19",  # an event loop that costs gRPC and HTTP less than asyncio's own
+    ],
+    "plot": [
+        "pydot>=3",  # keras.utils.plot_model, which also needs the program `dot` of Graphviz
     ],
     "bench": [
         "torch>=2.6",  # the peer in tools/bench_*.py

@@ -15,6 +15,14 @@ DRAWINGS = [
     for drawing in re.findall(r"^```layers\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 ]
 
+# The only calls of a layer further down: of an attribute of `tfgen`, which imports it at the call.
+CALLS = {
+    (caller, called)
+    for drawing in re.findall(r"^```calls\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    for caller, names in (line.split(":") for line in drawing.splitlines())
+    for called in names.split()
+}
+
 
 def sources():
     """Every module of the library, by its dotted name below `tfgen`."""
@@ -60,6 +68,33 @@ def test_imports_run_one_way(path, module):
             ours, theirs = place(drawing, module), place(drawing, name.removeprefix("tfgen."))
             if name.startswith("tfgen.") and ours and theirs and ours[1] != theirs[1]:
                 assert theirs[0] < ours[0], f"{module} imports {name}"
+
+
+def attributes_of_tfgen(path):
+    """`a.b` for each `tfgen.a.b` of a module's code; names that stop at a package are left out."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        parts = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if len(parts) > 1 and getattr(node, "id", None) == "tfgen":
+            yield ".".join(parts[:-3:-1])
+
+
+def test_calls_of_a_layer_further_down_are_those_of_the_page():
+    found = set()
+    for path, module in sources():
+        for name in attributes_of_tfgen(path):
+            for drawing in DRAWINGS:
+                ours, theirs = place(drawing, module), place(drawing, name)
+                if ours and theirs and ours[1] != theirs[1] and theirs[0] >= ours[0]:
+                    found.add((module, name))
+    assert found == CALLS
+    functions = {caller for caller, _ in CALLS}
+    for path, module in sources():  # at the call, not at the import
+        for node in ast.parse(path.read_text("utf-8")).body if module in functions else ():
+            if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+                assert not re.search(r"tfgen\.(zoo|export)\.", ast.unparse(node)), module
 
 
 def test_every_package_is_drawn_and_described():

@@ -1,6 +1,7 @@
 """Tests of every model: the four verbs, training, saving, refusals."""
 
 import functools
+import json
 
 import keras
 import numpy as np
@@ -176,6 +177,19 @@ def test_presets_restore_the_model_bit_for_bit(case, tmp_path):
     assert loaded.initialized
     weights_file = tmp_path / "model" / preset.WEIGHTS
     assert weights_file.stat().st_size < 4 * model.count_params() + 400_000  # no optimizer inside
+
+
+@EVERY
+def test_a_model_that_is_not_compiled_is_saved(case, tmp_path):
+    model = CASES[case]()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert not loaded.compiled
+    assert loaded.get_config() == json.loads(json.dumps(model.get_config())) | {
+        "image_shape": model.image_shape
+    }
+    for found, weight in zip(loaded.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(found, weight)
 
 
 @EVERY

@@ -14,7 +14,7 @@ from tensorflow_probability.python.internal import cache_util
 
 from tfgen import checks
 from tfgen.bijectors.serialization import Configurable
-from tfgen.bijectors.weights import trainable_values_of
+from tfgen.bijectors.weights import Weights, trainable_values_of
 from tfgen.errors import InputError
 
 
@@ -70,6 +70,9 @@ class FlowBijector(Configurable, tfb.Bijector):
         self.latent_shape = tuple(latent_shape or data_shape)
         self.context_shape = tuple(context_shape or ())
         self._own_layers = list(layers)
+        for layer in self._own_layers:
+            if isinstance(layer, Weights):
+                layer.build((None, *self.data_shape))  # Summaries show the shape.
         self._keras_variables = [v.value for layer in self._own_layers for v in layer.variables]
         super().__init__(
             dtype=tf.as_dtype(dtype),
@@ -145,7 +148,7 @@ class FlowBijector(Configurable, tfb.Bijector):
             grad_z, grad_log_det: the gradients of both results, `[N, *latent_shape]` and `[N]`.
 
         Returns:
-            x; its gradient; a list of the gradients of the trainable weights of `layers`.
+            x; its gradient; a list of the gradients of the weights of `layers` that can be trained.
         """
         x = tf.stop_gradient(self._forward_with_log_det(z)[0])
         weights = trainable_values_of(self.layers)

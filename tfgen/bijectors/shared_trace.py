@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from tfgen.bijectors.base import FlowBijector
-from tfgen.bijectors.weights import values_of, weights_of
+from tfgen.bijectors.weights import can_be_trained, values_of, weights_of
 
 
 class SharedTrace:
@@ -30,7 +30,7 @@ class SharedTrace:
     def __init__(self, template: FlowBijector, inlined: bool = True) -> None:
         self._template = template
         self._weights = weights_of(template.layers)
-        self._trainable = [i for i, weight in enumerate(self._weights) if weight.trainable]
+        self._trainable = [i for i, w in enumerate(self._weights) if can_be_trained(w)]
         attributes = {} if inlined else {"_noinline": True}
         trace = functools.partial(tf.function, autograph=False, experimental_attributes=attributes)
         self.inverse = trace(self._inverse)

@@ -27,6 +27,9 @@ class Weights(keras.layers.Layer):
         super().__init__(dtype=dtype, name=name)
         self.built = True
 
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
     def add(
         self,
         name: str,
@@ -63,7 +66,15 @@ def values_of(layers: Iterable[keras.Layer]) -> list[tf.Tensor]:
     return [tf.convert_to_tensor(weight.value) for weight in weights_of(layers)]
 
 
+def can_be_trained(weight: keras.Variable) -> bool:
+    """Whether training can change a weight, also if its layer is frozen now.
+
+    A graph that computes the gradients of all these weights stays valid when `trainable` changes.
+    """
+    return weight.dtype.startswith(("float", "bfloat"))
+
+
 def trainable_values_of(layers: Iterable[keras.Layer]) -> list[tf.Tensor]:
-    """The values of the trainable weights of Keras layers, read on the current replica."""
-    trainable = (weight for layer in layers for weight in layer.trainable_weights)
+    """The values of the weights that `can_be_trained`, read on the current replica."""
+    trainable = (weight for weight in weights_of(layers) if can_be_trained(weight))
     return [tf.convert_to_tensor(weight.value) for weight in trainable]

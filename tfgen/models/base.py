@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+import tfgen.optimizers  # noqa: F401  # Registers what files of compiled models name.
 from tfgen import checks
-from tfgen.bijectors.base import FlowBijector, precomputed
+from tfgen.bijectors.base import FlowBijector
 from tfgen.errors import InputError
-from tfgen.files import PathLike
-from tfgen.models import inputs, preset
-from tfgen.models.graphs import Graphs, in_chunks
+from tfgen.models import inputs
+from tfgen.models.compiled import Compiled
+from tfgen.models.exporting import Exporting
 from tfgen.models.likelihood_training import LikelihoodTraining
+from tfgen.models.pretrained import Pretrained
+from tfgen.models.summary import Summarized
 
 
-class GenerativeModel(LikelihoodTraining):
+class GenerativeModel(Exporting, Pretrained, Summarized, Compiled, LikelihoodTraining):
     """A Keras model of images with the verbs `log_prob`, `sample`, `encode` and `decode`.
 
     A subclass implements each verb as a graph, on tensors with an unknown batch size:
     `_log_prob(images, labels, num_samples)`, `_encode(images)`, `_decode(latents)`, and
     `_training_loss(images, labels, noise)`, which returns the negative log-likelihood in nats and
     the loss, both `[N]`. It also sets `num_bits` and `bijectors`, the bijectors that it is made of,
-    defines `bound_of`, `dequantization` and `layers`, and overrides the defaults below that do not
-    apply to it.
+    defines `bound_of`, `dequantization`, `layers` and `_rows`, the rows of its summary, and
+    overrides the defaults below that do not apply to it.
 
     The layout of weight files does not depend on private attributes. Keras visits public attributes
     first, in alphabetical order, and saves a layer under the first attribute that holds it. Layers
@@ -59,7 +61,6 @@ class GenerativeModel(LikelihoodTraining):
         self.image_shape = checks.image_shape("image_shape", image_shape)
         self.num_dims = math.prod(self.image_shape)
         self.latent_dim = latent_dim or self.num_dims
-        self._graphs = Graphs()
 
     @property
     def bijectors(self) -> list[FlowBijector]:
@@ -318,24 +319,6 @@ class GenerativeModel(LikelihoodTraining):
             )
         return self.decode(self.encode(images) + amount * direction)
 
-    @contextlib.contextmanager
-    def precomputed(self) -> Iterator[Any]:
-        """A scope for exports in which results that depend only on weights are computed once.
-
-        The context manager returns the `tf.Variable`s that hold the results. Graphs that read these
-        variables become invalid when the weights change; on exit the model discards its own graphs.
-        """
-        try:
-            with precomputed(self.bijectors) as variables:
-                self._graphs.forget()
-                yield variables
-        finally:
-            self._graphs.forget()
-
-    def save_preset(self, directory: PathLike, *, card: dict[str, Any] | None = None) -> None:
-        """Write the model to a directory that `tfgen.zoo.load` reads: see `tfgen.models.preset`."""
-        preset.save(self, directory, card=card)
-
     def call(self, images: tf.Tensor) -> tf.Tensor:
         """`log_prob(images)`, so that the model can be called like any Keras model."""
         return self._log_prob(self._checked_images(images), None, 1)
@@ -345,30 +328,3 @@ class GenerativeModel(LikelihoodTraining):
 
     def _checked_labels(self, labels, count):
         return inputs.checked_labels(self.name, labels, count, self.num_classes)
-
-    def _run(
-        self,
-        function: Callable[..., tf.Tensor],
-        batch: dict[str, tf.Tensor],
-        others: dict[str, tf.Tensor] | None = None,
-        rows_per_image: int = 1,
-        **options: Any,
-    ) -> tf.Tensor:
-        """Run `function(**batch, **others, **options)`, compiled and in chunks if called eagerly.
-
-        Args:
-            function: a function of tensors and options.
-            batch: tensors with a batch axis, by name.
-            others: tensors without a batch axis, by name.
-            rows_per_image: number of rows in memory per image.
-            options: hashable values, which become constants of the graph.
-        """
-        others = others or {}
-        if not tf.executing_eagerly():
-            return function(**batch, **others, **options)
-        graph = self._graphs.get(function, batch, others, options)
-        return in_chunks(
-            lambda *rows: graph([*rows, *others.values()]),
-            [*batch.values()],
-            self.num_dims * rows_per_image,
-        )

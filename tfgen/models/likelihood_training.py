@@ -12,7 +12,7 @@ from tfgen.errors import InputError
 from tfgen.models.noise import StepNoise
 
 # Arguments of `keras.Model.compile` that are attributes of the model under the same names.
-COMPILE_OPTIONS = ("jit_compile", "run_eagerly", "steps_per_execution", "auto_scale_loss")
+COMPILE_OPTIONS = ("jit_compile", "run_eagerly", "steps_per_execution")
 
 
 class LikelihoodTraining(keras.Model):
@@ -68,7 +68,8 @@ class LikelihoodTraining(keras.Model):
                 f"{', '.join(COMPILE_OPTIONS)}, got {', '.join(sorted(config))}"
             )
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
-        self.compile(**{**config, "optimizer": optimizer})
+        # The optimizer is already wrapped if it scales the loss.
+        self.compile(**{**config, "optimizer": optimizer, "auto_scale_loss": False})
 
     @property
     def metrics(self) -> list[keras.Metric]:

@@ -22,7 +22,9 @@ from tfgen.models.glow.dequantization import (
     dequantization_shift,
 )
 from tfgen.models.glow.preprocessing import PREPROCESSINGS
+from tfgen.models.glow.rows import rows_of
 from tfgen.models.noise import ImageNoise
+from tfgen.models.summary import Row
 
 CLASSIFICATION_WEIGHT = 0.01
 DEQUANTIZATIONS = ("uniform", "variational")
@@ -228,6 +230,9 @@ class Glow(GenerativeModel):
         if self._dequantization.bijectors:
             layers.append(self._dequantization)
         return layers
+
+    def _rows(self) -> list[Row]:
+        return rows_of(self)
 
     @property
     def bijectors(self) -> list[FlowBijector]:

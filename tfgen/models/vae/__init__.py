@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "objectives",
         "posterior",
         "prior",
+        "rows",
         "training_loss",
     ],
     submod_attrs={"model": ["VAE"]},

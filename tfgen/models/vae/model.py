@@ -11,6 +11,7 @@ import tensorflow as tf
 from tfgen.bijectors.base import FlowBijector
 from tfgen.models.base import GenerativeModel
 from tfgen.models.noise import ImageNoise, StepNoise
+from tfgen.models.summary import Row
 from tfgen.models.vae import arguments as vae_arguments
 from tfgen.models.vae import coders, importance_sampling, objectives
 from tfgen.models.vae.coders import NETWORKS
@@ -18,6 +19,7 @@ from tfgen.models.vae.density import BoundTerms, JointDensity
 from tfgen.models.vae.likelihoods import LIKELIHOODS
 from tfgen.models.vae.posterior import FlowPosterior, GaussianPosterior
 from tfgen.models.vae.prior import FlowPrior, NormalPrior
+from tfgen.models.vae.rows import rows_of
 from tfgen.models.vae.training_loss import training_loss
 
 ELBO_SAMPLES = 8
@@ -223,6 +225,9 @@ class VAE(GenerativeModel):
     def layers(self) -> list[keras.Layer]:
         """The layers in the order in which weight files hold them."""
         return [*self.prior.layers, *self.posterior.layers, self.encoder, self.decoder]
+
+    def _rows(self) -> list[Row]:
+        return rows_of(self)
 
     @property
     def bijectors(self) -> list[FlowBijector]:
