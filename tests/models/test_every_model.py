@@ -92,6 +92,22 @@ def test_the_verbs_have_their_shapes_and_types(case):
     )
 
 
+@pytest.mark.parametrize("case", ["vae", "glow_class_conditional"])
+def test_calling_and_predicting_give_log_prob(case):
+    model = fresh(case)
+    images = images_of(model)
+    expected = model.log_prob(images)
+    labelled = tf.data.Dataset.from_tensor_slices((images, np.zeros(5, "int32")))
+    for found in (
+        model(images),
+        model.predict(images, batch_size=2, verbose=0),
+        model.predict_on_batch(images),
+        model.predict(tf.data.Dataset.from_tensor_slices(images).batch(2), verbose=0),
+        model.predict(labelled.batch(3), verbose=0),
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 @EVERY
 def test_the_verbs_are_functions_of_each_image_alone(case):
     model = fresh(case)

@@ -93,6 +93,20 @@ def test_training_continues_bit_for_bit_after_loading(optimizer, tmp_path):
     assert not uncompiled.compiled
 
 
+def test_frozen_layers_of_a_compiled_model_stay_frozen(tmp_path):
+    for model, frozen in ((small_vae(), "vae_encoder"), (small_glow(), "glow_flow_level0_step1")):
+        for layer in model.layers:
+            layer.trainable = not layer.name.startswith(frozen)
+        model.compile(optimizers.Adam(1e-2))
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        assert_equal_models(loaded, model)
+        paths = [[w.path for w in each.trainable_weights] for each in (loaded, model)]
+        assert paths[0] == paths[1]
+        assert paths[0]
+        assert not any(path.startswith(frozen) for path in paths[0])
+
+
 @pytest.mark.parametrize("make", [small_vae, small_glow])
 def test_copies_and_clones_are_independent(make, tmp_path):
     model = make()
@@ -180,6 +194,11 @@ def lambda_network():
             "encoder must map",
         ),
         (lambda c: c["compile_config"].update(code="x"), InputError, "compile_from_config takes"),
+        (
+            lambda c: c["compile_config"].update(frozen_layers=[10**9]),
+            InputError,
+            "frozen_layers must be numbers below",
+        ),
         (lambda c: c["compile_config"].pop("optimizer"), InputError, "compile_from_config takes"),
     ],
 )

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfgen.errors import InputError
+from tfgen.models.frozen import freeze, frozen_layers
 from tfgen.models.noise import StepNoise
 
 # Arguments of `keras.Model.compile` that are attributes of the model under the same names.
@@ -53,14 +54,22 @@ class LikelihoodTraining(keras.Model):
             return None
         options = {name: getattr(self, name) for name in COMPILE_OPTIONS}
         optimizer = keras.saving.serialize_keras_object(self.optimizer)
-        return {"optimizer": optimizer, "seed": self._seed, **options}
+        frozen = frozen_layers(self)
+        return {
+            "optimizer": optimizer,
+            "seed": self._seed,
+            **options,
+            **({"frozen_layers": frozen} if frozen else {}),
+        }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile with the result of `get_compile_config`.
+        """Freeze layers and compile, with the result of `get_compile_config`.
 
         Raises:
             InputError: arguments that `get_compile_config` does not return.
         """
+        config = dict(config)
+        freeze(self, config.pop("frozen_layers", []))  # The optimizer has no state for these.
         unknown = set(config) - {"optimizer", "seed", *COMPILE_OPTIONS}
         if unknown or "optimizer" not in config:
             raise InputError(
