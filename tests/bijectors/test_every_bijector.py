@@ -58,6 +58,20 @@ CASES = {
     "shuffle_of_vectors": lambda dtype: bijectors.GlowStep(
         (6,), permutation="shuffle", width=6, dtype=dtype
     ),
+    "step_of_odd_vectors": lambda dtype: bijectors.GlowStep((3,), width=6, dtype=dtype),
+    "step_of_odd_channels": lambda dtype: bijectors.GlowStep(
+        (4, 4, 3), permutation="reverse", coupling="additive", width=6, dtype=dtype
+    ),
+    "spline": lambda dtype: bijectors.RationalQuadraticCoupling(
+        (2, 2, 3), num_bins=4, tail_bound=2.0, width=6, dtype=dtype
+    ),
+    "spline_of_vectors_conditional": lambda dtype: bijectors.RationalQuadraticCoupling(
+        (3,), num_bins=3, context_channels=2, width=6, dtype=dtype
+    ),
+    "autoregressive": lambda dtype: bijectors.MaskedAutoregressive((5,), width=6, dtype=dtype),
+    "autoregressive_conditional": lambda dtype: bijectors.MaskedAutoregressive(
+        (3,), width=6, hidden_layers=1, context_channels=2, dtype=dtype
+    ),
     "glow": lambda dtype: bijectors.Glow((4, 4, 2), levels=2, depth=2, width=6, dtype=dtype),
     "glow_learned_prior": lambda dtype: bijectors.Glow(
         (4, 4, 2), levels=2, depth=1, width=6, learned_prior=True, dtype=dtype

@@ -308,7 +308,7 @@ def test_networks_in_bfloat16_leave_the_flow_in_float32():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: bijectors.AffineCoupling((4, 4, 3)), "must be even"),
+        (lambda: bijectors.AffineCoupling((4, 4, 1)), "put a Squeeze before"),
         (lambda: bijectors.AffineCoupling((4, 4, 4), scale="exp"), "tanh, sigmoid, got 'exp'"),
         (lambda: bijectors.Squeeze((5, 4, 3)), "got 5x4; 4x4 would work"),
         (lambda: bijectors.Squeeze((4, 4, 3), factor=1), "at least 2, got 1"),
@@ -324,7 +324,7 @@ def test_networks_in_bfloat16_leave_the_flow_in_float32():
         (lambda: bijectors.GlowStep((4, 4, 4), coupling="cubic"), "affine, additive, got 'cubic'"),
         (lambda: bijectors.GlowStep((4, 4, 4), permutation="x"), "invertible_conv, shuffle"),
         (lambda: bijectors.ActNorm((4, 4)), r"\(H, W, C\) for images or \(C,\) for vectors"),
-        (lambda: bijectors.AffineCoupling((3,)), "must be even"),
+        (lambda: bijectors.AffineCoupling((1,)), "divides a vector in two, so its dimension"),
         (lambda: bijectors.Split((4,)), r"\(H, W, C\), three positive integers"),
         (lambda: bijectors.Glow((28, 28, 1), levels=3), "levels up to 2 work for 28x28"),
         (lambda: bijectors.Glow((30, 30, 1), levels=3), "resize the images to 32x32"),

@@ -215,8 +215,8 @@ def test_errors_for_bad_arguments_say_what_would_work():
         ({"hidden_units": [3, 0]}, r"hidden_units\[1\] must be a positive integer, got 0"),
         ({"beta": -1.0}, "beta must be a number >= 0, got -1.0"),
         ({"kl_warmup": float("inf")}, "kl_warmup must be a number >= 0, got inf"),
-        ({"latent_dim": 3, "prior": "flow"}, "latent_dim must be even, got 3"),
-        ({"latent_dim": 1, "posterior": "flow"}, "latent_dim must be even, got 1"),
+        ({"latent_dim": 1, "prior": "flow"}, "latent_dim must be at least 2, got 1"),
+        ({"latent_dim": 1, "posterior": "flow"}, "latent_dim must be at least 2, got 1"),
         ({"free_bits": 0.5, "num_importance_samples": 5}, "omit one of the two"),
         (
             {"num_importance_samples": 5, "num_backward_samples": 6},

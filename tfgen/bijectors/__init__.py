@@ -7,7 +7,9 @@ from tfgen.bijectors.flow_layer import FlowLayer
 from tfgen.bijectors.glow import Glow
 from tfgen.bijectors.glow_step import GlowStep
 from tfgen.bijectors.invertible_conv import InvertibleConv1x1
+from tfgen.bijectors.masked_autoregressive import MaskedAutoregressive
 from tfgen.bijectors.permutation import Permutation
+from tfgen.bijectors.rational_quadratic_coupling import RationalQuadraticCoupling
 from tfgen.bijectors.split import Split
 from tfgen.bijectors.squeeze import Squeeze
 
@@ -20,7 +22,9 @@ __all__ = [
     "Glow",
     "GlowStep",
     "InvertibleConv1x1",
+    "MaskedAutoregressive",
     "Permutation",
+    "RationalQuadraticCoupling",
     "Split",
     "Squeeze",
 ]

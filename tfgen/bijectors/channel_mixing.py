@@ -1,7 +1,7 @@
 """Actnorm and the mixing of channels in a step of flow, computed together.
 
 Both classes have the same methods. `inverse` maps towards the latents and returns the mixed
-channels in the two halves that a coupling needs, `[N, ..., C] -> [N, ..., C/2]` twice; `forward`
+channels in the two halves that a coupling needs (`tfgen.bijectors.halves`); `forward`
 maps back, `[N, ..., C] -> [N, ..., C]`. Both also return the log-determinant, a scalar in nats.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from tfgen.bijectors.actnorm import ActNorm
+from tfgen.bijectors.halves import halves
 from tfgen.bijectors.invertible_conv import InvertibleConv1x1, mix_channels
 from tfgen.bijectors.permutation import Permutation
 
@@ -30,7 +31,7 @@ class PermutationMixing:
         """The halves of z, and log |det dz/dx|."""
         normalized, log_det = self._actnorm._inverse_with_log_det(x)
         mixed, _ = self._permutation._inverse_with_log_det(normalized)
-        return tf.split(mixed, 2, axis=-1), log_det
+        return halves(mixed), log_det
 
     def forward(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """x and log |det dx/dz|."""
@@ -58,8 +59,8 @@ class AffineMixing:
     def inverse(self, x: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
         """The halves of z, and log |det dz/dx|."""
         matrix, shift = self._held[:2] or self._inverse_map()
-        halves = zip(tf.split(matrix, 2), tf.split(shift, 2), strict=True)
-        return [mix_channels(x, *half) for half in halves], self._log_det()
+        of_halves = zip(halves(matrix, axis=0), halves(shift, axis=0), strict=True)
+        return [mix_channels(x, *half) for half in of_halves], self._log_det()
 
     def forward(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """x and log |det dx/dz|."""

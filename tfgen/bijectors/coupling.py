@@ -10,12 +10,21 @@ import tensorflow as tf
 
 from tfgen import checks, networks
 from tfgen.bijectors.base import FlowBijector, image_or_vector_shape
+from tfgen.bijectors.halves import half_sizes, halves
 from tfgen.bijectors.weights import trainable_values_of
 from tfgen.errors import InputError
 from tfgen.networks.shapes import check_shapes
 from tfgen.numerics import log_sigmoid
 
 NETWORKS = ("convolutional", "gated")
+
+_TOO_FEW = {
+    False: "a coupling divides a vector in two, so its dimension must be at least 2, got 1",
+    True: (
+        "a coupling divides the channels in two, so there must be at least 2, got 1; "
+        "put a Squeeze before the coupling"
+    ),
+}
 
 # log s as a function of r, and its derivative as a function of (log s, s).
 LOG_SCALES = {
@@ -34,18 +43,20 @@ class AdditiveCoupling(FlowBijector):
     - forward: x_a = z_a - t, x_b = z_b
     - both log-determinants are 0
 
-    With `context_channels` K > 0 the inputs of the network are x_b and a context h.
+    x_a are the first ceil(C / 2) channels, x_b the others. With `context_channels` K > 0 the inputs
+    of the network are x_b and a context h.
 
     Shapes: `[..., H, W, C] -> [..., H, W, C]` with a context `[..., H, W, K]`, or
     `[..., C] -> [..., C]` with a context `[..., K]`; log-determinants `[...]` in nats.
 
     Args:
-        event_shape: (H, W, C) of the data, or (C,) of vectors; C even.
+        event_shape: (H, W, C) of the data, or (C,) of vectors; C at least 2.
         width: hidden channels of the network.
         context_channels: K, for a conditional coupling.
         network: "convolutional", as in the paper (`tfgen.networks.convolutional` for images,
             `tfgen.networks.coupling_mlp` for vectors); "gated", `tfgen.networks.gated_residual`,
-            for images; or a Keras model `[N, ..., C/2 + K] -> [N, ..., C/2]`.
+            for images; or a Keras model `[N, ..., C_b + K] -> [N, ..., C_a]`, with C_a and C_b the
+            channels of x_a and x_b.
         blocks: residual blocks of a gated network.
         network_dtype: dtype in which a network given by name computes, such as "bfloat16"; by
             default `dtype`, which all other computations use.
@@ -53,7 +64,7 @@ class AdditiveCoupling(FlowBijector):
         name: name of the bijector.
 
     Raises:
-        InputError: an odd number of channels, an unknown network or one of other shapes, data of
+        InputError: fewer than two channels, an unknown network or one of other shapes, data of
             another shape.
 
     Source: Dinh, Krueger and Bengio, NICE, 2014 (1410.8516), section 3.2; Kingma and Dhariwal,
@@ -86,13 +97,11 @@ class AdditiveCoupling(FlowBijector):
         parameters = parameters or dict(locals())
         *sides, channels = image_or_vector_shape(f"{name}: event_shape", event_shape)
         context_channels = checks.integer(f"{name}: context_channels", context_channels, 0)
-        if channels % 2:
-            raise InputError(
-                f"{name}: the number of channels must be even, got {channels}; "
-                "put a Squeeze before the coupling"
-            )
-        inputs = (*sides, channels // 2 + context_channels)
-        outputs = (*sides, self.outputs_per_channel * channels // 2)
+        if channels < 2:
+            raise InputError(f"{name}: {_TOO_FEW[bool(sides)]}")
+        changed, conditioner = half_sizes(channels)
+        inputs = (*sides, conditioner + context_channels)
+        outputs = (*sides, self.outputs_per_channel * changed)
         if isinstance(network, str):
             options = {"width": width, "dtype": network_dtype or dtype, "name": f"{name}_network"}
             network = _network_named(network, inputs, outputs[-1], blocks, options, name)
@@ -114,29 +123,38 @@ class AdditiveCoupling(FlowBijector):
         return tf.cast(self._network(conditioner), self.dtype)
 
     def _inverse_with_log_det(self, x, context=None):
-        changed, conditioner = tf.split(x, 2, axis=-1)
-        return self.inverse_of_halves(changed, conditioner, context)
+        return self.inverse_of_halves(*halves(x), context)
 
     def inverse_of_halves(
         self, changed: tf.Tensor, conditioner: tf.Tensor, context: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """z and log |det dz/dx|, given x_a and x_b."""
-        z = tf.concat([changed + self._network_of(conditioner, context), conditioner], axis=-1)
-        return z, tf.zeros([], z.dtype)
+        outputs = self._network_of(conditioner, context)
+        changed, log_det = self._inverse_of_changed(changed, outputs)
+        return tf.concat([changed, conditioner], axis=-1), log_det
 
     def _forward_with_log_det(self, z, context=None):
-        changed, conditioner = tf.split(z, 2, axis=-1)
-        x = tf.concat([changed - self._network_of(conditioner, context), conditioner], axis=-1)
-        return x, tf.zeros([], z.dtype)
+        changed, conditioner = halves(z)
+        outputs = self._network_of(conditioner, context)
+        changed, log_det = self._forward_of_changed(changed, outputs)
+        return tf.concat([changed, conditioner], axis=-1), log_det
+
+    def _inverse_of_changed(self, changed, outputs):
+        """z_a and log |det dz/dx|, given x_a and the network's outputs."""
+        return changed + outputs, tf.zeros([], changed.dtype)
+
+    def _forward_of_changed(self, changed, outputs):
+        """x_a and log |det dx/dz|, given z_a and the network's outputs."""
+        return changed - outputs, tf.zeros([], changed.dtype)
 
     def _inverse_vjp(self, z, grad_z, grad_log_det):
         # The network runs once, for x and for the gradients.
-        changed, conditioner = tf.split(z, 2, axis=-1)
+        changed, conditioner = halves(z)
         weights = trainable_values_of(self.layers)
         with tf.GradientTape() as tape:
             tape.watch([conditioner, *weights])
             outputs = self._network_of(conditioner, None)
-        grad_changed, grad_conditioner = tf.split(grad_z, 2, axis=-1)
+        grad_changed, grad_conditioner = halves(grad_z)
         changed, grad_changed, grad_outputs = self._changed_vjp(
             changed, outputs, grad_changed, grad_log_det
         )
@@ -164,18 +182,19 @@ class AffineCoupling(AdditiveCoupling):
     - scale="sigmoid": log s = log sigmoid(r + 2), as in the authors' code; s is below 1, and 0.88
       at r = 0
 
-    With `context_channels` K > 0 the inputs of the network are x_b and a context h.
+    x_a are the first ceil(C / 2) channels, x_b the others. With `context_channels` K > 0 the inputs
+    of the network are x_b and a context h.
 
     Shapes: `[..., H, W, C] -> [..., H, W, C]` with a context `[..., H, W, K]`, or
     `[..., C] -> [..., C]` with a context `[..., K]`; log-determinants `[...]` in nats.
 
     Args:
-        event_shape: (H, W, C) of the data, or (C,) of vectors; C even.
+        event_shape: (H, W, C) of the data, or (C,) of vectors; C at least 2.
         width: hidden channels of the network.
         context_channels: K, for a conditional coupling.
         scale: "tanh" or "sigmoid".
-        network: as for `AdditiveCoupling`; a Keras model maps `[N, ..., C/2 + K]` to
-            `[N, ..., C]`, t in the first C/2 channels and r in the others.
+        network: as for `AdditiveCoupling`; a Keras model maps `[N, ..., C_b + K]` to
+            `[N, ..., 2 C_a]`, t in the first C_a channels and r in the others.
         blocks: residual blocks of a gated network.
         network_dtype: dtype in which a network given by name computes, such as "bfloat16"; by
             default `dtype`, which all other computations use.
@@ -183,7 +202,7 @@ class AffineCoupling(AdditiveCoupling):
         name: name of the bijector.
 
     Raises:
-        InputError: an odd number of channels, an unknown scale, an unknown network or one of other
+        InputError: fewer than two channels, an unknown scale, an unknown network or one of other
             shapes, data of another shape.
 
     Source: Dinh, Sohl-Dickstein and Bengio, Density estimation using Real NVP, 2016
@@ -227,18 +246,13 @@ class AffineCoupling(AdditiveCoupling):
             parameters=parameters,
         )
 
-    def inverse_of_halves(
-        self, changed: tf.Tensor, conditioner: tf.Tensor, context: tf.Tensor | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        outputs = self._network_of(conditioner, context)
-        changed, log_det = _scaled_and_shifted(changed, outputs, self._scale)
-        return tf.concat([changed, conditioner], axis=-1), log_det
+    def _inverse_of_changed(self, changed, outputs):
+        return _scaled_and_shifted(changed, outputs, self._scale)
 
-    def _forward_with_log_det(self, z, context=None):
-        changed, conditioner = tf.split(z, 2, axis=-1)
-        shift, r = tf.split(self._network_of(conditioner, context), 2, axis=-1)
+    def _forward_of_changed(self, changed, outputs):
+        shift, r = tf.split(outputs, 2, axis=-1)
         log_scale = LOG_SCALES[self._scale][0](r)
-        x = tf.concat([(changed - shift) * tf.exp(-log_scale), conditioner], axis=-1)
+        x = (changed - shift) * tf.exp(-log_scale)
         return x, -tf.reduce_sum(log_scale, axis=_event_axes(log_scale))
 
     def _changed_vjp(self, changed, outputs, grad_changed, grad_log_det):

@@ -15,6 +15,7 @@ from tfgen.bijectors.actnorm import ActNorm
 from tfgen.bijectors.base import FlowBijector
 from tfgen.bijectors.channel_mixing import AffineMixing, PermutationMixing
 from tfgen.bijectors.coupling import AdditiveCoupling, AffineCoupling
+from tfgen.bijectors.halves import halves
 from tfgen.bijectors.invertible_conv import InvertibleConv1x1
 from tfgen.bijectors.permutation import KINDS, Permutation
 from tfgen.bijectors.weights import trainable_values_of
@@ -34,7 +35,7 @@ class GlowStep(FlowBijector):
     in nats.
 
     Args:
-        event_shape: (H, W, C) of the data, or (C,) of vectors; C even.
+        event_shape: (H, W, C) of the data, or (C,) of vectors; C at least 2.
         coupling: "affine" or "additive".
         permutation: "invertible_conv", "shuffle" or "reverse".
         width: hidden channels of the coupling's network.
@@ -46,7 +47,7 @@ class GlowStep(FlowBijector):
         name: name of the bijector.
 
     Raises:
-        InputError: an odd number of channels, an unknown coupling or permutation, data of another
+        InputError: fewer than two channels, an unknown coupling or permutation, data of another
             shape or dtype.
 
     Source: Kingma and Dhariwal, Glow, 2018 (1807.03039), section 3, figure 2.
@@ -145,10 +146,10 @@ class GlowStep(FlowBijector):
         weights = trainable_values_of([*self.actnorm.layers, *self.mixing.layers])
         with tf.GradientTape() as tape:
             tape.watch([x, *weights])
-            halves, log_det = self._normalized_mixing.inverse(x)
+            parts, log_det = self._normalized_mixing.inverse(x)
         grad_x, *grad_weights = tape.gradient(
-            [*halves, log_det],
+            [*parts, log_det],
             [x, *weights],
-            output_gradients=[*tf.split(grad_mixed, 2, axis=-1), tf.reduce_sum(grad_log_det)],
+            output_gradients=[*halves(grad_mixed), tf.reduce_sum(grad_log_det)],
         )
         return x, grad_x, [*grad_weights, *grad_coupling]

@@ -63,7 +63,7 @@ class VAE(GenerativeModel):
 
     Args:
         image_shape: (H, W, C).
-        latent_dim: size of a latent vector; even for a flow.
+        latent_dim: size of a latent vector; at least 2 for a flow.
         encoder: "mlp"; "conv", see `tfgen.networks.residual_encoder`; or a `keras.Model` from
             images `[N, H, W, C]` in [0, 1] to `[N, 2 latent_dim]`, mu and log sigma^2 (and
             `flow_width` further numbers for a flow posterior).

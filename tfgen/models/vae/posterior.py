@@ -76,7 +76,7 @@ class FlowPosterior(GaussianPosterior):
     Before training g_h is a rotation.
 
     Args:
-        latent_dim: D, even.
+        latent_dim: D, at least 2.
         steps: number of `tfgen.bijectors.GlowStep`s.
         width: hidden units of the couplings.
         context_channels: size of h, which follows mu and log sigma^2 in the encoder's outputs.

@@ -46,7 +46,7 @@ class FlowPrior:
     because the latents of an untrained encoder are already approximately standard normal.
 
     Args:
-        latent_dim: D, even.
+        latent_dim: D, at least 2.
         steps: number of `tfgen.bijectors.GlowStep`s.
         width: hidden units of the couplings.
         network_dtype: dtype in which the couplings' networks compute.
@@ -90,10 +90,11 @@ def glow_steps(
     network_dtype: str | None = None,
     context_channels: int = 0,
 ) -> list[GlowStep]:
-    """Steps of flow on vectors, which need an even number of latents."""
-    if latent_dim % 2:
+    """Steps of flow on vectors, which need at least two latents."""
+    if latent_dim < 2:
         raise InputError(
-            f"{name}: a flow halves the latents, so latent_dim must be even, got {latent_dim}"
+            f"{name}: a flow divides the latents in two, so latent_dim must be at least 2, "
+            f"got {latent_dim}"
         )
     return [
         GlowStep(
