@@ -58,6 +58,7 @@ extras = {
     ],
     "bench": [
         "torch>=2.6",  # the peer in tools/bench_*.py
+        "zuko>=1.3",  # the peer in tools/bench_two_moons.py
     ],
 }
 

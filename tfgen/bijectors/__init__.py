@@ -3,6 +3,7 @@
 from tfgen.bijectors.actnorm import ActNorm
 from tfgen.bijectors.checkerboard import CheckerboardCoupling
 from tfgen.bijectors.coupling import AdditiveCoupling, AffineCoupling
+from tfgen.bijectors.flow import Flow
 from tfgen.bijectors.flow_layer import FlowLayer
 from tfgen.bijectors.glow import Glow
 from tfgen.bijectors.glow_step import GlowStep
@@ -18,6 +19,7 @@ __all__ = [
     "AdditiveCoupling",
     "AffineCoupling",
     "CheckerboardCoupling",
+    "Flow",
     "FlowLayer",
     "Glow",
     "GlowStep",

@@ -123,7 +123,8 @@ class AdditiveCoupling(FlowBijector):
         return tf.cast(self._network(conditioner), self.dtype)
 
     def _inverse_with_log_det(self, x, context=None):
-        return self.inverse_of_halves(*halves(x), context)
+        changed, conditioner = halves(x)
+        return self.inverse_of_halves(changed, conditioner, context)
 
     def inverse_of_halves(
         self, changed: tf.Tensor, conditioner: tf.Tensor, context: tf.Tensor | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import keras
 import tensorflow as tf
 
 from tfgen import checks, networks
@@ -12,6 +13,7 @@ from tfgen.bijectors.coupling import LOG_SCALES
 from tfgen.errors import InputError
 
 
+@keras.saving.register_keras_serializable(package="tfgen.bijectors")
 class MaskedAutoregressive(FlowBijector):
     """Scales and shifts each value of a vector by a network's outputs for the values before it.
 

@@ -14,6 +14,7 @@ from tfgen.bijectors.coupling import AdditiveCoupling
 LARGEST_NUM_BINS = 256  # of at least 1e-3 of the interval each
 
 
+@keras.saving.register_keras_serializable(package="tfgen.bijectors")
 class RationalQuadraticCoupling(AdditiveCoupling):
     """Transforms half of the channels by monotone splines, given by a network of the other half.
 
