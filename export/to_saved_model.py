@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 
 import tensorflow as tf
@@ -13,7 +11,7 @@ from tfgen.errors import InputError
 from tfgen.export import cards, warmup
 from tfgen.export.signatures import DEFAULT, Signatures
 from tfgen.export.source import Source
-from tfgen.files import PathLike, sha256, write_json
+from tfgen.files import PathLike, sha256, write_directory_atomically, write_json
 from tfgen.models.base import GenerativeModel
 
 FINGERPRINTS = (
@@ -64,38 +62,18 @@ def saved_model(
     if version is not None:
         version = checks.integer("version", version, 1, 2**63 - 1)
         if (base_dir / str(version)).exists():
-            raise _exists(base_dir / str(version))
+            raise InputError(f"{base_dir / str(version)} exists: choose another version")
     source = Source(model)
-    base_dir.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=base_dir, prefix="tmp-"))
-    try:
-        _write(source, temporary)
-        temporary.chmod(0o755)
-        return _numbered(temporary, base_dir, version)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
+    def next_version():
+        found = [int(p.name) for p in base_dir.iterdir() if p.name.isdecimal()]
+        return str(max(found, default=0) + 1)
 
-def _numbered(temporary, base_dir, version):
-    """Rename the directory to its version, atomically and never over an existing one."""
-    while True:
-        target = base_dir / str(version or _next_version(base_dir))
-        try:
-            return temporary.rename(target)
-        except OSError:
-            if not target.exists():
-                raise
-            if version is not None:  # Another export has taken this number.
-                raise _exists(target) from None
-
-
-def _next_version(base_dir):
-    found = [int(p.name) for p in base_dir.iterdir() if p.name.isdecimal()]
-    return max(found, default=0) + 1
-
-
-def _exists(target):
-    return InputError(f"{target} exists: choose another version")
+    return write_directory_atomically(
+        base_dir,
+        next_version if version is None else str(version),
+        lambda directory: _write(source, directory),
+    )
 
 
 def _write(source, directory):

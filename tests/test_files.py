@@ -112,3 +112,27 @@ def test_sha256(tmp_path, size):
     content = b"x" * size
     (tmp_path / "a").write_bytes(content)
     assert files.sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+def test_directories_are_complete_or_absent(tmp_path):
+    def write(folder):
+        (folder / "x").write_text("x")
+
+    parent = tmp_path / "parent"
+    names = iter(["1", "1", "2"])
+    for number in ("1", "2"):  # the second time, the first name is taken
+        path = files.write_directory_atomically(parent, lambda: next(names), write)
+        assert path == parent / number
+        assert stat.S_IMODE(path.stat().st_mode) == 0o755
+    with pytest.raises(InputError, match="1 exists: choose another name"):
+        files.write_directory_atomically(parent, "1", write)
+
+    def overtaken(folder):
+        files.write_directory_atomically(parent, "3", write)
+        write(folder)
+
+    with pytest.raises(InputError, match="3 exists: choose another name"):
+        files.write_directory_atomically(parent, "3", overtaken)
+    with pytest.raises(ZeroDivisionError):
+        files.write_directory_atomically(parent, "4", lambda folder: 1 / 0)
+    assert sorted(p.name for p in parent.iterdir()) == ["1", "2", "3"]

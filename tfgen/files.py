@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,57 @@ def write_atomically(path: PathLike, write: Callable[[Path], Any]) -> None:
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def write_directory_atomically(
+    parent: PathLike, name: str | Callable[[], str], write: Callable[[Path], Any]
+) -> Path:
+    """Calls `write` with a temporary directory in `parent`, and renames it to `parent/name`.
+
+    Readers see the complete directory or none. If `write` raises, the temporary directory, whose
+    name begins with `tmp-`, is removed.
+
+    Args:
+        parent: path of the directory that contains the new one; created if missing.
+        name: the name, or a function that chooses a free one when the content is complete.
+        write: a function that writes the content to the directory it is given.
+
+    Returns:
+        The path of the new directory.
+
+    Raises:
+        InputError: `name` is a string, and the directory exists.
+
+    Example:
+
+    >>> import tempfile
+    >>> from tfgen import files
+    >>> parent = tempfile.mkdtemp()
+    >>> path = files.write_directory_atomically(
+    ...     parent, "notes", lambda folder: (folder / "1.txt").write_text("complete")
+    ... )
+    >>> (path / "1.txt").read_text()
+    'complete'
+    """
+    parent = Path(parent)
+    if isinstance(name, str) and (parent / name).exists():
+        raise InputError(f"{parent / name} exists: choose another name")
+    parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=parent, prefix="tmp-"))
+    try:
+        write(temporary)
+        temporary.chmod(0o755)
+        while True:
+            target = parent / (name if isinstance(name, str) else name())
+            try:
+                return temporary.rename(target)
+            except OSError:
+                if not target.exists():
+                    raise
+                if isinstance(name, str):  # Another process has written it meanwhile.
+                    raise InputError(f"{target} exists: choose another name") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: PathLike, text: str) -> None:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from tfgen import checks
 from tfgen.errors import InputError
+from tfgen.export.client import images as image_inputs
+from tfgen.export.client.images import Images
 from tfgen.export.client.rest_api import RestApi
 from tfgen.export.serving.statuses import ServingError
 
@@ -25,6 +27,10 @@ INT32 = -(2**31), 2**31 - 1
 
 class Client:
     """The verbs of a model on TF Serving or `tfgen serve`, over REST or gRPC.
+
+    Images are given as uint8 arrays `[N, H, W, C]` or `[H, W, C]`, as the path of a file, as its
+    content (bytes), or as a list of these. Files are read as `tfgen score` reads them: one of
+    another size is resized, with a warning. The model's shape is asked for once per client.
 
     A request has one deadline for all of its attempts. It is sent again when the server answers
     UNAVAILABLE (503) or cannot be reached; this is safe because no signature changes any state.
@@ -73,6 +79,7 @@ class Client:
             raise InputError("give version= or label=, not both")
         self._deadline = checks.number("deadline", deadline, 0, open_low=True)
         self._max_attempts = checks.integer("max_attempts", max_attempts, 1)
+        self._shapes: dict[str, dict[str, list[int]]] = {}
         self._api: RestApi | GrpcApi
         if address.startswith(("http://", "https://")):
             self._api = RestApi(address, model, version, label)
@@ -95,29 +102,50 @@ class Client:
         """Close the connections."""
         self._api.close()
 
-    def log_prob(self, images: npt.ArrayLike, labels: npt.ArrayLike | None = None) -> np.ndarray:
+    def log_prob(self, images: Images, labels: npt.ArrayLike | None = None) -> np.ndarray:
         """The log-likelihood of each image in nats, or a bound of it; given its label, if any.
 
         Args:
-            images: uint8 `[N, H, W, C]`.
+            images: N images; see above.
             labels: integers `[N]`, for a class-conditional model.
 
         Returns:
             float32 `[N]`.
 
         Raises:
-            InputError: images of another dtype, labels that are not 32-bit integers.
+            InputError: images of another shape or dtype, a file that cannot be read, labels that
+                are not 32-bit integers.
             ServingError: the server's error.
         """
-        inputs = {"images": _images(images)}
         if labels is None:
-            return self.predict("log_prob", inputs)["log_prob"]
-        inputs["labels"] = _labels(labels)
-        return self.predict("log_prob_given", inputs)["log_prob"]
+            return self._of_images("log_prob", {"images": images})["log_prob"]
+        others = {"labels": _labels(labels)}
+        return self._of_images("log_prob_given", {"images": images}, others)["log_prob"]
 
-    def encode(self, images: npt.ArrayLike) -> np.ndarray:
+    def encode(self, images: Images) -> np.ndarray:
         """The latents of images, float32 `[N, D]`; see `log_prob`."""
-        return self.predict("encode", {"images": _images(images)})["latents"]
+        return self._of_images("encode", {"images": images})["latents"]
+
+    def reconstruct(self, images: Images) -> np.ndarray:
+        """The images of the latents of images, uint8 `[N, H, W, C]`; see `log_prob`."""
+        return self._of_images("reconstruct", {"images": images})["images"]
+
+    def interpolate(self, first: Images, second: Images, weight: npt.ArrayLike) -> np.ndarray:
+        """Images between others, uint8 `[N, H, W, C]`.
+
+        Equations: decode((1 - weight) encode(first) + weight encode(second)).
+
+        Args:
+            first: N images or one.
+            second: likewise.
+            weight: N numbers or one; 0 gives the first image, 1 the second.
+
+        Raises:
+            InputError, ServingError: as for `log_prob`.
+        """
+        weights = np.asarray(weight, np.float32).reshape(-1)
+        given = {"first": first, "second": second}
+        return self._of_images("interpolate", given, {"weight": weights}, broadcast=True)["images"]
 
     def decode(self, latents: npt.ArrayLike) -> np.ndarray:
         """The images of latents, uint8 `[N, H, W, C]`; see `log_prob`."""
@@ -172,10 +200,33 @@ class Client:
         """
         arrays = {name: _array(value) for name, value in inputs.items()}
         end = time.monotonic() + self._deadline
+        return self._attempt(end, self._api.predict, signature, arrays, outputs)
+
+    def _of_images(self, signature, images, others=None, *, broadcast=False):
+        """Run a signature that takes images, which are arrays or files."""
+        end = time.monotonic() + self._deadline
+        if signature not in self._shapes:
+            self._shapes[signature] = self._attempt(end, self._api.input_shapes, signature)
+        shapes = self._shapes[signature]
+        arrays = {
+            name: image_inputs.to_array(given, shapes[name][1:] if name in shapes else None)
+            for name, given in images.items()
+        }
+        arrays |= others or {}
+        if broadcast:
+            rows = max(map(len, arrays.values()))
+            arrays = {
+                name: np.repeat(array, rows, axis=0) if len(array) == 1 else array
+                for name, array in arrays.items()
+            }
+        return self._attempt(end, self._api.predict, signature, arrays, ())
+
+    def _attempt(self, end, call, *arguments):
+        """Call with the seconds that are left, again while the server is unavailable."""
         pause, attempt = FIRST_PAUSE, 1
         while True:
             try:
-                return self._api.predict(signature, arrays, outputs, end - time.monotonic())
+                return call(*arguments, end - time.monotonic())
             except ServingError as error:
                 wait = pause * random.uniform(0.5, 1.0)
                 out_of_time = time.monotonic() + wait >= end
@@ -193,13 +244,6 @@ class Client:
                 return False
             raise
         return True
-
-
-def _images(images):
-    images = np.asarray(images)
-    if images.dtype != np.uint8:
-        raise InputError(f"images must be uint8 [N, H, W, C], got {images.dtype}")
-    return images
 
 
 def _labels(labels):

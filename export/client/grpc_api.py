@@ -68,6 +68,15 @@ class GrpcApi:
         self._fill(request.model_spec)
         return self._call(self._stub.GetModelMetadata, request, seconds)
 
+    def input_shapes(self, signature: str, seconds: float) -> dict[str, list[int]]:
+        """The shape of each input, -1 for an unknown size; {} for an unknown signature."""
+        found = get_model_metadata_pb2.SignatureDefMap()
+        self.metadata(seconds).metadata["signature_def"].Unpack(found)
+        if signature not in found.signature_def:
+            return {}
+        inputs = found.signature_def[signature].inputs
+        return {n: [dim.size for dim in info.tensor_shape.dim] for n, info in inputs.items()}
+
     def _fill(self, spec):
         spec.name, version, label = self._spec
         if version is not None:

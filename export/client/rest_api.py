@@ -47,7 +47,7 @@ class RestApi:
         if label is not None:
             self._url += f"/labels/{_quoted(label)}"
         self._session = requests.Session()
-        self._outputs: dict[str, dict[str, Any]] = {}
+        self._signatures: dict[str, Any] = {}
 
     def close(self) -> None:
         """Close the connections."""
@@ -81,14 +81,24 @@ class RestApi:
         found = self._call("GET", "/metadata", seconds)
         return found["metadata"]["signature_def"]["signature_def"]
 
+    def input_shapes(self, signature: str, seconds: float) -> dict[str, list[int]]:
+        """The shape of each input, -1 for an unknown size; {} for an unknown signature."""
+        inputs = self._signature(signature, seconds).get("inputs", {})
+        return {
+            name: [int(dim["size"]) for dim in info["tensor_shape"]["dim"]]
+            for name, info in inputs.items()
+        }
+
     def _dtypes(self, signature, seconds):
-        """The dtypes of the outputs, which JSON lacks. All versions have the same signatures."""
-        if signature not in self._outputs:
-            self._outputs = {
-                name: {key: _DTYPES.get(v["dtype"], object) for key, v in row["outputs"].items()}
-                for name, row in self.metadata(seconds).items()
-            }
-        return self._outputs.get(signature, {})  # the server refuses an unknown signature
+        """The dtypes of the outputs, which JSON lacks."""
+        outputs = self._signature(signature, seconds).get("outputs", {})
+        return {name: _DTYPES.get(info["dtype"], object) for name, info in outputs.items()}
+
+    def _signature(self, name, seconds):
+        """A signature, {} if it is unknown. All versions have the same signatures."""
+        if name not in self._signatures:
+            self._signatures = self.metadata(seconds)
+        return self._signatures.get(name, {})
 
     def _call(self, method, path, seconds, content=None):
         try:

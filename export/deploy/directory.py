@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from ruamel.yaml import YAML
 from tfgen.errors import InputError
 from tfgen.export.deploy import compose, configs, kubernetes, monitoring
 from tfgen.export.serving import model_config
-from tfgen.files import PathLike, to_json
+from tfgen.files import PathLike, to_json, write_directory_atomically
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,50}[a-z0-9])?")
 
@@ -62,17 +60,14 @@ def write(
     out, labels = Path(out), labels or {}
     paths = {name: os.path.abspath(path) for name, path in models.items()}
     _check(out, paths, labels)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix="tmp-"))
-    try:
+
+    def write_files(directory):
         for name, content in _files(paths, labels).items():
-            file = temporary / name
+            file = directory / name
             file.parent.mkdir(parents=True, exist_ok=True)
             _write(file, content)
-        temporary.chmod(0o755)
-        return temporary.rename(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+    return write_directory_atomically(out.parent, out.name, write_files)
 
 
 def _check(out, models, labels):

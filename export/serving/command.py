@@ -1,17 +1,19 @@
-"""`tfgen serve`: find the models, start the server, print its addresses, and wait."""
+"""`tfgen serve`: find the models, start the server, prepare the models, and wait for a signal."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import dataclasses
+import functools
 import gc
 import logging
 import os
+import queue
 import re
 import signal
-import tempfile
 import threading
+import time
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +23,10 @@ import tensorflow as tf
 from rich.console import Console
 
 from tfgen.errors import InputError
-from tfgen.export.serving import model_config
+from tfgen.export.serving import export_cache, exporter, model_config
 from tfgen.export.serving.flags import Flags
 from tfgen.export.serving.server import Server
+from tfgen.export.serving.statuses import ServingError
 
 LOG = logging.getLogger(__name__)
 PRODUCTION = (
@@ -33,7 +36,9 @@ PRODUCTION = (
 
 
 def serve(options: Namespace, console: Console) -> None:
-    """Serve until interrupted.
+    """Serve until SIGINT or SIGTERM; a second signal ends the process at once.
+
+    The server listens before the models are prepared, and answers for each as soon as it is ready.
 
     Args:
         options: the parsed arguments of `tfgen serve`.
@@ -45,15 +50,103 @@ def serve(options: Namespace, console: Console) -> None:
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("tfgen").setLevel(logging.INFO)
     xla = contextlib.nullcontext() if options.xla_cpu_compilation_enabled else without_xla()
-    with xla, tempfile.TemporaryDirectory(prefix="tfgen-serve-") as scratch:
-        models = _models(options, Path(scratch))
-        with Server(models, **settings(options)) as server:
-            _announce(options, server, console)
-            # Python's garbage collector would pause requests to traverse what TensorFlow has
-            # created.
-            gc.collect()
-            gc.freeze()
-            _wait_for(signal.SIGTERM)
+    with _signals() as signals, xla, contextlib.ExitStack() as stack:
+        given = _given(options)
+        models, to_export, temporary = given, None, None
+        if isinstance(given, dict) and options.models:
+            cache, temporary = stack.enter_context(export_cache.opened())
+            is_source = {name: not model_config.versions_on_disk(given[name]) for name in given}
+            models = {n: cache.use(_model(p)) if is_source[n] else p for n, p in given.items()}
+            to_export = {n: given[n] for n in given if is_source[n]}
+            cache.sweep()
+        server = stack.enter_context(Server(models, pending=True, **settings(options)))
+        _announce(options, server, console)
+        preparation = Preparation(server, to_export, temporary, console, signals)
+        stack.callback(preparation.stop)
+        reason = signals.get()
+        if isinstance(reason, InputError):
+            raise reason
+        _print(console, f"{reason.name}: stopping")
+    _print(console, "Stopped")
+    # Python's own exit would wait for a version that is being loaded, and for TensorFlow.
+    os._exit(0)
+
+
+class Preparation:
+    """Exports and loads models one after another, in a thread, while the server answers.
+
+    Args:
+        server: a server whose models are pending.
+        to_export: from the name of a model to the pretrained model or run that is exported to its
+            base directory, unless it is complete there; None to load all models as TF Serving does,
+            which ends if one of them does not load.
+        temporary: a directory for temporary files.
+        console: to print progress on.
+        signals: gets an `InputError` if there is nothing to serve.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        to_export: dict[str, str] | None,
+        temporary: Path | None,
+        console: Console,
+        signals: queue.SimpleQueue,
+    ):
+        self._server, self._console, self._signals = server, console, signals
+        self._start, self._stopping = time.monotonic(), False
+        self._process = contextlib.ExitStack()
+        run = self._load_all
+        if to_export is not None:
+            run = functools.partial(self._run, to_export, temporary)
+        threading.Thread(target=run, name="tfgen-prepare", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop exporting."""
+        self._stopping = True
+        self._process.close()
+
+    def _load_all(self):
+        try:
+            self._server.load()
+        except InputError as error:
+            self._signals.put(error)
+        _settle()
+
+    def _run(self, to_export, temporary):
+        base_paths = {n: Path(m.config.base_path) for n, m in self._server.manager.models.items()}
+        missing = [n for n in to_export if not export_cache.is_complete(base_paths[n])]
+        exports: Iterator[str | None] = iter(())
+        if missing:
+            jobs = [(to_export[name], base_paths[name]) for name in missing]
+            exports = self._process.enter_context(exporter.exporting(jobs, temporary))
+        if self._stopping:
+            self._process.close()
+            return
+        available = [n for n in base_paths if n not in missing and self._load(n)]
+        for i, name in enumerate(missing, start=1):
+            _print(self._console, f"{name}: exporting ({i} of {len(missing)})")
+            error = next(exports)
+            if self._stopping:
+                return
+            if error is not None:
+                self._server.manager.fail(name, ServingError("INTERNAL", error))
+                _print(self._console, f"{name}: cannot be exported: {error}")
+            elif self._load(name):
+                available.append(name)
+        if not available:
+            message = "none of the models can be served; see the messages above"
+            self._signals.put(InputError(message))
+        _settle()
+
+    def _load(self, name):
+        try:
+            self._server.manager.load(name)
+        except ServingError as error:
+            _print(self._console, f"{name}: cannot be served: {error.message}")
+            return False
+        _print(self._console, f"{name}: ready after {time.monotonic() - self._start:.1f} s")
+        return True
 
 
 def settings(options: Namespace) -> dict[str, Any]:
@@ -111,7 +204,8 @@ def channel_arguments(text: str) -> list[tuple[str, int | str]]:
     return pairs
 
 
-def _models(options, scratch):
+def _given(options):
+    """The path of a models.config, or what is served under each name."""
     if options.model_config_file:
         return options.model_config_file
     if options.model_base_path:
@@ -123,23 +217,20 @@ def _models(options, scratch):
         name = Path(os.path.abspath(given)).name
         if name in models:
             raise InputError(f"two models are named {name}: use --model_config_file")
-        models[name] = _base_path(given, scratch / name)
+        models[name] = given
     return models
 
 
-def _base_path(given, scratch):
-    """The given directory of versions, or one to which a pretrained model or run is exported."""
-    if model_config.versions_on_disk(given):
-        return given
+def _model(given):
+    """The directory of a pretrained model or run."""
     if Path(given).is_dir() and not (Path(given) / "card.json").is_file():
         raise InputError(
             f"{given} contains neither numbered versions nor a model; tfgen export writes a version"
         )
-    from tfgen import export, zoo  # They import Keras, which is only needed to export a model.
+    from tfgen import zoo
 
     zoo.card(given)
-    export.saved_model(given, scratch)
-    return scratch
+    return zoo.directory(given)
 
 
 def _announce(options, server, console):
@@ -152,16 +243,35 @@ def _announce(options, server, console):
         lines.append(f"gRPC  {host}:{server.port}")
     if options.grpc_socket_path:
         lines.append(f"gRPC  unix:{options.grpc_socket_path}")
-    console.print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
+    _print(console, "\n".join(lines))
+
+
+def _print(console, text):
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
     console.file.flush()
 
 
-def _wait_for(number):
-    """Wait for a signal or an interrupt; the server then answers the requests that have arrived."""
-    stop = threading.Event()
-    before = signal.signal(number, lambda *_: stop.set())
+def _settle():
+    """Python's garbage collector would pause requests to traverse what TensorFlow has created."""
+    gc.collect()
+    gc.freeze()
+
+
+@contextlib.contextmanager
+def _signals():
+    """A queue of the first signal that arrives."""
+    found: queue.SimpleQueue = queue.SimpleQueue()  # its `put` is safe in a signal handler
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(number, _):
+        found.put(signal.Signals(number))
+        for other in before:
+            signal.signal(other, signal.SIG_DFL)
+
     try:
-        while not stop.wait(1.0):
-            pass
+        for number in before:
+            signal.signal(number, stop)
+        yield found
     finally:
-        signal.signal(number, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterable
@@ -42,11 +43,20 @@ class Version:
 
 
 class Model:
-    """A model of the configuration, its versions by number and its labels."""
+    """A model of the configuration, its versions by number and its labels.
 
-    def __init__(self, config: ModelConfig):
+    While it is pending, its versions have the state START; version 1 if there is none yet.
+    """
+
+    def __init__(self, config: ModelConfig, *, pending: bool = False):
         self.config = config
+        self.pending = pending
         self.versions: dict[int, Version] = {}
+        if pending:
+            found = model_config.versions_on_disk(config.base_path)
+            numbers = model_config.aspired(config, found) or {1}
+            path = os.path.join(config.base_path, "{}")
+            self.versions = {n: Version(n, found.get(n, path.format(n))) for n in numbers}
         self.labels: dict[str, int] = {}
         self.wanted: set[int] | None = None
 
@@ -74,6 +84,7 @@ class Manager:
         flags: the server's flags.
         scheduler: runs rows of several requests together.
         metrics: measures the runs.
+        pending: whether the models wait for `load` or `reload`, while their state is START.
 
     Attributes:
         models: the `Model`s by name.
@@ -92,13 +103,39 @@ class Manager:
         *,
         scheduler: Scheduler | None = None,
         metrics: Metrics | None = None,
+        pending: bool = False,
     ):
         self.models: dict[str, Model] = {}
         self._flags = flags or Flags()
         self._scheduler = scheduler
         self._metrics = metrics
         self._changing = threading.Lock()  # one change at a time; requests do not wait for it
-        self.reload(config)
+        if not pending:
+            self.reload(config)
+            return
+        model_config.check(config)
+        models = config.model_config_list.config
+        self.models = {model.name: Model(model, pending=True) for model in models}
+
+    def load(self, name: str) -> None:
+        """Load a pending model.
+
+        Raises:
+            ServingError: a version does not load.
+        """
+        with self._changing:
+            model = self.models.get(name)
+            if model is not None and model.pending:  # no `reload` has come first
+                model.pending = False
+                self._load_wanted(model)
+                model.versions = {n: model.versions[n] for n in model.wanted or ()}
+                self._raise_error_of(model)
+
+    def fail(self, name: str, error: ServingError) -> None:
+        """Give the versions of a pending model the state END, with an error."""
+        if name in self.models:
+            for version in self.models[name].versions.values():
+                version.state, version.error = END, error
 
     def reload(self, config: ModelServerConfig) -> None:
         """Serve this configuration and nothing else; returns when its versions are loaded.
@@ -120,6 +157,7 @@ class Manager:
                 if old is None or old.config.base_path != model.base_path:
                     self._replace(old, Model(model))
                 self.models[name].config = model
+                self.models[name].pending = False
             for name in set(self.models) - set(wanted):
                 self._remove(name)
             for known in self.models.values():
@@ -136,8 +174,9 @@ class Manager:
         """Look for new versions on the disk, load them, and unload the others."""
         with self._changing:
             for model in self.models.values():
-                self._load_wanted(model)
-                self._unload_others(model)
+                if not model.pending:
+                    self._load_wanted(model)
+                    self._unload_others(model)
 
     def find(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
         """A model's servable, by version or label if given; `ServingError` if there is none."""
@@ -165,10 +204,9 @@ class Manager:
         return found
 
     def close(self) -> None:
-        """Unload every version."""
-        with self._changing:
-            for name in list(self.models):
-                self._remove(name)
+        """Unload every version; one that is being loaded is not waited for."""
+        for name in list(self.models):
+            self._remove(name)
 
     def _named(self, name):
         if not name:

@@ -19,7 +19,7 @@ from tensorflow_serving.apis import get_model_status_pb2 as status_pb2
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from tfgen.errors import InputError
-from tfgen.export.serving import calls, examples, json_tensors, page
+from tfgen.export.serving import calls, examples, image_bodies, json_tensors, page
 from tfgen.export.serving.flags import Flags
 from tfgen.export.serving.manager import Manager
 from tfgen.export.serving.metrics import Metrics
@@ -110,9 +110,11 @@ class Rest:
             content = await request.read()
             spec, verb = _parsed(request.method, path)
             name = spec.name if spec.name in self._manager.models else ""
-            body = await self._answer(
-                spec, verb, content, start + self._flags.rest_api_timeout_in_ms / 1000
-            )
+            deadline = start + self._flags.rest_api_timeout_in_ms / 1000
+            if verb == "predict":
+                body = await self._predict(spec, request, content, deadline)
+            else:
+                body = await self._answer(spec, verb, content, deadline)
             code, status = "OK", 200
         except ServingError as error:
             code, status = error.code, error.http_status
@@ -152,19 +154,20 @@ class Rest:
         return web.Response(status=404, text="Not Found", headers=self._headers)
 
     async def _answer(self, spec, verb, content, deadline):
-        if verb == "predict":
-            return await self._predict(spec, content, deadline)
         if verb in ON_EXAMPLES:
             call = functools.partial(self._on_examples, spec, verb, content, deadline)
         else:
             call = functools.partial(self._look, spec, verb)
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
-    async def _predict(self, spec, content, deadline):
-        layout = ""
+    async def _predict(self, spec, request, content, deadline):
+        layout = json_tensors.ROW
 
         def read(servable):
             nonlocal layout
+            if document is None:
+                name = request.query.get(image_bodies.SIGNATURE_NAME, "")
+                return *image_bodies.to_arrays(servable, name, content), ()
             name = json_tensors.signature_name(document)
             try:
                 signature = servable.signature(name)
@@ -176,8 +179,9 @@ class Rest:
         def write(_, outputs):
             return json_tensors.to_json(outputs, layout)
 
-        pool, num_bytes = self._pool, len(content)
-        document = await calls.in_pool(pool, num_bytes, json_tensors.parse, content)
+        pool, num_bytes, document = self._pool, len(content), None
+        if not image_bodies.is_image(request.content_type, request.query, content):
+            document = await calls.in_pool(pool, num_bytes, json_tensors.parse, content)
         servable = calls.find(self._manager, spec)
         return await calls.predict(servable, read, write, pool, num_bytes, deadline)
 

@@ -34,6 +34,7 @@ class Server:
 
     Args:
         models: a dict from a name to a base directory, or the path of a `models.config`.
+        pending: whether the models wait for `load`, or `manager.load` of each.
         flags: those of `tfgen.export.serving.flags.Flags`.
 
     Attributes:
@@ -59,7 +60,13 @@ class Server:
     2
     """
 
-    def __init__(self, models: Mapping[str, str | Path] | str | Path, **flags: Any):
+    def __init__(
+        self,
+        models: Mapping[str, str | Path] | str | Path,
+        *,
+        pending: bool = False,
+        **flags: Any,
+    ):
         self._flags = Flags(**flags)
         self._file = None if isinstance(models, Mapping) else models
         if isinstance(models, Mapping):
@@ -69,6 +76,7 @@ class Server:
         metrics_path = _metrics_path(self._flags.monitoring_config_file)
         metrics = Metrics(enabled=metrics_path is not None)
         parameters = _batching_parameters(self._flags)
+        self._closing = threading.Event()
         with contextlib.ExitStack() as stack:
             scheduler = None
             if parameters is not None:
@@ -76,7 +84,7 @@ class Server:
                 stack.callback(scheduler.close)
             try:
                 self.manager = Manager(
-                    self._config, self._flags, scheduler=scheduler, metrics=metrics
+                    self._config, self._flags, scheduler=scheduler, metrics=metrics, pending=True
                 )
             except ServingError as error:
                 raise InputError(error.message) from None
@@ -95,6 +103,11 @@ class Server:
             stack.callback(thread.join)
             stack.callback(stop)
             self.port, self.rest_api_port = rpc.port, rest.port
+            if not pending:
+                self.load()
+            self._poll(self.manager.poll, self._flags.file_system_poll_wait_seconds)
+            if self._file is not None:
+                self._poll(self._follow_file, self._flags.model_config_file_poll_wait_seconds)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Server:
@@ -103,8 +116,20 @@ class Server:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def load(self) -> None:
+        """Load the models of a pending server.
+
+        Raises:
+            InputError: a version does not load, or a label points to none that is available.
+        """
+        try:
+            self.manager.reload(self._config)
+        except ServingError as error:
+            raise InputError(error.message) from None
+
     def close(self) -> None:
         """Answer the requests that have arrived, then stop."""
+        self._closing.set()
         self._stack.close()
 
     def _run(self, listeners, started):
@@ -116,21 +141,27 @@ class Server:
             started.set_exception(error)
 
     async def _main(self, listeners, started):
-        """Listen and poll until the function that becomes the result of `started` is called."""
+        """Listen until the function that becomes the result of `started` is called."""
         loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-        polls = [_repeat(self.manager.poll, self._flags.file_system_poll_wait_seconds)]
-        if self._file is not None:
-            seconds = self._flags.model_config_file_poll_wait_seconds
-            polls.append(_repeat(self._follow_file, seconds))
-        tasks = [loop.create_task(poll) for poll in polls]
         async with contextlib.AsyncExitStack() as stack:
             for listener in listeners:
                 stack.push_async_callback(listener.stop)
                 await listener.start()
             started.set_result(lambda: loop.call_soon_threadsafe(stopping.set))
             await stopping.wait()
-            for task in tasks:
-                task.cancel()
+
+    def _poll(self, call, seconds):
+        """Call a function at intervals in another thread; 0 never calls it."""
+
+        def repeat():
+            while not self._closing.wait(seconds):
+                try:
+                    call()
+                except Exception as error:  # for example if a disk is unavailable for a while
+                    LOG.error("%s failed: %s", call.__name__, error)
+
+        if seconds:
+            threading.Thread(target=repeat, name="tfgen-poll", daemon=True).start()
 
     def _follow_file(self):
         """Serve the configuration in the file if it has changed."""
@@ -140,16 +171,6 @@ class Server:
             self.manager.reload(config)
             self._config = config
             LOG.info("Serving the new contents of %s", self._file)
-
-
-async def _repeat(call, seconds):
-    """Call a function at intervals in another thread; 0 never calls it."""
-    while seconds:
-        await asyncio.sleep(seconds)
-        try:
-            await asyncio.to_thread(call)
-        except Exception as error:  # for example if a disk is unavailable for a while
-            LOG.error("%s failed: %s", call.__name__, error)
 
 
 def _batching_parameters(flags):

@@ -29,7 +29,7 @@ _FIELDS = {
         "max_execution_batch_size": _INT64,
     },
     "PrometheusConfig": {"enable": "bool", "path": "string"},
-    "MonitoringConfig": {"prometheus_config": "tfgen.serving.PrometheusConfig"},
+    "MonitoringConfig": {"prometheus_config": "tensorflow.serving.PrometheusConfig"},
 }
 
 
@@ -37,22 +37,35 @@ def read(path: str | Path, message: Config) -> Config:
     """Fill a message with the contents of a text file.
 
     Raises:
-        InputError: the file cannot be read, or does not describe such a message.
+        InputError: the file cannot be read, or does not describe such a message; the error begins
+            as the one that TF Serving prints, with line and column.
+
+    Source: `TextFormat::Parser` of protobuf, `ParseProtoTextFile` in `model_servers/server.cc` of
+        tensorflow/serving.
     """
+    kind = message.DESCRIPTOR.full_name
     try:
-        return text_format.Parse(Path(path).read_text("utf-8"), message)
-    except (text_format.ParseError, UnicodeDecodeError) as error:
-        name = message.DESCRIPTOR.name
-        raise InputError(f"{path} is not a {name} in text format: {error}") from None
+        text = Path(path).read_text("utf-8")
+        return text_format.Parse(text, message)
+    except text_format.ParseError as error:
+        line, column = error.GetLine(), error.GetColumn()
+        reason = str(error)
+        if line is not None:  # Python's parser repeats the line, which C++ does not
+            reason = reason.removeprefix(f"{line}:{column} : ")
+            reason = reason.removeprefix(f"'{text.split(chr(10))[line - 1]}': ")
+            reason = f"{line}:{column}: {reason}"
+    except UnicodeDecodeError as error:
+        reason = f"not UTF-8 at byte {error.start}"
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    raise InputError(f"Error parsing text-format {kind}: {reason} (in {path})")
 
 
 def _messages():
     kinds = descriptor_pb2.FieldDescriptorProto
     scalars = {"bool": kinds.TYPE_BOOL, "string": kinds.TYPE_STRING, "int64": kinds.TYPE_INT64}
     file = descriptor_pb2.FileDescriptorProto(
-        name="tfgen/serving.proto", package="tfgen.serving", syntax="proto3"
+        name="tfgen/serving.proto", package="tensorflow.serving", syntax="proto3"
     )
     file.dependency.append(wrappers.DESCRIPTOR.name)
     for name, fields in _FIELDS.items():
@@ -64,10 +77,11 @@ def _messages():
             entry.type = scalars.get(kind, kinds.TYPE_MESSAGE)
             if kind not in scalars:
                 entry.type_name = f".{kind}"
-    pool = descriptor_pool.Default()
-    pool.Add(file)
+    pool = descriptor_pool.DescriptorPool()  # its own, in case a wheel has these messages one day
+    pool.AddSerializedFile(wrappers.DESCRIPTOR.serialized_pb)
+    pool.AddSerializedFile(file.SerializeToString())
     return [
-        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"tfgen.serving.{name}"))
+        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"tensorflow.serving.{name}"))
         for name in ("BatchingParameters", "MonitoringConfig")
     ]
 

@@ -1,5 +1,6 @@
 """The client over REST and gRPC returns what the model returns; deadlines and retries."""
 
+import re
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 import tfgen
 from tfgen.errors import InputError
+from tfgen.evaluation import folder_scores
 from tfgen.export import Client
 from tfgen.export.serving.statuses import ServingError
 
@@ -53,6 +55,54 @@ def test_files_and_chosen_outputs(client, images):
     files = [tf.io.encode_png(image).numpy() for image in images]
     found = client.predict("encode_encoded", {"image_bytes": files}, ["latents"])
     np.testing.assert_allclose(found["latents"], client.encode(images), rtol=1e-4, atol=1e-5)
+
+
+def test_images_can_be_files_and_single_images(client, model, images, tmp_path):
+    contents = [tf.io.encode_png(image).numpy() for image in images]
+    paths = [tmp_path / f"{i}.png" for i in range(len(images))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    first = client.log_prob(images[:1])
+    for single in (images[0], str(paths[0]), paths[0], contents[0]):
+        np.testing.assert_array_equal(client.log_prob(single), first)
+    latents = client.encode(images)
+    np.testing.assert_allclose(latents, model.encode(images), rtol=1e-4, atol=1e-5)
+    for several in (paths, contents, list(images), [str(paths[0]), images[1], contents[2]]):
+        np.testing.assert_array_equal(client.encode(several), latents)
+    expected = model.decode(model.encode(images))
+    np.testing.assert_array_equal(client.reconstruct(paths), expected)
+    between = client.interpolate(paths[0], images[1], [0.0, 0.5, 1.0])
+    np.testing.assert_array_equal(between[[0, 2]], expected[:2])
+    np.testing.assert_array_equal(between[1], model.decode((latents[:1] + latents[1:2]) / 2)[0])
+
+
+def test_a_file_of_another_size_is_resized_as_score_resizes_it(client, model, tmp_path):
+    array = np.random.default_rng(1).integers(0, 256, (20, 16, 3), dtype=np.uint8)
+    (tmp_path / "x.png").write_bytes(tf.io.encode_png(array).numpy())
+    scored = folder_scores.score_folder(model, tmp_path).rows[0][1]
+    with pytest.warns(UserWarning, match=r"1 of 1 images, such as .*x.png, were resized to 8x8"):
+        found = client.log_prob(tmp_path / "x.png")
+    np.testing.assert_allclose(found, [scored], rtol=1e-4)
+
+
+def test_images_that_cannot_be_used_are_named(client, images, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    wanted = r"an image must be a file or uint8 \[8, 8, 1\], a batch uint8 \[N, 8, 8, 1\]"
+    for given, message in [
+        (tmp_path / "no.png", "no.png: No such file or directory; "),
+        (tmp_path / "bad.png", "bad.png: not an image of a known format; "),
+        (tmp_path, "Is a directory; "),
+        ([images[0], b"x"], "file 1 of the list: not an image of a known format; "),
+        ([images[0], images[0][:7]], r"image 1 of the list: .*, got uint8 \[7, 8, 1\]"),
+        (images[..., 0], r"images: .*, got uint8 \[3, 8, 8\]"),
+        (images / 255.0, "images: .*, got float64"),
+        ([], "images: "),
+        ([[1], [1, 2]], "images differ in shape: "),
+    ]:
+        for verb in (client.log_prob, client.reconstruct):
+            with pytest.raises(InputError, match=message) as caught:
+                verb(given)
+            assert re.search(wanted, str(caught.value))
 
 
 def test_errors_of_the_server_are_raised_with_their_code(client):

@@ -1,6 +1,9 @@
 """`tfgen serve` as a process: its output, its answers, and how it exits."""
 
 import argparse
+import contextlib
+import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,10 +16,9 @@ import requests
 import tensorflow as tf
 
 from tfgen import cli
-from tfgen.errors import InputError
 from tfgen.export import Client
 from tfgen.export.deploy import configs
-from tfgen.export.serving import command
+from tfgen.export.serving import command, exporter
 
 
 def free_ports(count):
@@ -47,6 +49,8 @@ def test_it_serves_and_exits_after_its_last_answer(base, images, truth, tmp_path
             f"gRPC  127.0.0.1:{rpc}\n",
             f"gRPC  unix:{tmp_path / 'socket'}\n",
         ]
+        assert process.stdout.readline().startswith("vae-digits: ready after ")
+        assert process.stdout.readline().startswith("xla: ready after ")
         expected = truth["log_prob"](images=images)["log_prob"].numpy()
         for address in (
             f"http://127.0.0.1:{rest}",
@@ -65,6 +69,7 @@ def test_it_serves_and_exits_after_its_last_answer(base, images, truth, tmp_path
                 requests.get(f"http://{address}:{rest}/v1/models/vae-digits", timeout=5)
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
+        assert process.stdout.read() == "SIGTERM: stopping\nStopped\n"
     finally:
         process.kill()
         process.communicate()
@@ -129,6 +134,10 @@ def test_xla_is_refused_only_while_it_serves():
         (["{base}", "--monitoring_config_file", "{empty}/x"], "cannot be read: No such file"),
         (["--model_base_path", "{empty}/x"], "is not a directory"),
         (["--model_config_file", "{empty}/models.config"], "models.config"),
+        (
+            ["--model_config_file", "{bad}"],
+            "Error parsing text-format tensorflow.serving.ModelServerConfig: 1:1: ",
+        ),
         (["{base}", "--port", "0", "--rest_api_port", "{taken}"], "REST cannot listen on"),
         (["{base}", "--rest_api_port", "0", "--port", "{taken}"], "gRPC cannot listen on"),
     ],
@@ -137,7 +146,9 @@ def test_bad_input_is_one_line(words, message, base, tmp_path, capfd):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        names = {"empty": tmp_path, "base": base, "taken": taken.getsockname()[1]}
+        (tmp_path / "bad").write_text("{")
+        names = {"empty": tmp_path, "base": base, "bad": tmp_path / "bad"}
+        names["taken"] = taken.getsockname()[1]
         assert cli.main(["serve", *(word.format(**names) for word in words)]) == 2
     error = capfd.readouterr().err
     lines = [line for line in error.splitlines() if line.startswith("tfgen serve: error:")]
@@ -189,18 +200,52 @@ def test_a_server_of_saved_models_does_not_import_the_models():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, capture_output=True)
 
 
-def test_a_pretrained_name_is_exported_and_served(tmp_path):
-    options = argparse.Namespace(
-        models=["vae-digits"], model_config_file=None, model_base_path=None
-    )
-    ((name, path),) = command._models(options, tmp_path).items()
-    assert name == "vae-digits"
-    assert (path / "1" / "saved_model.pb").is_file()
+@pytest.mark.slow
+def test_models_are_answered_when_they_are_ready_and_nothing_is_left(base, images, tmp_path):
+    """A server that is killed while it exports, and one that ends by a signal meanwhile."""
+    home, temporary = tmp_path / "home", tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {**os.environ, "TFGEN_HOME": str(home), "TMPDIR": str(temporary)}
+    shutil.copytree(base, tmp_path / "saved")
+    for number in (signal.SIGKILL, signal.SIGINT):
+        (rest,) = free_ports(1)
+        words = ["tfgen", "serve", "glow-digits", tmp_path / "saved"]
+        words += ["--port", 0, "--rest_api_port", rest, "--enable_model_warmup=false"]
+        url = f"http://127.0.0.1:{rest}/v1/models/glow-digits"
+        process = subprocess.Popen(
+            list(map(str, words)), stdout=subprocess.PIPE, text=True, env=environment
+        )
+        lines = iter(process.stdout.readline, "")
+        assert any(line.startswith("saved: ready after") for line in lines)
+        with Client(f"http://127.0.0.1:{rest}", "saved") as client:
+            assert client.log_prob(images).shape == (3,)
+        assert next(lines) == "glow-digits: exporting (1 of 1)\n"
+        (version,) = requests.get(url, timeout=30).json()["model_version_status"]
+        assert (version["version"], version["state"]) == ("1", "START")
+        answer = requests.get(url + "/metadata", timeout=30)
+        assert answer.status_code == 404
+        start = time.monotonic()
+        process.send_signal(number)
+        assert process.wait() == (0 if number == signal.SIGINT else -number)
+        assert time.monotonic() - start < 5
+        rest_of_output = process.stdout.read()
+        process.stdout.close()
+    assert rest_of_output.splitlines()[-1] == "Stopped"
+    assert list(temporary.iterdir()) == []
+    assert list((home / "exports").iterdir()) == []
 
 
-def test_two_models_of_one_name_are_refused(base, tmp_path):
-    options = argparse.Namespace(
-        models=[str(base), "vae-digits"], model_config_file=None, model_base_path=None
-    )
-    with pytest.raises(InputError, match="two models are named vae-digits"):
-        command._models(options, tmp_path)
+def test_models_that_cannot_be_exported_are_named(tmp_path, monkeypatch, capsys):
+    """The others are served; if there are none, the server ends."""
+    monkeypatch.setattr(exporter, "exporting", lambda *_: contextlib.nullcontext(iter(["full"])))
+    monkeypatch.setenv("TFGEN_HOME", str(tmp_path))
+    (port,) = free_ports(1)
+    assert cli.main(["serve", "vae-digits", "--port", "0", "--rest_api_port", str(port)]) == 2
+    output = capsys.readouterr()
+    assert "vae-digits: cannot be exported: full" in output.out
+    assert "none of the models can be served" in output.err
+
+
+def test_two_models_of_one_name_are_refused(base, capsys):
+    assert cli.main(["serve", str(base), "vae-digits"]) == 2
+    assert "two models are named vae-digits" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from tfgen.errors import InputError
 from tfgen.export.serving import model_config, servable
 from tfgen.export.serving.flags import Flags
-from tfgen.export.serving.manager import AVAILABLE, END, Manager
+from tfgen.export.serving.manager import AVAILABLE, END, START, Manager
 from tfgen.export.serving.servable import Servable
 from tfgen.export.serving.server import Server
 from tfgen.export.serving.statuses import ServingError
@@ -199,7 +199,7 @@ def test_polling_continues_after_a_version_that_does_not_load(place, monkeypatch
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense {", "not a ModelServerConfig"),
+        ("nonsense {", "Error parsing text-format tensorflow.serving.ModelServerConfig: 1:1"),
         ("", "only model_config_list"),
         ("model_config_list { config { name: 'a' base_path: 'b' } }", "absolute path"),
         (
@@ -268,3 +268,28 @@ def wait_for(condition):
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_pending_models_have_the_state_start_until_they_are_loaded(place, tmp_path):
+    config = model_config.of_models({"m": place(3), "later": tmp_path / "later"})
+    manager = Manager(config, Flags(enable_model_warmup=False), pending=True)
+    for _ in range(2):
+        states = [(v.number, v.state) for name in ("m", "later") for v in manager.versions(name)]
+        assert states == [(3, START), (1, START)]
+        with pytest.raises(ServingError, match=r"NOT_FOUND: .*Latest\(later\)"):
+            manager.find("later")
+        manager.poll()  # leaves pending models alone
+    manager.load("m")
+    assert served(manager) == 3
+    shutil.copytree(tmp_path / "m" / "3", tmp_path / "later" / "2")
+    manager.load("later")
+    assert [(v.number, v.state) for v in manager.versions("later")] == [(2, AVAILABLE)]
+    manager.close()
+
+
+def test_a_pending_model_that_fails_says_why(tmp_path):
+    config = model_config.of_models({"m": tmp_path})
+    manager = Manager(config, pending=True)
+    manager.fail("m", ServingError("INTERNAL", "no space"))
+    (version,) = manager.versions("m")
+    assert (version.state, version.error.message) == (END, "no space")
