@@ -125,6 +125,8 @@ class Rest:
         except web.RequestPayloadError as error:
             code, status, broken = "INVALID_ARGUMENT", 400, True
             body = _error(f"The body cannot be read: {error}")
+        except ConnectionResetError:  # The client has gone.
+            code, status, body, broken = "CANCELLED", 499, b"", True
         except Exception:
             LOG.exception("%s %s failed", request.method, path)
             code, status = "INTERNAL", 500
