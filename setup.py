@@ -23,6 +23,7 @@ dependencies = [
     "rich>=13",  # the progress bar and the tables in the terminal
     "tensorboard>=2.20",  # tf.summary writes its logs through it
     "lazy-loader>=0.4",  # `tfgen-train --help` answers without importing TensorFlow
+    "argcomplete>=3.5",  # completes commands at TAB in bash, zsh and fish, with today's model names
     "filelock>=3.13",  # two processes may prepare the same data set, or fetch the same model
     "ai-edge-litert>=2.1",  # runs a TFLite file after it was written, to check it
     "tensorflow-serving-api>=2.21,<2.22",  # the messages of TF Serving's warm-up requests
@@ -55,6 +56,9 @@ extras = {
     ],
     "plot": [
         "pydot>=3",  # keras.utils.plot_model, which also needs the program `dot` of Graphviz
+    ],
+    "gpu": [
+        "tensorflow[and-cuda]>=2.21,<2.22",  # NVIDIA's CUDA libraries; `tfgen devices` checks them
     ],
     "bench": [
         "torch>=2.6",  # the peer in tools/bench_*.py

@@ -76,10 +76,21 @@ def test_choices(value):
     assert checks.choice("coupling", value, ("affine", None)) is value
 
 
-@pytest.mark.parametrize("value", ["Affine", 1.0, True, ["affine"], np.array([1, 2])])
+@pytest.mark.parametrize("value", ["a", 1.0, True, ["affine"], np.array([1, 2])])
 def test_what_is_not_a_choice(value):
     message = f"coupling must be one of affine, 1, got {value!r}"
     refused(message, checks.choice, "coupling", value, ["affine", 1])
+
+
+def test_misspelt_names_get_suggestions():
+    message = "coupling must be one of affine, additive, got 'Afine'; did you mean affine?"
+    refused(message, checks.choice, "coupling", "Afine", ["affine", "additive"])
+    names = ["vae-digits", "vae-mnist", "glow-digits", "glow-shapes"]
+    assert checks.did_you_mean("vae-digit", names) == "; did you mean vae-digits?"
+    assert checks.did_you_mean("ae-nist", names) == "; did you mean vae-mnist?"
+    assert checks.did_you_mean("unit_x", ["unit_a", "unit_b"]).count("unit_") == 2
+    for unlike in ("x", "", None, 3):
+        assert checks.did_you_mean(unlike, names) == ""
 
 
 def test_lists_of_integers():

@@ -4,6 +4,7 @@ The message begins with `name`, the name of the argument; where the argument alo
 owner comes first, as in "glow: levels".
 """
 
+import difflib
 import math
 import numbers
 import operator
@@ -112,7 +113,7 @@ def choice(name: str, value: Any, known: Iterable[Any]) -> Any:
         known: the allowed values.
 
     Raises:
-        InputError: `value` is not one of them; the message lists them.
+        InputError: `value` is not one of them; the message lists them, and repeats similar ones.
 
     Example:
 
@@ -123,8 +124,36 @@ def choice(name: str, value: Any, known: Iterable[Any]) -> Any:
     known = list(known)
     if not any(type(value) is type(one) and value == one for one in known):
         listed = ", ".join(map(str, known))
-        raise InputError(f"{name} must be one of {listed}, got {value!r}")
+        hint = did_you_mean(value, [one for one in known if isinstance(one, str)])
+        raise InputError(f"{name} must be one of {listed}, got {value!r}{hint}")
     return value
+
+
+def did_you_mean(value: Any, known: Iterable[str]) -> str:
+    """The end of an error message for a misspelt name: up to three similar names.
+
+    Args:
+        value: the name that is not known.
+        known: the known names.
+
+    Returns:
+        A string such as `"; did you mean mnist?"`, empty if no known name is similar.
+
+    Example:
+
+    >>> from tfgen import checks
+    >>> checks.did_you_mean("evalute", ["evaluate", "export"]), checks.did_you_mean("x", ["export"])
+    ('; did you mean evaluate?', '')
+    """
+    if not isinstance(value, str):
+        return ""
+    by_lower_case = {name.lower(): name for name in known}
+    ratios = {
+        name: difflib.SequenceMatcher(None, value.lower(), name).ratio()
+        for name in difflib.get_close_matches(value.lower(), by_lower_case)
+    }
+    similar = [by_lower_case[name] for name in ratios if ratios[name] > max(ratios.values()) - 0.1]
+    return f"; did you mean {' or '.join(similar)}?" if similar else ""
 
 
 def integers(name: str, value: Any, low: int | None = None) -> list[int]:

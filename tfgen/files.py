@@ -70,6 +70,10 @@ def write_atomically(path: PathLike, write: Callable[[Path], Any]) -> None:
         write(Path(temporary))
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None:  # As from a full disk: say which file could not be written.
+            error.filename = str(path)
+        raise
     finally:
         Path(temporary).unlink(missing_ok=True)
 

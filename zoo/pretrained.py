@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfgen import checks
 from tfgen.errors import InputError
 from tfgen.files import PathLike
 from tfgen.zoo import places
@@ -126,6 +127,8 @@ def directory(name_or_dir: PathLike) -> Path:
         return found
     if path.is_dir():
         return path
+    known = names()
     raise InputError(
-        f"no model {str(name_or_dir)!r}: it is neither a directory nor one of {', '.join(names())}"
+        f"no model {str(name_or_dir)!r}: it is neither a directory nor one of {', '.join(known)}"
+        f"{checks.did_you_mean(str(name_or_dir), known)}"
     )

@@ -1,8 +1,11 @@
-"""Every command prints help, runs, and reports bad input in one line with exit code 2."""
+"""Every command prints help, runs, answers in JSON, and reports bad input in one line."""
 
 import importlib
+import json
 import pkgutil
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +22,10 @@ def damaged_model(tmp_path):
     content[1000] ^= 255
     (directory / preset.WEIGHTS).write_bytes(content)
     return str(directory)
+
+
+def model_to_fetch(_):
+    return str(tfgen.zoo.directory("vae-digits"))
 
 
 def taken_version(tmp_path):
@@ -40,6 +47,12 @@ def exported_model(tmp_path):
     return str(version.parent)
 
 
+def deployment(tmp_path):
+    labels = {"vae": {"stable": 1}}
+    models = {"vae": exported_model(tmp_path)}
+    return str(tfgen.export.deploy.write(tmp_path / "deployment", models, labels=labels))
+
+
 def given(words, tmp_path):
     """A case's words; functions are replaced by their results, {tmp} by the test's directory."""
     return [word(tmp_path) if callable(word) else word.format(tmp=tmp_path) for word in words]
@@ -54,8 +67,11 @@ RUNS = {
     "fetch": ([damaged_model], None),
     "export": (["vae-digits", "{tmp}/served"], "Exported to"),
     "deploy": (["{tmp}/deployed", exported_model], "Wrote"),
+    "promote": (["vae", deployment, "1"], "stable of vae is version 1"),
     "serve": ([], None),
     "zoo": ([], "vae-digits"),
+    "devices": ([], "CPU:0"),
+    "completion": (["bash"], "complete "),
 }
 FAILS = {
     "fetch": "expected sha256",
@@ -81,6 +97,63 @@ def test_every_command_prints_help_and_runs(name, tmp_path, capsys, monkeypatch)
         assert printed in out
 
 
+PICTURE = {"model", "file", "rows", "columns", "temperature", "seed"}
+DRY_RUN = {"parameters", "images", "steps", "steps_per_epoch", "batch_size", "memory"}
+JSON = {
+    "train": (["vae-digits", "--dry-run"], DRY_RUN),
+    "evaluate": (["vae-digits", "--metric", "nats"], {"model", "data", "split", "metrics"}),
+    "sample": (["vae-digits", "--grid", "1x2", "--out", "{tmp}/a.png"], PICTURE | {"label"}),
+    "interpolate": (["vae-digits", "--out", "{tmp}/a.png"], PICTURE | {"images"}),
+    "score": (
+        ["vae-digits", folder_of_an_image],
+        {"model", "folder", "estimator", "images", "resized", "left_out"},
+    ),
+    "fetch": ([model_to_fetch], {"model", "directory", "name"}),
+    "export": (["vae-digits", "{tmp}/served"], {"model", "path", "format", "card"}),
+    "deploy": (["{tmp}/deployed", exported_model], {"path", "models", "labels"}),
+    "promote": (["vae", deployment, "1"], {"model", "label", "version", "step"}),
+    "zoo": (["vae-digits"], set(tfgen.zoo.card("vae-digits"))),
+    "devices": ([], {"tensorflow", "devices", "gpu"}),
+}
+
+
+@pytest.mark.parametrize("name", JSON)
+def test_commands_print_json_and_nothing_else(name, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TFGEN_HOME", str(tmp_path / "home"))
+    words, keys = JSON[name]
+    assert cli.main([name, *given(words, tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() == keys
+
+
+@pytest.mark.parametrize("case", ["unknown model", "no folder", "no such split", "no source"])
+def test_errors_are_no_json(case, capfd):
+    words, message = BAD[case]
+    assert cli.main([*words, "--json"]) == 2
+    out, error = capfd.readouterr()
+    assert out == ""
+    assert message in error
+
+
+def test_the_guide_has_every_command_and_every_key():
+    text = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text("utf-8")
+    overview, json_keys = text.split("\n## JSON\n")
+    for name in cli.COMMANDS:
+        assert f"\n| `{name}" in overview
+        assert (f"\n| `{name}" in json_keys) == (name in JSON)
+    for name, (words, keys) in JSON.items():
+        if name != "zoo":  # the keys of a card
+            form = f"{name} --dry-run" if "--dry-run" in words else name
+            row = re.search(rf"^\| `{form}` \|.*", json_keys, re.MULTILINE)[0]
+            assert set(re.findall(r"`(\w+)`", row)) >= keys
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS.keys() - JSON.keys())
+def test_commands_that_report_nothing_have_no_json(name, capsys):
+    assert cli.main([name, "--json"]) == 2
+    assert "there is no option --json" in capsys.readouterr().err
+
+
 def test_every_function_that_adds_arguments_belongs_to_a_command():
     modules = [
         importlib.import_module(m.name)
@@ -98,7 +171,19 @@ def test_every_function_that_adds_arguments_belongs_to_a_command():
 
 
 BAD = {
-    "unknown model": (["sample", "vae-digit"], "vae-digits"),
+    "unknown model": (["sample", "vae-digit"], "did you mean vae-digits?"),
+    "unknown option": (["sample", "x", "--temprature", "1"], "did you mean --temperature?"),
+    "unknown option first": (["score", "--num_samples=2"], "did you mean --num-samples?"),
+    "unknown letter": (["sample", "vae-digits", "-x"], "there is no option '-x'"),
+    "one word too many": (["sample", "vae-digits", "b"], "unexpected argument 'b'"),
+    "no word": (["completion"], "the following arguments are required: SHELL"),
+    "unknown shell": (["completion", "zs"], "must be one of bash, zsh, fish, got 'zs'; did you"),
+    "not a number": (["sample", "vae-digits", "--seed", "1.5"], "invalid int value: '1.5'"),
+    "NaN": (["sample", "vae-digits", "--temperature", "nan"], "number >= 0, got nan"),
+    "lines": (["sample", "vae-digits", "--out", "a\nb/c.png"], "--out a\\nb/c.png: there is no"),
+    "escapes": (["score", "vae-digits", "\x1b[31m"], "\\x1b[31m is not a directory"),
+    "misspelt metric": (["evaluate", "vae-digits", "--metric", "nat"], "did you mean nats?"),
+    "misspelt split": (["evaluate", "vae-digits", "--split", "tests"], "did you mean test?"),
     "damaged weights": (["sample", damaged_model], "is damaged: expected sha256"),
     "no model there": (["evaluate", "{tmp}"], "holds no finished model"),
     "bad grid": (["sample", "vae-digits", "--grid", "8"], "ROWSxCOLUMNS"),
@@ -124,21 +209,23 @@ BAD = {
         "no metric 'sample_class_accuracy' of this model on digits",
     ),
     "no such split": (
-        ["evaluate", "vae-digits", "--metric", "beauty", "--split", "train"],
-        "--metric beauty needs the test split of the model's training data",
+        ["evaluate", "vae-digits", "--metric", "nats_importance_weighted", "--split", "train"],
+        "nats_importance_weighted needs the test split of the model's training data",
     ),
     "no folder": (["score", "vae-digits", "nowhere"], "nowhere is not a directory"),
     "no home": (["score", "vae-digits", "~nobody-here/x"], "~nobody-here/x: there is no home"),
     "no images": (["score", "vae-digits", "."], "holds no readable image"),
     "no samples": (
         ["score", "vae-digits", ".", "--num-samples", "0"],
-        "num_samples must be a positive integer",
+        "--num-samples must be a positive integer",
     ),
     "no place": (["score", "vae-digits", ".", "--out", "no/x.csv"], "there is no directory no"),
     "out is a directory": (["score", "vae-digits", ".", "--out", "."], "--out . is a directory"),
     "one image": (["interpolate", "vae-digits", "a.png"], "IMAGE must be given in pairs"),
-    "no image": (["interpolate", "vae-digits", "a.png", "b.png"], "a.png: No such file"),
-    "no steps": (["interpolate", "vae-digits", "--steps", "1"], "steps must be an integer"),
+    "no image": (["interpolate", "vae-digits", "a.png", "b.png"], "a.png does not exist"),
+    "folders": (["interpolate", "vae-digits", "{tmp}", "b.png"], "is a directory: give an image"),
+    "no steps": (["interpolate", "vae-digits", "--steps", "1"], "--steps must be an integer"),
+    "infinite": (["interpolate", "vae-digits", "--temperature=inf"], "number >= 0, got inf"),
     "no rows": (
         ["interpolate", "vae-digits", "--rows", "0"],
         "--rows must be a positive integer, got 0",
@@ -161,7 +248,7 @@ BAD = {
     ),
     "unknown precision": (
         ["export", "vae-digits", "{tmp}/x.tflite", "--precision", "int3"],
-        "one of float32, float16, dynamic_int8, int8, got 'int3'",
+        "one of float32, float16, dynamic_int8, int8, got 'int3'; did you mean int8?",
     ),
     "precision of a SavedModel": (
         ["export", "vae-digits", "{tmp}/x", "--precision", "int8"],
@@ -188,3 +275,32 @@ def test_bad_input_is_one_line_and_writes_nothing(case, tmp_path, capfd, monkeyp
     assert error.startswith(f"tfgen {words[0]}: error: ")
     assert error.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_shape_is_refused_before_the_data_are_prepared(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFGEN_HOME", str(tmp_path))
+    assert cli.main(["evaluate", "vae-digits", "--data", "shapes"]) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_metrics_are_checked_before_one_is_measured(monkeypatch, capsys):
+    def measure(*arguments):
+        raise AssertionError
+
+    monkeypatch.setattr(tfgen.evaluation.metrics, "likelihood", measure)
+    assert cli.main(["evaluate", "vae-digits", "--metric", "nats", "beauty"]) == 2
+    assert "no metric 'beauty'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "no COMMAND is given; tfgen --help describes the arguments"),
+        (["evalute", "vae-digits"], "there is no command 'evalute'; did you mean evaluate?"),
+        (["--verison"], "there is no option --verison; did you mean --version?"),
+        (["xyzzy"], "there is no command 'xyzzy'; tfgen --help describes the arguments"),
+    ],
+)
+def test_a_wrong_command_is_one_line(words, message, capsys):
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err == f"tfgen: error: {message}\n"

@@ -134,5 +134,43 @@ def test_interrupted_commands_say_so(monkeypatch, capsys):
     assert capsys.readouterr().err == "tfgen sample: interrupted\n"
 
 
-def test_the_package_runs_as_a_module():
-    assert program(sys.executable, "-m", "tfgen.cli", "--help").returncode == 0
+@pytest.mark.parametrize("module", ["tfgen", "tfgen.cli"])
+def test_the_package_runs_as_a_module(module):
+    result = program(sys.executable, "-m", module, "--help")
+    assert result.returncode == 0
+    assert result.stdout.startswith("usage: tfgen ")
+
+
+SHELL = {
+    "a closed pipe": ("tfgen zoo | (exec <&-; sleep 0.5); exit ${PIPESTATUS[0]}", 141, ""),
+    "a full disk": ("tfgen zoo > /dev/full", 2, "No space left on device"),
+    "a full disk, for help": ("tfgen --help > /dev/full", 2, "No space left on device"),
+    "a full disk, for JSON": ("tfgen zoo --json > /dev/full", 2, "No space left on device"),
+    "no stdout": ("tfgen zoo >&-", 0, ""),
+    "no stderr": ("tfgen nonsense 2>&-", 2, ""),
+    "a full stderr": ("tfgen nonsense 2>/dev/full", 2, ""),
+    "ASCII": ("PYTHONIOENCODING=ascii tfgen zoo", 0, ""),
+    "ASCII, in JSON": ("LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 tfgen zoo --json", 0, ""),
+    "no colours": ("NO_COLOR=1 COLUMNS=20 tfgen-train --list", 0, ""),
+}
+
+
+@pytest.mark.parametrize("case", SHELL)
+def test_output_that_cannot_be_written_is_one_line(case):
+    command, code, message = SHELL[case]
+    result = program("bash", "-c", command)
+    assert result.returncode == code
+    assert "\x1b" not in result.stdout
+    assert result.stderr.count("\n") == bool(message)
+    assert message in result.stderr
+
+
+def test_ctrl_c_is_one_line():
+    process = subprocess.Popen(
+        ["tfgen", "sample", "vae-digits", "--grid", "999x999"],
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(1.5)  # Python has started; TensorFlow has not
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60) == ("", "tfgen sample: interrupted\n")
+    assert process.returncode == 130

@@ -31,6 +31,11 @@ def test_zoo_shows_a_damaged_card_and_any_summary_among_the_others(tmp_path, cap
     }.items():
         (tmp_path / "zoo" / name).mkdir(parents=True)
         (tmp_path / "zoo" / name / "card.json").write_text(text, "latin-1")
+    assert cli.main(["zoo", "--json"]) == 0
+    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert {len(entry) for entry in entries.values()} == {len(entries["vae-digits"])}
+    assert "is damaged: " in entries["cut"]["error"]
+    assert entries["vae-digits"]["error"] is None
     assert cli.main(["zoo"]) == 0
     rows = capsys.readouterr().out
     for name in ("cut", "latin", "list", "null", "unit"):
@@ -64,3 +69,26 @@ def test_fetch_prints_the_name_of_the_fetched_model(tmp_path, capsys, monkeypatc
     assert cli.main(["fetch", str(source)]) == 0
     where = tmp_path / "home" / "fetched" / "vae-digits@2"
     assert capsys.readouterr().out.endswith(f"; its name is {where}\n")
+
+
+def test_zoo_gives_null_for_a_number_that_json_does_not_have(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("TFGEN_HOME", str(tmp_path))
+    card = tfgen.zoo.card("vae-digits")
+    card["metrics"]["bits_per_dim"]["value"] = float("nan")
+    (tmp_path / "zoo" / "odd").mkdir(parents=True)
+    (tmp_path / "zoo" / "odd" / "card.json").write_text(json.dumps(card))
+    assert cli.main(["zoo", "--json"]) == 0
+    out = capsys.readouterr().out
+    assert "NaN" not in out
+    (entry,) = [entry for entry in json.loads(out) if entry["name"] == "odd"]
+    assert entry["bits_per_dim"]["value"] is None
+    assert entry["bits_per_dim"]["not_finite"] == {"value": "nan"}
+
+
+def test_zoo_cuts_nothing_off_in_a_narrow_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    assert cli.main(["zoo"]) == 0
+    words = capsys.readouterr().out.split()
+    card = tfgen.zoo.card("glow-mnist-conditional")
+    for word in ("glow-mnist-conditional", f"{card['parameters']:,}", *card["summary"].split()):
+        assert word in words

@@ -1,4 +1,4 @@
-"""A label moves in steps that TF Serving accepts; `tfgen export --promote` and `tfgen deploy`."""
+"""A label moves in steps that TF Serving accepts; `tfgen promote` and `tfgen deploy`."""
 
 import shutil
 import threading
@@ -106,7 +106,7 @@ def test_the_commands(versions, tmp_path, capsys):
     assert cli.main(words) == 0
     assert str(out) in capsys.readouterr().out
     assert served(out / "config" / "models.config") == ([1, 2], {"canary": 2, "stable": 1})
-    words = ["export", "vae", str(out), "--promote", "2"]
+    words = ["promote", "vae", str(out), "2"]
     assert cli.main(words) == 0
     assert (
         "stable of vae is version 2; run the same command again to unload"
@@ -122,20 +122,20 @@ def test_the_commands(versions, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["export", "x", "{out}", "--promote", "2"], "has no model 'x'; it has m"),
+        (["promote", "x", "{out}", "2"], "has no model 'x'; it has m"),
         (
-            ["export", "m", "{out}/nowhere", "--promote", "2"],
+            ["promote", "m", "{out}/nowhere", "2"],
             "neither a models.config nor a dir",
         ),
-        (["export", "m", "{out}", "--promote", "0"], "version must be an integer from 1"),
+        (["promote", "m", "{out}", "0"], "version must be an integer from 1"),
         (
-            ["export", "m", "{out}", "--promote", "2", "--label", "a/b"],
+            ["promote", "m", "{out}", "2", "--label", "a/b"],
             "must not be empty or contain",
         ),
-        (["export", "m", "{out}", "--promote", "2", "--version", "3"], "exports nothing"),
-        (["export", "m", "{out}", "--label", "x"], "need --promote"),
-        (["export", "m", "{out}", "--promote", "2", "--server", "x:1"], "must be http://HOST:PORT"),
-        (["export", "m", "{out}/config/monitoring.config", "--promote", "2"], "ModelServerConfig"),
+        (["promote", "m", "{out}", "two"], "argument VERSION: invalid int value: 'two'"),
+        (["export", "m", "{out}", "--label", "x"], "there is no option --label"),
+        (["promote", "m", "{out}", "2", "--server", "x:1"], "must be http://HOST:PORT"),
+        (["promote", "m", "{out}/config/monitoring.config", "2"], "ModelServerConfig"),
         (["deploy", "{out}", "{m}"], "exists: choose another directory"),
         (["deploy", "{new}", "{new}"], "holds no version of"),
         (["deploy", "{new}", "A B={m}"], "must consist of lower-case letters, digits and hyphens"),

@@ -272,7 +272,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, monkeypatch, cap
     parameters = recipe.build(tfgen.models, chosen.model, (8, 8, 1)).count_params()
     assert f"Glow of {parameters:,} parameters" in output
     assert "26 steps, 13 per epoch, of 100 images" in output
-    assert f"approximately: {found.total / 2**20:.1f} MiB" in output
+    assert f"approximately: {found.memory.total / 2**20:.1f} MiB" in output
+    assert (found.parameters, found.images, found.steps) == (parameters, 1293, 26)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -30,13 +30,16 @@ def output_file(name: str) -> Path:
     """The path that an option --out FILE gives.
 
     Raises:
-        InputError: the path is a directory, or its directory does not exist.
+        InputError: the path is a directory, its directory does not exist, or it must not be
+            written.
     """
     path = Path(name)
     if path.is_dir():
         raise InputError(f"--out {name} is a directory: give a file")
     if not path.parent.is_dir():
         raise InputError(f"--out {name}: there is no directory {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"--out {name}: there is no permission to write it")
     return path
 
 
@@ -44,9 +47,12 @@ def output_file(name: str) -> Path:
 def quiet_start() -> Iterator[None]:
     """Within the context, messages that TensorFlow writes to stderr are discarded.
 
-    TensorFlow writes some of them when it starts, independently of the log level.
+    TensorFlow writes some of them when it starts, independently of the log level. With the
+    environment variable TF_CPP_MIN_LOG_LEVEL=0, all are printed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0":
+        yield
+        return
     sys.stderr.flush()
     stderr = os.dup(2)
     try:

@@ -7,20 +7,12 @@ import os
 import re
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tfgen.cli.common import model_argument, quiet_start
+from tfgen.cli.terminal import console, json_argument, print_json, print_table
 from tfgen.errors import InputError
-
-PROMOTED = {
-    "loading": "Version {version} of {model} will be loaded; once it is AVAILABLE, run the same "
-    "command again to move {label}",
-    "moved": "{label} of {model} is version {version}; run the same command again to unload "
-    "versions without a label",
-    "done": "{label} of {model} is version {version}",
-}
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,30 +28,10 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="precision of the TFLite file: float32 (default), float16, dynamic_int8 or int8",
     )
-    parser.add_argument(
-        "--promote",
-        type=int,
-        metavar="N",
-        help="export nothing; point a label of the served MODEL to its version N: OUT is a "
-        "directory that `tfgen deploy` wrote, or a models.config",
-    )
-    parser.add_argument(
-        "--label", metavar="NAME", help="with --promote: the label (default: stable)"
-    )
-    parser.add_argument(
-        "--server",
-        metavar="URL",
-        help="with --promote: the REST API of the TF Serving that reads OUT; take all steps at "
-        "once, waiting for this server after each",
-    )
+    json_argument(parser)
 
 
 def export(options: argparse.Namespace) -> None:
-    if options.promote is not None:
-        _promote(options)
-        return
-    if options.label is not None or options.server is not None:
-        raise InputError("--label and --server need --promote N")
     from tfgen import zoo
 
     zoo.card(options.model)
@@ -70,24 +42,19 @@ def export(options: argparse.Namespace) -> None:
         raise InputError("--precision is for TFLite files, and OUT does not end in .tflite")
     with quiet_start():
         from tfgen import export
-    if not to_device:
+    if to_device:
+        with quiet_start():  # the converter writes to stderr too
+            path = export.tflite(options.model, options.out, options.precision or "float32")
+    else:
         path = export.saved_model(options.model, options.out, version=options.version)
-        print(f"Exported to {path}")
+    card = export.card(path)
+    if options.json:
+        kind = "tflite" if to_device else "saved_model"
+        print_json({"model": options.model, "path": str(path), "format": kind, "card": card})
         return
-    with quiet_start():  # the converter writes to stderr too
-        path = export.tflite(options.model, options.out, options.precision or "float32")
-    _print_measured(export.card(path))
+    if to_device:
+        _print_measured(card)
     print(f"Exported to {path}")
-
-
-def _promote(options):
-    if options.version is not None or options.precision is not None:
-        raise InputError("--promote exports nothing: omit --version and --precision")
-    from tfgen.export import deploy
-
-    model, version, label = options.model, options.promote, options.label or "stable"
-    step = deploy.promote(options.out, model, version, label=label, server=options.server)
-    print(PROMOTED[step].format(model=model, version=version, label=label))
 
 
 def _print_measured(card):
@@ -100,22 +67,22 @@ def _print_measured(card):
         else:
             text = f"{error['mean_levels']:.3f} of 255 levels"
         table.add_row(name, text, f"{card['latency'][name]:.3f}")
-    console = Console()
-    console.print(table)
+    print_table(table)
+    out = console()
     for name, entry in card["left_out"].items():
-        console.print(Text(f"{name} is left out: {entry['reason']}"))
+        out.print(Text(f"{name} is left out: {entry['reason']}"), soft_wrap=True)
     images = card["images"]
     text = (
         f"{card['bytes']:,} bytes of {card['precision']}; errors over {images['count']} images "
         f"({images['from']}), milliseconds per image on this machine"
     )
-    console.print(Text(text))
+    out.print(Text(text), soft_wrap=True)
     if card["networks"] != "float32":
         text = (
             f"networks compute in {card['networks']}, and errors are relative to the model in "
             "float32: its log_prob differs from the original's by the rounding of bfloat16"
         )
-        console.print(Text(text))
+        out.print(Text(text), soft_wrap=True)
 
 
 def deploy_arguments(parser: argparse.ArgumentParser) -> None:
@@ -134,6 +101,7 @@ def deploy_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME:LABEL=N",
         help="versions of a model that are served under a label, such as vae:stable=1",
     )
+    json_argument(parser)
 
 
 def deploy(options: argparse.Namespace) -> None:
@@ -154,4 +122,7 @@ def deploy(options: argparse.Namespace) -> None:
     from tfgen.export import deploy
 
     path = deploy.write(options.out, models, labels=labels)
+    if options.json:
+        print_json({"path": str(path), "models": models, "labels": labels})
+        return
     print(f"Wrote {path}: docker compose up, or kubectl apply -k {path}/kubernetes/production")

@@ -1,11 +1,13 @@
 """`tfgen sample` and `tfgen interpolate`."""
 
 import argparse
+import os
 import re
 from pathlib import Path
 
 from tfgen import checks
 from tfgen.cli.common import model_argument, output_file, quiet_start
+from tfgen.cli.terminal import json_argument, print_json
 from tfgen.errors import InputError
 
 
@@ -26,12 +28,15 @@ def sample_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", default="samples.png", metavar="FILE", help="image file (default: samples.png)"
     )
+    json_argument(parser)
 
 
 def sample(options: argparse.Namespace) -> None:
     """Write a grid of samples."""
     from tfgen import zoo
 
+    zoo.card(options.model)
+    _check_noise(options.temperature, options.seed)
     rows, columns = _grid(options.grid)
     out = _picture_file(options.out)
     with quiet_start():
@@ -43,7 +48,20 @@ def sample(options: argparse.Namespace) -> None:
     images = model.sample(rows * columns, options.temperature, options.seed, options.label)
     picture = pictures.grid(images, columns=columns)
     write_atomically(out, lambda path: picture.save(path))
-    print(f"{rows * columns} samples in {out}")
+    if not options.json:
+        print(f"{rows * columns} samples in {out}")
+        return
+    print_json(
+        {
+            "model": options.model,
+            "file": str(out),
+            "rows": rows,
+            "columns": columns,
+            "temperature": options.temperature,
+            "seed": options.seed,
+            "label": options.label,
+        }
+    )
 
 
 def interpolate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +85,7 @@ def interpolate_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="image file (default: interpolation.png)",
     )
+    json_argument(parser)
 
 
 def interpolate(options: argparse.Namespace) -> None:
@@ -75,6 +94,7 @@ def interpolate(options: argparse.Namespace) -> None:
 
     from tfgen import zoo
 
+    zoo.card(options.model)
     if len(options.images) % 2:
         raise InputError(f"IMAGE must be given in pairs, got {len(options.images)} files")
     of_samples = {"rows": options.rows, "temperature": options.temperature, "seed": options.seed}
@@ -82,6 +102,13 @@ def interpolate(options: argparse.Namespace) -> None:
     if options.images and given:
         raise InputError(f"--{given[0]} applies to samples: omit it or the image files")
     rows = checks.integer("--rows", 4 if options.rows is None else options.rows, 1)
+    steps = checks.integer("--steps", options.steps, 2)
+    temperature = 1.0 if options.temperature is None else options.temperature
+    _check_noise(temperature, options.seed)
+    for image in options.images:
+        if os.path.isdir(image) or not os.path.exists(image):
+            reason = "is a directory" if os.path.isdir(image) else "does not exist"
+            raise InputError(f"{image} {reason}: give an image file")
     out = _picture_file(options.out)
     with quiet_start():
         model = zoo.load(options.model)
@@ -91,12 +118,30 @@ def interpolate(options: argparse.Namespace) -> None:
     if options.images:
         images = read_files(options.images, model.image_shape)
     else:
-        temperature = 1.0 if options.temperature is None else options.temperature
         images = model.sample(2 * rows, temperature, options.seed)
-    between = np.asarray(model.interpolate(images[::2], images[1::2], options.steps))
-    picture = pictures.grid(np.concatenate(between), columns=options.steps)
+    between = np.asarray(model.interpolate(images[::2], images[1::2], steps))
+    picture = pictures.grid(np.concatenate(between), columns=steps)
     write_atomically(out, lambda path: picture.save(path))
-    print(f"{len(between)} x {options.steps} images in {out}")
+    if not options.json:
+        print(f"{len(between)} x {steps} images in {out}")
+        return
+    print_json(
+        {
+            "model": options.model,
+            "file": str(out),
+            "rows": len(between),
+            "columns": steps,
+            "images": options.images or None,
+            "temperature": None if options.images else temperature,
+            "seed": options.seed,
+        }
+    )
+
+
+def _check_noise(temperature, seed):
+    checks.number("--temperature", temperature, 0)
+    if seed is not None:
+        checks.integer("--seed", seed, -(2**63), 2**63 - 1)
 
 
 def _grid(text):

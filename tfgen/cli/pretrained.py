@@ -2,12 +2,15 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tfgen.cli.terminal import console, json_argument, print_json, print_table
 from tfgen.errors import InputError
+from tfgen.models import preset
+from tfgen.zoo import places
 
 
 def zoo_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,46 +18,69 @@ def zoo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", nargs="?", metavar="MODEL", help="show the card of this model only"
     )
+    json_argument(parser)
 
 
 def zoo(options: argparse.Namespace) -> None:
     """List the models of the zoo, or print a model's README (its card if it has none)."""
     from tfgen import zoo
 
-    console = Console()
     if options.model:
         card = zoo.card(options.model)
         readme = zoo.directory(options.model) / "README.md"
-        if readme.exists():
-            print(readme.read_text("utf-8"), end="")
+        if options.json or not readme.exists():
+            print_json(card)
         else:
-            console.print_json(data=card)
+            print(readme.read_text("utf-8"), end="")
+        return
+    entries = [_entry(name) for name in zoo.list()]
+    if options.json:
+        print_json(entries)
         return
     table = Table("model", "summary", "bits/dim", "parameters", box=None, pad_edge=False)
-    for name in zoo.list():
-        try:
-            cells = _cells(name)
-        except (InputError, OSError) as error:
-            cells = [str(error)]
-        table.add_row(name, *map(Text, cells))
-    console.print(table)
+    for column in (0, 2, 3):
+        table.columns[column].no_wrap = True
+    for entry in entries:
+        cells = [entry["error"]] if entry["error"] else _cells(entry)
+        table.add_row(entry["name"], *map(Text, cells))
+    print_table(table)
 
 
-def _cells(name):
+KEYS = ("version", "class", "summary", "image_shape", "latent_dim", "parameters", "bound")
+
+
+def _entry(name):
+    """What `tfgen zoo --json` says about a model."""
     from tfgen import zoo
     from tfgen.evaluation import report
 
-    card = zoo.card(name)
+    path = zoo.directory(name)
+    found: dict[str, Any] = {"name": name, "directory": str(path), "error": None}
     try:
-        bits = card.get("metrics", {}).get("bits_per_dim")
-        return [
-            str(card.get("summary", card.get("class", ""))),
-            report.value(bits) if bits else "",
-            f"{card.get('parameters', 0):,}",
-        ]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        path = zoo.directory(name) / "card.json"
-        raise InputError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+        card = zoo.card(name)
+        found |= {key: card.get(key) for key in KEYS}
+        found["version"] = places.version_of(path / preset.CARD)
+        found["bits_per_dim"] = card.get("metrics", {}).get("bits_per_dim")
+        if found["bits_per_dim"]:
+            report.value(found["bits_per_dim"])
+        f"{card.get('parameters', 0):,}"
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        text = str(error)
+        if not isinstance(error, InputError | OSError):
+            text = f"{path / preset.CARD} is damaged: {type(error).__name__}: {error}"
+        found |= dict.fromkeys((*KEYS, "bits_per_dim")) | {"error": text}
+    return found
+
+
+def _cells(entry):
+    from tfgen.evaluation import report
+
+    bits = entry["bits_per_dim"]
+    return [
+        str(entry["summary"] or entry["class"] or ""),
+        report.value(bits) if bits else "",
+        f"{entry['parameters'] or 0:,}",
+    ]
 
 
 def fetch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +89,7 @@ def fetch_arguments(parser: argparse.ArgumentParser) -> None:
         "source", metavar="SOURCE", help="http or https URL, or path, of a model's directory"
     )
     parser.add_argument("--sha256", metavar="DIGEST", help="expected digest of its card.json")
+    json_argument(parser)
 
 
 def fetch(options: argparse.Namespace) -> None:
@@ -71,7 +98,8 @@ def fetch(options: argparse.Namespace) -> None:
 
     from tfgen import zoo
 
-    with Progress(transient=True) as bar:
+    progress = console(stderr=True)
+    with Progress(transient=True, console=progress, disable=not progress.is_terminal) as bar:
         tasks = {}
 
         def show(file, received, total):
@@ -80,7 +108,11 @@ def fetch(options: argparse.Namespace) -> None:
             bar.update(tasks[file], completed=received, total=total)
 
         path = zoo.fetch(options.source, sha256=options.sha256, progress=show)
-    print(f"Fetched {path.name} to {path}; its name is {_shortest_name(path)}")
+    name = str(_shortest_name(path))
+    if options.json:
+        print_json({"model": path.name, "directory": str(path), "name": name})
+    else:
+        print(f"Fetched {path.name} to {path}; its name is {name}")
 
 
 def _shortest_name(path: Path) -> str | Path:

@@ -5,14 +5,26 @@ Parsing, `--help` and listings do not import TensorFlow, which takes seconds.
 
 import argparse
 import contextlib
-import io
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tfgen
-from tfgen.cli import exports, likelihoods, pictures, pretrained, serving, training
+from tfgen import checks
+from tfgen.cli import (
+    completion,
+    devices,
+    exports,
+    likelihoods,
+    pictures,
+    pretrained,
+    promotion,
+    serving,
+    terminal,
+    training,
+)
+from tfgen.cli.parser import Parser, UsageError
 from tfgen.errors import InputError
 
 
@@ -57,6 +69,11 @@ COMMANDS = {
         exports.deploy,
         "Write the files that TF Serving needs to serve exported models.",
     ),
+    "promote": Command(
+        promotion.promote_arguments,
+        promotion.promote,
+        "Point a label of a served model to another version.",
+    ),
     "serve": Command(
         serving.serve_arguments, serving.serve, "Serve TF Serving's APIs, for development."
     ),
@@ -65,56 +82,102 @@ COMMANDS = {
         pretrained.zoo,
         "List the pretrained models, or show the card of one.",
     ),
+    "devices": Command(
+        devices.devices_arguments,
+        devices.devices,
+        "List the devices that TensorFlow uses, and say why a GPU is not used.",
+    ),
+    "completion": Command(
+        completion.completion_arguments,
+        completion.completion,
+        "Print the script that completes commands in a shell.",
+    ),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `tfgen` program and return its exit code."""
-    parser = argparse.ArgumentParser(
-        prog="tfgen", description="Likelihood-based generative models to train, trust and serve."
-    )
-    parser.add_argument("--version", action="version", version=f"tfgen {tfgen.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in COMMANDS.items():
-        summary = command.summary
-        command.add_arguments(commands.add_parser(name, help=summary, description=summary))
-    options = parser.parse_args(arguments)
-    return _run(f"tfgen {options.command}", COMMANDS[options.command], options)
+    parser, parsers = _parsers()
+    completion.answer(parser)
+    return _run("tfgen", lambda: _parse(parser, parsers, _words(arguments)))
 
 
 def train(arguments: Sequence[str] | None = None) -> int:
     """Run the `tfgen-train` program, which is `tfgen train`, and return its exit code."""
     command = COMMANDS["train"]
-    parser = argparse.ArgumentParser(prog="tfgen-train", description=command.summary)
+    parser = Parser(prog="tfgen-train", description=command.summary)
     command.add_arguments(parser)
-    return _run("tfgen-train", command, parser.parse_args(arguments))
+    completion.answer(parser)
+    return _run("tfgen-train", lambda: ("train", _parsed(parser, _words(arguments))))
 
 
-def _run(program, command, options):
-    """Run a command: bad input gives one line on stderr and exit code 2."""
+def _words(arguments):
+    return sys.argv[1:] if arguments is None else list(arguments)
+
+
+def _parsers():
+    """The parser of `tfgen`, and that of each command."""
+    parser = Parser(
+        prog="tfgen", description="Likelihood-based generative models to train, trust and serve."
+    )
+    parser.add_argument("--version", action="version", version=f"tfgen {tfgen.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    parsers = {}
+    for name, command in COMMANDS.items():
+        summary = command.summary
+        parsers[name] = commands.add_parser(name, help=summary, description=summary)
+        command.add_arguments(parsers[name])
+    return parser, parsers
+
+
+def _parse(parser, parsers, words):
+    """The name of the command, and its parsed arguments."""
+    at = next((i for i, word in enumerate(words) if not word.startswith("-")), len(words))
+    _parsed(parser, words[:at])  # Prints the help or the version.
+    if at == len(words):
+        parser.error("no COMMAND is given")
+    name = words[at]
+    if name not in COMMANDS:
+        parser.error(f"there is no command {name!r}{checks.did_you_mean(name, COMMANDS)}")
+    return name, _parsed(parsers[name], words[at + 1 :])
+
+
+def _parsed(parser, words):
+    parser.refuse_unknown_options(words)
+    options, unknown = parser.parse_known_args(words)
+    parser.refuse_unknown_words(unknown)
+    return options
+
+
+def _run(program, parse):
+    """Parse and run a command: bad input gives one line on stderr and exit code 2."""
     _exit_on_sigterm()
-    _print_any_file_name()
+    terminal.prepare()
     try:
-        command.run(options)
+        try:
+            name, options = parse()
+            if program != "tfgen-train":
+                program = f"{program} {name}"
+            COMMANDS[name].run(options)
+        finally:
+            terminal.flush()
+    except UsageError as error:
+        terminal.say(f"{error.program}: error: {error}")
+        return 2
     except InputError as error:
-        print(f"{program}: error: {error}", file=sys.stderr)
+        terminal.say(f"{program}: error: {error}")
         return 2
     except KeyboardInterrupt as interrupt:
-        print(f"{program}: {str(interrupt) or 'interrupted'}", file=sys.stderr)
+        terminal.say(f"{program}: {str(interrupt) or 'interrupted'}")
         return getattr(interrupt, "exit_code", 130)
     except BrokenPipeError:  # The reader of a pipe, such as head, has ended.
-        sys.stdout = None
+        terminal.abandon_failed_stdout()
         return 141
     except OSError as error:  # Such as a full disk or a missing permission.
-        print(f"{program}: error: {error}", file=sys.stderr)
+        terminal.abandon_failed_stdout()
+        terminal.say(f"{program}: error: {error}")
         return 2
     return 0
-
-
-def _print_any_file_name():
-    """Print file names that are not text in the system's encoding as their own bytes."""
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="surrogateescape")
 
 
 def _exit_on_sigterm():

@@ -2,13 +2,14 @@
 
 import argparse
 import contextlib
+import dataclasses
 import shlex
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tfgen.cli.common import data_dir_argument, quiet_start
+from tfgen.cli.terminal import console, json_argument, print_json, print_table
 from tfgen.errors import InputError
 
 
@@ -56,6 +57,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KIND:N",
         help="gpu:N, or cpu:N for N logical CPU devices (default: all GPUs)",
     )
+    json_argument(parser)
 
 
 def train(options: argparse.Namespace) -> None:
@@ -63,7 +65,7 @@ def train(options: argparse.Namespace) -> None:
     from tfgen.training import recipe
 
     if options.list:
-        _list_recipes()
+        _list_recipes(options)
         return
     if options.resume:
         _resume(options)
@@ -83,29 +85,26 @@ def train(options: argparse.Namespace) -> None:
         from tfgen import zoo
         from tfgen.training import run
 
-    console = Console()
-    initial = None if options.initial is None else zoo.directory(options.initial)
+    arguments = {
+        "data_dir": options.data_dir,
+        "initial": None if options.initial is None else zoo.directory(options.initial),
+        "strategy": options.strategy or "auto",
+        "devices": options.devices,
+        "console": _console(options),
+    }
     if options.dry_run:
-        run.dry_run(
-            chosen,
-            data_dir=options.data_dir,
-            initial=initial,
-            strategy=options.strategy or "auto",
-            devices=options.devices,
-            console=console,
-        )
+        plan = run.dry_run(chosen, **arguments)
+        if options.json:
+            memory = {**dataclasses.asdict(plan.memory), "total": plan.memory.total}
+            print_json({**plan._asdict(), "memory": memory})
         return
-    directory = run.train(
-        chosen,
-        options.out,
-        data_dir=options.data_dir,
-        initial=initial,
-        strategy=options.strategy or "auto",
-        devices=options.devices,
-        command=_command(options),
-        console=console,
-    )
-    _report(console, directory)
+    directory = run.train(chosen, options.out, command=_command(options), **arguments)
+    _report(options, directory)
+
+
+def _console(options):
+    """Where progress is printed: with --json, stdout has the result alone."""
+    return console(stderr=options.json)
 
 
 def _resume(options):
@@ -120,25 +119,28 @@ def _resume(options):
         raise InputError("--resume needs the run's directory: --out DIR")
     with quiet_start():
         from tfgen.training import run
-    console = Console()
     directory = run.resume(
         options.out,
         data_dir=options.data_dir,
         strategy=options.strategy,
         devices=options.devices,
-        console=console,
+        console=_console(options),
     )
-    _report(console, directory)
+    _report(options, directory)
 
 
-def _report(console, directory):
+def _report(options, directory):
     if directory is None:  # This process is not the chief worker.
         return
     from tfgen import zoo
     from tfgen.evaluation import report
 
-    console.print(report.table(zoo.card(directory)))
-    console.print(Text(f"Saved in {directory}"), soft_wrap=True)
+    card = zoo.card(directory)
+    if options.json:
+        print_json({"directory": str(directory), "name": card["name"], "metrics": card["metrics"]})
+        return
+    print_table(report.table(card))
+    console().print(Text(f"Saved in {directory}"), soft_wrap=True)
 
 
 def _command(options):
@@ -155,17 +157,24 @@ def _command(options):
     return shlex.join(words)
 
 
-def _list_recipes():
+def _list_recipes(options):
     from tfgen import data
     from tfgen.training import recipe
 
-    recipes = Table("recipe", "model", box=None, pad_edge=False)
-    for name in recipe.names():
-        recipes.add_row(name, recipe.load(name).summary)
-    sources = Table("data set", "content", box=None, pad_edge=False)
-    for name in data.names():
-        sources.add_row(name, data.describe(name))
-    console = Console()
-    console.print(recipes)
-    console.print()
-    console.print(sources)
+    recipes = {name: recipe.load(name).summary for name in recipe.names()}
+    sources = {name: data.describe(name) for name in data.names()}
+    if options.json:
+        listed = [{"name": name, "summary": summary} for name, summary in recipes.items()]
+        data_sets = [{"name": name, "content": content} for name, content in sources.items()]
+        print_json({"recipes": listed, "data": data_sets})
+        return
+    for number, (heads, rows) in enumerate(
+        [(("recipe", "model"), recipes), (("data set", "content"), sources)]
+    ):
+        table = Table(*heads, box=None, pad_edge=False)
+        table.columns[0].no_wrap = True
+        for row in rows.items():
+            table.add_row(*row)
+        if number:
+            print()
+        print_table(table)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,38 +24,46 @@ class Source:
         description: one line: what it holds and where it comes from.
         module: name of a module in `tfgen.data.sources`, whose `load(name, ...)` returns the
             `Dataset`.
+        image_shape: (H, W, C) of the images; a string is the name of the option that sets it.
         from_local_files: whether `load` takes a `data_dir`.
         options: the further arguments of `load`, with their defaults.
     """
 
     description: str
     module: str
+    image_shape: tuple[int | str, int | str, int]
     from_local_files: bool = False
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 SOURCES = {
     "digits": Source(
-        "1,797 handwritten digits of scikit-learn, 8x8 grey, 10 classes; embedded", "digits"
+        "1,797 handwritten digits of scikit-learn, 8x8 grey, 10 classes; embedded",
+        "digits",
+        (8, 8, 1),
     ),
     "shapes": Source(
         "coloured shapes drawn from known factors, 32x32 RGB, any number; embedded",
         "shapes",
+        ("size", "size", 3),
         options={"num_images": 10_000, "num_test_images": 2_000, "seed": 0, "size": 32},
     ),
     "mnist": Source(
         "70,000 handwritten digits, 28x28 grey, 10 classes; from local files",
         "mnist",
+        (28, 28, 1),
         from_local_files=True,
     ),
     "fashion_mnist": Source(
         "70,000 pieces of clothing, 28x28 grey, 10 classes; from local files",
         "mnist",
+        (28, 28, 1),
         from_local_files=True,
     ),
     "cifar10": Source(
         "60,000 photographs, 32x32 RGB, 10 classes; from local files",
         "cifar10",
+        (32, 32, 3),
         from_local_files=True,
     ),
 }
@@ -96,10 +103,8 @@ def describe(name: str) -> str:
 
 def suggestion(name: str, known: list[str]) -> str:
     """Suggests up to three similar names, or lists tfgen's own data sets."""
-    matches = difflib.get_close_matches(name, known)
-    if matches:
-        return f"did you mean {' or '.join(matches)}?"
-    return f"tfgen knows {', '.join(names())}, folders of images and TFDS names"
+    hint = checks.did_you_mean(name, known).removeprefix("; ")
+    return hint or f"tfgen knows {', '.join(names())}, folders of images and TFDS names"
 
 
 def load(
@@ -155,16 +160,47 @@ def _load_named(
 ) -> Dataset:
     source = SOURCES[name]
     _check_options(name, options, source.options)
+    options = {**source.options, **options}
+    if image_shape is not None:
+        check_image_shape(name, image_shape, options)
     module = importlib.import_module(f"tfgen.data.sources.{source.module}")
     local = {"data_dir": data_dir} if source.from_local_files else {}
-    dataset = module.load(name, **local, **{**source.options, **options})
-    if image_shape not in (None, dataset.image_shape):
+    return module.load(name, **local, **options)
+
+
+def check_image_shape(
+    name: str, image_shape: Sequence[int], options: Mapping[str, Any] | None = None
+) -> None:
+    """Checks, without opening a data set, that its images have a shape.
+
+    Args:
+        name: one of `names()`; images of other data sets are resized to any shape.
+        image_shape: (H, W, C).
+        options: as for `load`.
+
+    Raises:
+        InputError: the images have another shape.
+
+    Example:
+
+    >>> from tfgen.data import catalog
+    >>> catalog.check_image_shape("shapes", (16, 16, 3), {"size": 16})
+    >>> catalog.check_image_shape("mnist", (8, 8, 1))
+    Traceback (most recent call last):
+    ...
+    tfgen.errors.InputError: mnist has images of shape (28, 28, 1), not (8, 8, 1); ...
+    """
+    if name not in SOURCES:
+        return
+    source = SOURCES[name]
+    given = {**source.options, **(options or {})}
+    shape = tuple(given[side] if isinstance(side, str) else side for side in source.image_shape)
+    if tuple(image_shape) != shape and all(isinstance(side, int) for side in shape):
         hint = " (its option size sets another side)" if "size" in source.options else ""
         raise InputError(
-            f"{name} has images of shape {dataset.image_shape}, not {image_shape}{hint}; give this "
+            f"{name} has images of shape {shape}, not {tuple(image_shape)}{hint}; give this "
             "image_shape or omit it"
         )
-    return dataset
 
 
 def _is_folder(source: object) -> bool:

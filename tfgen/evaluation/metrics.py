@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import tfgen
+from tfgen import checks
 from tfgen.data.dataset import Dataset
 from tfgen.errors import InputError
 from tfgen.evaluation import attribute_directions
@@ -63,6 +64,25 @@ def further_names(model: GenerativeModel, data: Dataset) -> list[str]:
     return found
 
 
+def check_name(name: str, model: GenerativeModel, data: Dataset) -> None:
+    """Check that a metric exists for a model and data, before anything is measured.
+
+    Args:
+        name: name of the metric.
+        model: a model of any kind.
+        data: images of its shape.
+
+    Raises:
+        InputError: it does not; the message lists those that do.
+    """
+    known = list(dict.fromkeys([*LIKELIHOOD, TIGHTER_BOUND, *further_names(model, data)]))
+    if name not in known:
+        raise InputError(
+            f"no metric {name!r} of this model on {data.name}; the metrics are "
+            f"{', '.join(known)}{checks.did_you_mean(name, known)}"
+        )
+
+
 def measure(
     name: str, model: GenerativeModel, data: Dataset, num_samples: int | None = None
 ) -> Metric:
@@ -85,12 +105,7 @@ def measure(
     Raises:
         InputError: an unknown metric, or one that the model or the data do not have.
     """
-    known = list(dict.fromkeys([TIGHTER_BOUND, *further_names(model, data)]))
-    if name not in known:
-        raise InputError(
-            f"no metric {name!r} of this model on {data.name}; the metrics are "
-            f"{', '.join([*LIKELIHOOD, *known])}"
-        )
+    check_name(name, model, data)
     if name == TIGHTER_BOUND:
         k = num_samples or max(model.num_tight_samples, DEFAULT_NUM_SAMPLES)
         nll = -np.asarray(model.log_prob(data.images("test"), num_samples=k), "float64")

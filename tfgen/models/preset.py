@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import keras
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.weights.h5", "card.json"
+_KINDS = {"name": str, "image_shape": list, "metrics": dict, "recipe": dict}  # of a card's entries
 
 
 def save(model: keras.Model, directory: PathLike, *, card: dict[str, Any] | None = None) -> None:
@@ -115,6 +116,12 @@ def read_card(directory: PathLike) -> dict[str, Any]:
     card = read_json(path)
     if not isinstance(card, dict) or not isinstance(card.get("files"), dict):
         raise InputError(f"{path} is damaged: it lists no files")
+    for key, kind in _KINDS.items():
+        if key in card and not isinstance(card[key], kind):
+            raise InputError(f"{path} is damaged: its entry {key!r} is {card[key]!r}")
+    for name, metric in card.get("metrics", {}).items():
+        if not isinstance(metric, dict):
+            raise InputError(f"{path} is damaged: its metric {name!r} is {metric!r}")
     return card
 
 

@@ -9,7 +9,6 @@ import difflib
 import inspect
 import io
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from ruamel.yaml import YAML, YAMLError
 
 import tfgen
 from tfgen.errors import InputError
+from tfgen.training import recipe_files
 
 LENGTHS = ("epochs", "steps", "hours")
 SOURCE, OPTIONS = ("data.source", "source"), "data.options"
@@ -152,8 +152,7 @@ def names() -> list[str]:
     >>> "vae-digits" in recipe.names()
     True
     """
-    folder = resources.files("tfgen.training") / "recipes"
-    return sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir())
+    return recipe_files.names()
 
 
 def load(
@@ -231,8 +230,7 @@ def _read(name_or_file):
             raise InputError(f"there is no recipe file {path}")
         text = _text(path)
     elif name_or_file in names():
-        folder = resources.files("tfgen.training") / "recipes"
-        text = (folder / f"{name_or_file}.yaml").read_text("utf-8")
+        text = recipe_files.text(name_or_file)
     else:
         raise InputError(
             f"there is no recipe {name_or_file!r}; {_nearest(name_or_file, names())}; "

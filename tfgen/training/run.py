@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -28,6 +28,26 @@ from tfgen.training.signals import StoppedError
 from tfgen.training.tensorboard import TensorBoard
 
 LOGS = "logs"
+
+
+class DryRun(NamedTuple):
+    """The result of `dry_run`.
+
+    Attributes:
+        parameters: number of the model's parameters.
+        images: number of training images.
+        steps: number of steps; None if the recipe gives hours.
+        steps_per_epoch: number of steps that take each image once.
+        batch_size: number of images per step, over all devices.
+        memory: what each device needs.
+    """
+
+    parameters: int
+    images: int
+    steps: int | None
+    steps_per_epoch: int
+    batch_size: int
+    memory: Memory
 
 
 def train(
@@ -142,7 +162,7 @@ def dry_run(
     strategy: str = "auto",
     devices: str | None = None,
     console: Console | None = None,
-) -> Memory:
+) -> DryRun:
     """Print the parameters, steps and memory of training without starting it.
 
     Args:
@@ -150,7 +170,7 @@ def dry_run(
         data_dir, initial, strategy, devices, console: as for `train`.
 
     Returns:
-        The memory that each device needs.
+        The same as a `DryRun`.
 
     Raises:
         InputError: missing data, invalid arguments in the recipe, initial weights that do not fit.
@@ -166,7 +186,14 @@ def dry_run(
     images = -(-recipe.training.batch_size // setup.distribution.num_replicas_in_sync)
     found = memory.estimate(setup.model, images)
     output.print(summary.of_memory(found, images))
-    return found
+    return DryRun(
+        parameters=setup.model.count_params(),
+        images=setup.data.splits["train"],
+        steps=setup.steps,
+        steps_per_epoch=setup.steps_per_epoch,
+        batch_size=recipe.training.batch_size,
+        memory=found,
+    )
 
 
 class _Output:
