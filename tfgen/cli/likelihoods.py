@@ -39,7 +39,7 @@ def evaluate(options: argparse.Namespace) -> None:
     card = zoo.card(options.model)
     name = card.get("name", options.model)
     own = card.get("recipe", {}).get("data", {}).get("source")
-    source = options.data or own
+    source = own if options.data is None else options.data
     if source is None:
         raise InputError(f"the card of {options.model} names no training data: give --data")
     if source != own and "image_shape" in card:

@@ -5,6 +5,7 @@ Parsing, `--help` and listings do not import TensorFlow, which takes seconds.
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -175,9 +176,16 @@ def _run(program, parse):
         return 141
     except OSError as error:  # Such as a full disk or a missing permission.
         terminal.abandon_failed_stdout()
-        terminal.say(f"{program}: error: {error}")
+        terminal.say(f"{program}: error: {_reason(error)}")
         return 2
     return 0
+
+
+def _reason(error):
+    """Which file an `OSError` is about, and why."""
+    if isinstance(error.filename, str | bytes) and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return error.strerror or str(error)
 
 
 def _exit_on_sigterm():

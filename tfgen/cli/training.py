@@ -62,6 +62,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train the model of a recipe, resume a run, or list the recipes."""
+    from tfgen import zoo
     from tfgen.training import recipe
 
     if options.list:
@@ -78,16 +79,19 @@ def train(options: argparse.Namespace) -> None:
         "training.seed": options.seed,
     }
     values = {key: value for key, value in values.items() if value is not None}
+    initial = None
+    if options.initial is not None:
+        zoo.card(options.initial)
+        initial = zoo.directory(options.initial)
     # A key that the recipe does not have is looked up in the arguments of the model's class.
     with quiet_start() if options.set else contextlib.nullcontext():
         chosen = recipe.load(options.recipe, options.set, values)
     with quiet_start():
-        from tfgen import zoo
         from tfgen.training import run
 
     arguments = {
         "data_dir": options.data_dir,
-        "initial": None if options.initial is None else zoo.directory(options.initial),
+        "initial": initial,
         "strategy": options.strategy or "auto",
         "devices": options.devices,
         "console": _console(options),

@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     import keras
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.weights.h5", "card.json"
-_KINDS = {"name": str, "image_shape": list, "metrics": dict, "recipe": dict}  # of a card's entries
+# The types of entries of a card, outer entries first.
+_KINDS = {
+    ("name",): str,
+    ("image_shape",): list,
+    ("metrics",): dict,
+    ("recipe",): dict,
+    ("recipe", "data"): dict,
+}
 
 
 def save(model: keras.Model, directory: PathLike, *, card: dict[str, Any] | None = None) -> None:
@@ -116,9 +123,12 @@ def read_card(directory: PathLike) -> dict[str, Any]:
     card = read_json(path)
     if not isinstance(card, dict) or not isinstance(card.get("files"), dict):
         raise InputError(f"{path} is damaged: it lists no files")
-    for key, kind in _KINDS.items():
-        if key in card and not isinstance(card[key], kind):
-            raise InputError(f"{path} is damaged: its entry {key!r} is {card[key]!r}")
+    for keys, kind in _KINDS.items():
+        entry: Any = card
+        for key in keys:
+            entry = entry.get(key, kind())
+        if not isinstance(entry, kind):
+            raise InputError(f"{path} is damaged: its entry {'.'.join(keys)} is {entry!r}")
     for name, metric in card.get("metrics", {}).items():
         if not isinstance(metric, dict):
             raise InputError(f"{path} is damaged: its metric {name!r} is {metric!r}")

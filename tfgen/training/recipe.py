@@ -250,7 +250,9 @@ def _validate(content, source):
     try:
         return Recipe.model_validate(content)
     except pydantic.ValidationError as error:
-        raise InputError(f"{source}: {_first_problem(error)}") from None
+        problem = _first_problem(error)
+        said = problem.startswith(f"{source}: ")  # The source is an option for this key.
+        raise InputError(problem if said else f"{source}: {problem}") from None
 
 
 def _first_problem(error):
