@@ -113,8 +113,9 @@ def _model(config, name, file):
     for model in config.model_config_list.config:
         if model.name == name:
             return model
-    names = ", ".join(model.name for model in config.model_config_list.config)
-    raise InputError(f"{file} has no model {name!r}; it has {names}")
+    names = [model.name for model in config.model_config_list.config]
+    hint = checks.did_you_mean(name, names)
+    raise InputError(f"{file} has no model {name!r}; it has {', '.join(names)}{hint}")
 
 
 def _wait(server, name, version, label, seconds):

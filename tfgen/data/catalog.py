@@ -225,4 +225,5 @@ def _check_options(owner: str, options: Mapping[str, Any], known: Mapping[str, A
     for option in options:
         if option not in known:
             allowed = f"has the options {', '.join(known)}" if known else "takes no options"
-            raise InputError(f"unknown option {option!r}: {owner} {allowed}")
+            hint = checks.did_you_mean(option, known)
+            raise InputError(f"unknown option {option!r}: {owner} {allowed}{hint}")

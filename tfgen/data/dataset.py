@@ -233,7 +233,9 @@ class Dataset:
 
     def _range(self, split: str) -> tuple[str, int, int]:
         if split not in self._ranges:
-            raise InputError(f"{self.name} has no split {split!r}, only {', '.join(self._ranges)}")
+            hint = checks.did_you_mean(split, self._ranges)
+            known = ", ".join(self._ranges)
+            raise InputError(f"{self.name} has no split {split!r}, only {known}{hint}")
         return self._ranges[split]
 
     def _labels_of(self, examples: Mapping[str, Any]) -> Any:
