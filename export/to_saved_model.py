@@ -11,7 +11,13 @@ from tfgen.errors import InputError
 from tfgen.export import cards, warmup
 from tfgen.export.signatures import DEFAULT, Signatures
 from tfgen.export.source import Source
-from tfgen.files import PathLike, sha256, write_directory_atomically, write_json
+from tfgen.files import (
+    PathLike,
+    for_tensorflow,
+    sha256,
+    write_directory_atomically,
+    write_json,
+)
 from tfgen.models.base import GenerativeModel
 
 FINGERPRINTS = (
@@ -56,7 +62,7 @@ def saved_model(
     >>> path.name, sorted(tf.saved_model.load(str(path)).signatures)[:3]
     ('1', ['decode', 'encode', 'encode_encoded'])
     """
-    base_dir = Path(base_dir)
+    base_dir = for_tensorflow(base_dir)
     if base_dir.exists() and not base_dir.is_dir():
         raise InputError(f"{base_dir} is a file: a SavedModel needs a directory")
     if version is not None:

@@ -1,5 +1,6 @@
 """Files: paths given by callers, atomic writes, JSON, digests."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -43,6 +44,21 @@ def expanded(path: PathLike) -> Path:
         raise InputError(f"{path}: there is no home directory of that name") from None
 
 
+def for_tensorflow(path: PathLike) -> Path:
+    """The path, which TensorFlow can only use if it is text.
+
+    Raises:
+        InputError: it has bytes that are not UTF-8.
+    """
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{path} is not UTF-8, and TensorFlow cannot write there: choose another name"
+        ) from None
+    return Path(path)
+
+
 def write_atomically(path: PathLike, write: Callable[[Path], Any]) -> None:
     """Calls `write` with a temporary file in the same directory, and renames it to `path`.
 
@@ -84,7 +100,7 @@ def write_directory_atomically(
     """Calls `write` with a temporary directory in `parent`, and renames it to `parent/name`.
 
     Readers see the complete directory or none. If `write` raises, the temporary directory, whose
-    name begins with `tmp-`, is removed.
+    name begins with `tmp-`, is removed, and so is `parent` if it was created for it.
 
     Args:
         parent: path of the directory that contains the new one; created if missing.
@@ -111,6 +127,7 @@ def write_directory_atomically(
     parent = Path(parent)
     if isinstance(name, str) and (parent / name).exists():
         raise InputError(f"{parent / name} exists: choose another name")
+    made = not parent.exists()
     parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=parent, prefix="tmp-"))
     try:
@@ -125,13 +142,17 @@ def write_directory_atomically(
                     raise
                 if isinstance(name, str):  # Another process has written it meanwhile.
                     raise InputError(f"{target} exists: choose another name") from None
-    finally:
+    except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
+        if made:
+            with contextlib.suppress(OSError):  # It is not empty if another process uses it.
+                parent.rmdir()
+        raise
 
 
 def write_text(path: PathLike, text: str) -> None:
-    """Writes a text file in UTF-8, atomically."""
-    write_atomically(path, lambda file: file.write_text(text, "utf-8"))
+    """Writes a text file in UTF-8, atomically; bytes of file names that are not, are escaped."""
+    write_atomically(path, lambda file: file.write_text(text, "utf-8", "backslashreplace"))
 
 
 def write_bytes(path: PathLike, content: bytes) -> None:

@@ -240,6 +240,7 @@ BAD = {
     ),
     "no home of a source": (["fetch", "~nobody-here/x"], "~nobody-here/x: there is no home"),
     "no source": (["fetch", "nowhere"], "nowhere is neither a directory nor an http or https URL"),
+    "export to bytes": (["export", "vae-digits", "{tmp}/\udce9"], "is not UTF-8, and TensorFlow"),
     "export under a file": (["export", "vae-digits", "/dev/null/x"], "/dev/null"),
     "bad version": (["export", "vae-digits", "{tmp}/x", "--version", "0"], "version"),
     "version of tflite": (

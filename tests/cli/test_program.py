@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+import tensorflow as tf
 
 import tfgen
 from tfgen import cli
@@ -123,6 +124,16 @@ def test_defects_keep_their_traceback(monkeypatch):
     monkeypatch.setattr(tfgen.zoo, "load", fail)
     with pytest.raises(ValueError, match="a defect"):
         cli.main(["sample", "vae-digits"])
+
+
+def test_a_full_disk_that_tensorflow_finds_is_one_line(monkeypatch, capsys):
+    def fail(*arguments):
+        text = "{{function_node __wrapped__SaveV2}} out/1; No space left on device [Op:SaveV2]"
+        raise tf.errors.ResourceExhaustedError(None, None, text)
+
+    monkeypatch.setattr(tfgen.zoo, "load", fail)
+    assert cli.main(["sample", "vae-digits"]) == 2
+    assert capsys.readouterr().err == "tfgen sample: error: out/1; No space left on device\n"
 
 
 def test_interrupted_commands_say_so(monkeypatch, capsys):

@@ -77,6 +77,7 @@ BAD_TRAININGS = {
         lambda p: ["vae-digits", "--set", "data.options.a.b=3"],
         "data.options.a.b: there is no such key",
     ),
+    "not UTF-8": (lambda p: ["vae-digits", "--out", f"{p}/\udce9"], "is not UTF-8, and TensorFlow"),
     "path under a file": (lambda p: ["vae-digits", "--out", "/dev/null/x"], "/dev/null"),
     "recipe after set": (lambda p: ["--set", "epochs=1", "vae-digits"], "must come before --set"),
     "test images only": (
@@ -157,6 +158,17 @@ def test_folders_may_have_any_name(name, tmp_path, monkeypatch, capsys):
     assert f" images (8, 8, 1) of {name}, 1 device" in first
     assert name in [line.strip() for line in said]  # the title of the table
     assert last == f"Saved in {out}"
+
+
+def test_a_folder_may_have_a_name_that_is_not_text(tmp_path, monkeypatch, capsysbinary):
+    folder = tmp_path / "caf\udce9"
+    folder.mkdir()
+    for i in range(20):
+        Image.fromarray(np.full((8, 8), 10 * i, "uint8")).save(folder / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    assert cli.train(["vae-digits", "--data", "caf\udce9", "--out", "run", *SMALL]) == 0
+    assert b" images (8, 8, 1) of caf\xe9, 1 device" in capsysbinary.readouterr().out
+    assert "caf\\udce9" in (tmp_path / "run" / "README.md").read_text("utf-8")
 
 
 def test_a_dry_run_prints_and_writes_nothing(tmp_path, capsys, monkeypatch):

@@ -5,7 +5,9 @@ Parsing, `--help` and listings do not import TensorFlow, which takes seconds.
 
 import argparse
 import contextlib
+import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -35,6 +37,9 @@ class Command(NamedTuple):
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], None]
     summary: str
+
+
+OPERATION = r"\{\{[^}]*\}\} | \[Op:\w+\]"  # in messages of TensorFlow
 
 
 COMMANDS = {
@@ -178,6 +183,11 @@ def _run(program, parse):
         terminal.abandon_failed_stdout()
         terminal.say(f"{program}: error: {_reason(error)}")
         return 2
+    except Exception as error:
+        if not _is_of_a_file(error):
+            raise
+        terminal.say(f"{program}: error: {re.sub(OPERATION, '', error.message)}")
+        return 2
     return 0
 
 
@@ -186,6 +196,15 @@ def _reason(error):
     if isinstance(error.filename, str | bytes) and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
     return error.strerror or str(error)
+
+
+def _is_of_a_file(error):
+    """Whether TensorFlow raised this error because of a full disk or a missing permission."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None or not isinstance(error, tensorflow.errors.OpError):
+        return False
+    denied = isinstance(error, tensorflow.errors.PermissionDeniedError)
+    return denied or os.strerror(errno.ENOSPC) in error.message
 
 
 def _exit_on_sigterm():

@@ -12,7 +12,7 @@ from typing import Any
 import filelock
 
 from tfgen.errors import InputError
-from tfgen.files import PathLike
+from tfgen.files import PathLike, for_tensorflow
 from tfgen.models import preset
 
 LOCK = ".training"
@@ -45,7 +45,7 @@ def claimed(out: PathLike | None, name: str) -> Iterator[Path]:
     ...     place.parent.exists()
     False
     """
-    directory, made, lock = _claim_next(name) if out is None else _claim(Path(out))
+    directory, made, lock = _claim_next(name) if out is None else _claim(for_tensorflow(out))
     try:
         yield directory
         _release(directory, lock)
