@@ -70,7 +70,12 @@ def main():
         with tempfile.TemporaryDirectory() as home:
             for times in best:
                 found, left = measured(options.names, home)
-                print({name: round(value, 2) for name, value in found.items()}, "left:", left)
+                print(
+                    {name: round(value, 2) for name, value in found.items()},
+                    "left:",
+                    left,
+                    flush=True,
+                )
                 for name, seconds in found.items():
                     times[name] = min(seconds, times.get(name, seconds))
     table = Table("seconds to", "first start", "second start")

@@ -74,12 +74,16 @@ class ExportCache:
 
         Exports that a running process writes or uses stay.
         """
-        found = {e.parent: e.stat().st_mtime for e in self.directory.glob(f"*/{IN_USE}")}
+        found: dict[Path, float] = {}
+        for lock in self.directory.glob(f"*/{IN_USE}"):
+            with contextlib.suppress(FileNotFoundError):  # Another process has removed it.
+                found[lock.parent] = lock.stat().st_mtime
         total = 0
         for entry in sorted(found, key=lambda entry: found[entry], reverse=True):
-            total += sum(p.stat().st_size for p in entry.rglob("*") if p.is_file())
-            if total > max_bytes or not (entry / FILES).is_file():
-                _remove(entry)
+            with contextlib.suppress(FileNotFoundError):
+                total += sum(p.stat().st_size for p in entry.rglob("*") if p.is_file())
+                if total > max_bytes or not (entry / FILES).is_file():
+                    _remove(entry)
 
     def close(self) -> None:
         """Stop using the exports; those that are not finished are removed."""
@@ -97,8 +101,9 @@ def opened() -> Iterator[tuple[ExportCache, Path]]:
     Temporary directories of servers that were killed are removed.
     """
     for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        if (left / IN_USE).is_file() and left.lstat().st_uid == os.getuid():
-            _remove(left)
+        with contextlib.suppress(FileNotFoundError):
+            if left.lstat().st_uid == os.getuid() and (left / IN_USE).is_file():
+                _remove(left)
     temporary = Path(tempfile.mkdtemp(prefix=PREFIX))
     held = _locked(temporary / IN_USE, fcntl.LOCK_SH)
     assert held is not None
