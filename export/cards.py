@@ -32,7 +32,7 @@ def new(source: Source, kind: str, **entries: Any) -> dict[str, Any]:
     >>> from tfgen.export import source
     >>> from tfgen.export.cards import new
     >>> new(source.Source("glow-digits"), "SavedModel")["model"]["bound"]
-    'exact'
+    'exact density of the dequantized image'
     """
     model, card = source.model, source.card
     digests = card.get("files", {})
@@ -55,7 +55,8 @@ def new(source: Source, kind: str, **entries: Any) -> dict[str, Any]:
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
-    return {"format": kind, "model": about, **entries, "environment": environment}
+    head = {"format": kind, "model": about, "networks": source.networks}
+    return {**head, **entries, "environment": environment}
 
 
 def card(path: PathLike) -> dict[str, Any]:

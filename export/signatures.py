@@ -2,7 +2,7 @@
 
 | signature | inputs | outputs |
 |---|---|---|
-| `log_prob` | `images` uint8 `[N, H, W, C]` | `log_prob` float32 `[N]`, nats |
+| `log_prob` | `images` uint8 `[N, H, W, C]` | `log_prob` float32 `[N]`, nats: the model's `bound` |
 | `encode` | `images` | `latents` float32 `[N, D]` |
 | `decode` | `latents` | `images` |
 | `sample` | `noise` float32 `[N, D]`, standard normal; `temperature` float32 `[N]` | `images` |
@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import tensorflow as tf
 
 from tfgen.export import encoded_images
+from tfgen.models import round_trips
 from tfgen.models.base import GenerativeModel
 
 DEFAULT = "log_prob"  # the signature that `serving_default` stands for
@@ -37,15 +38,31 @@ class Verbs:
 
     Args:
         model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
+        checked: whether `encode` refuses images that the latents of an invertible model do not give
+            back.
     """
 
-    def __init__(self, model: GenerativeModel):
+    def __init__(self, model: GenerativeModel, *, checked: bool):
+        self._model = model
         self.latent_dim = model.latent_dim
         self.latents_from_noise = model.latents_from_noise
+        encode = self._checked_encode if checked and model.is_invertible else model.encode
         self.log_prob, self.encode, self.decode = (
-            tf.function(verb, autograph=False)
-            for verb in (model.log_prob, model.encode, model.decode)
+            tf.function(verb, autograph=False) for verb in (model.log_prob, encode, model.decode)
         )
+
+    def _checked_encode(self, images):
+        latents = self._model.encode(images)
+
+        def compared():
+            bits = self._model.num_bits
+            return tf.reduce_all(round_trips.given_back(images, latents, self.decode, bits))
+
+        unusual = tf.reduce_any(round_trips.unusual(latents))
+        given_back = tf.cond(unusual, compared, lambda: tf.constant(True))
+        refusal = tf.debugging.Assert(given_back, [f"encode: {round_trips.REFUSAL}"])
+        with tf.control_dependencies([refusal]):
+            return tf.identity(latents)
 
 
 def _log_prob(verbs, images, labels=None):
@@ -178,7 +195,8 @@ class Signatures(tf.Module):
 
     The graphs hold no random state, no Python and no XLA. They refuse inputs of another shape,
     batches of several sizes, latents, noise, weights or temperatures that are not finite, negative
-    temperatures and labels out of range.
+    temperatures, labels out of range, and images that the latents of a flow do not give back
+    (`tfgen.models.round_trips`).
 
     Args:
         model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
@@ -210,7 +228,7 @@ class Signatures(tf.Module):
         super().__init__()
         self._variables = [*(weight.value for weight in model.weights), *precomputed]
         self._num_classes = model.num_classes or 0
-        verbs, specs = Verbs(model), tensors(model)
+        verbs, specs = Verbs(model, checked=not on_device), tensors(model)
         rows = offered(model, on_device=on_device)
         self.functions = {
             name: self._traced(

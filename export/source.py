@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 import tfgen
 from tfgen import zoo
 from tfgen.errors import InputError
 from tfgen.files import PathLike, expanded
+from tfgen.models import preset
 from tfgen.models.base import GenerativeModel
 
 MIN_IMAGES_OF_DEVIATION = 32  # they estimate a standard deviation within some 13 %
 FOR_INFERENCE = {"memory": "plain"}  # TFLite has no function calls, which "reversible" makes
-FOR_DEVICES = {"network_dtype": "float32"}  # TFLite has no operations on bfloat16
 
 
 class Source:
@@ -29,8 +28,10 @@ class Source:
         images: uint8 `[M, H, W, C]` in place of the test images of its data set.
 
     Attributes:
-        model: the model; with the same weights and `memory="plain"` if it was built to save memory
-            in training.
+        model: the model; with the same weights, `memory="plain"` if it was built to save memory
+            in training, and in float32 if its networks were trained in half precision.
+        networks: a description of the dtype of the model's networks, and of that of the given
+            model if it differs.
         card: the card that `tfgen.zoo.card` returns for it; {} if a model object is given.
 
     Raises:
@@ -54,7 +55,10 @@ class Source:
             loaded: GenerativeModel = zoo.load(model)
         else:
             loaded = model
-        self.model = rebuilt(loaded, FOR_INFERENCE)
+        self.model = rebuilt(preset.finished(loaded), FOR_INFERENCE)
+        self.networks = self.model.half_dtype or "float32"
+        if loaded.half_dtype not in (None, self.networks):
+            self.networks += f", in place of {loaded.half_dtype}"
         self._given = None
         if images is not None:
             self._given = np.asarray(images)
@@ -84,12 +88,13 @@ class Source:
     def log_prob_deviation(self) -> tuple[float, str]:
         """The standard deviation of log p(x) in nats over test images, and which ones.
 
-        It follows from the card. For a model without a card it is measured on the given images, if
-        there are enough of them, otherwise on images of its data set or samples.
+        It is that of `log_prob` with one sample, as exported. It follows from the card if the card
+        has this figure. Otherwise it is measured on the given images, if there are enough of them,
+        or on images of its data set or samples.
         """
-        if "nats" in self.card.get("metrics", {}):
-            metric = self.card["metrics"]["nats"]
-            protocol = metric["protocol"]
+        metric = self.card.get("metrics", {}).get("nats", {"protocol": {}})
+        protocol = metric["protocol"]
+        if protocol.get("bound") == self.model.bound:
             count = protocol["images"]
             return metric["standard_error"] * count**0.5, (
                 f"{protocol['data']}, split {protocol['split']}, {count} images"
@@ -123,15 +128,12 @@ def rebuilt(model: GenerativeModel, arguments: Mapping[str, Any]) -> GenerativeM
 
     >>> import tfgen
     >>> from tfgen.export import source
-    >>> options = {"latent_dim": 2, "hidden_units": [4], "network_dtype": "bfloat16"}
-    >>> model = source.rebuilt(tfgen.models.VAE((4, 4, 1), **options), source.FOR_DEVICES)
-    >>> model.get_config()["network_dtype"]
-    'float32'
+    >>> options = {"levels": 1, "depth": 1, "width": 4, "memory": "reversible"}
+    >>> model = source.rebuilt(tfgen.models.Glow((4, 4, 1), **options), source.FOR_INFERENCE)
+    >>> model.get_config()["memory"]
+    'plain'
     """
     config = model.get_config()
     if all((config.get(name) or value) == value for name, value in arguments.items()):
         return model
-    other = type(model).from_config({**config, **arguments})
-    for weight, given in zip(other.weights, model.weights, strict=True):
-        weight.assign(tf.cast(given.value, weight.dtype))
-    return other
+    return preset.rebuilt(model, arguments)

@@ -41,6 +41,10 @@ def saved_model(
     - `assets.extra/card.json`: the model's figures with their protocol, every signature, the
       fingerprint that TensorFlow gave the SavedModel, and the SHA-256 of each file
 
+    A model that was trained in half precision is exported in float32, in which a flow gives its
+    images back; the card says so under `networks`. Own networks given to a VAE keep their dtype
+    policy.
+
     The directory gets its number only when it is complete, so that a TF Serving process that
     watches `base_dir` never reads an incomplete version.
 

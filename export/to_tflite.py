@@ -12,7 +12,7 @@ from tfgen.errors import InputError
 from tfgen.export import cards
 from tfgen.export.litert import conversion, flatbuffer, measurement
 from tfgen.export.signatures import DEVICE, Signatures
-from tfgen.export.source import FOR_DEVICES, Source, rebuilt
+from tfgen.export.source import Source
 from tfgen.files import PathLike, sha256, write_bytes, write_json
 from tfgen.models.base import GenerativeModel
 
@@ -34,9 +34,9 @@ def tflite(
     `NAME.tflite.json`, holds its size and SHA-256, for each signature the latency per image on this
     machine and the error against the model, which images these are, and the model's own figures.
 
-    TFLite has no operations on bfloat16. Networks that compute in bfloat16 compute in float32 in
-    the file: the errors are against the model with networks in float32, and the card says so under
-    `networks`.
+    A model that was trained in half precision is exported in float32: see
+    `tfgen.export.saved_model`. `encode` does not refuse images that its latents do not give back,
+    because TFLite drops assertions; compare with `reconstruct` where images may be unusual.
 
     `log_prob` is left out of the file if rounding makes it useless, that is, if its error on one of
     the images exceeds 1 % of the standard deviation of log p(x) over the test set, or over `images`
@@ -85,7 +85,7 @@ def tflite(
 
 def _converted(source, precision):
     """The bytes of the file, and their entries in its card."""
-    model = rebuilt(source.model, FOR_DEVICES)
+    model = source.model
     images, origin = source.images("test", NUM_IMAGES)
     references = measurement.references(model, images)
     calibration, calibrated_with = None, None
@@ -112,7 +112,6 @@ def _converted(source, precision):
             for verb in errors
         },
         "left_out": left_out,
-        "networks": _networks(source.model),
         "operations": sorted(flatbuffer.operations(content)),
         "latency": measurement.latencies(content, references),
         "images": {"count": len(images), "from": origin, "calibration": calibrated_with},
@@ -125,9 +124,3 @@ def _calibration(references):
     inputs = {verb: given for verb, (given, _) in references.items()}
     latents = [inputs["decode"]["latents"], inputs["sample"]["noise"]]
     return {**inputs, "decode": {"latents": np.concatenate(latents)}}
-
-
-def _networks(model):
-    """A description of the dtype of the file's networks, and of the model's if it differs."""
-    dtype = model.get_config()["network_dtype"] or "float32"
-    return "float32" if dtype == "float32" else f"float32, in place of {dtype}"

@@ -25,6 +25,9 @@ def write(
 ) -> None:
     """Write one request of one row for each signature.
 
+    The image is the one that latents of 0 decode to, which a flow gives back. A signature that
+    refuses its row all the same is left out, because TF Serving would not load the model.
+
     Args:
         path: path of the TFRecord file of `PredictionLog`s, which belongs in `assets.extra`.
         functions: a dict from a signature's name to its concrete function.
@@ -44,13 +47,17 @@ def write(
     >>> sum(1 for _ in tf.data.TFRecordDataset(path)) == len(functions)
     True
     """
+    image = _image(functions, image_shape)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for name, function in functions.items():
+            specs = function.structured_input_signature[1]
+            row = {key: _row(spec, image) for key, spec in specs.items()}
+            if not _answered(function, row):
+                continue
             request = predict_pb2.PredictRequest()
             request.model_spec.name = model_name
             request.model_spec.signature_name = name
-            for key, spec in function.structured_input_signature[1].items():
-                value = _row(spec, image_shape)
+            for key, value in row.items():
                 request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
             log = prediction_log_pb2.PredictionLog(
                 predict_log=prediction_log_pb2.PredictLog(request=request)
@@ -58,7 +65,24 @@ def write(
             writer.write(log.SerializeToString())
 
 
-def _row(spec, image_shape):
+def _image(functions, image_shape):
+    if "decode" not in functions:
+        return tf.zeros([1, *image_shape], tf.uint8)
+    (latents,) = functions["decode"].structured_input_signature[1].values()
+    return functions["decode"](latents=tf.zeros([1, *latents.shape[1:]]))["images"]
+
+
+def _row(spec, image):
+    if spec.dtype == tf.uint8:
+        return image
     if spec.dtype == tf.string:
-        return [tf.io.encode_png(tf.zeros(image_shape, tf.uint8)).numpy()]
+        return tf.constant([tf.io.encode_png(image[0]).numpy()])
     return tf.zeros([1, *spec.shape[1:]], spec.dtype)
+
+
+def _answered(function, row):
+    try:
+        function(**row)
+    except tf.errors.InvalidArgumentError:
+        return False
+    return True

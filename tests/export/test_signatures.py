@@ -351,12 +351,17 @@ def test_bad_requests_get_the_errors_of_tf_serving(saved, serve):
 
 
 @pytest.mark.parametrize("kind", BFLOAT16)
-def test_networks_in_bfloat16_are_served_in_bfloat16(kind, tmp_path, serve):
+def test_networks_trained_in_bfloat16_are_served_in_float32(kind, tmp_path, serve):
     trained = bfloat16(kind)
+    finished = preset.finished(trained)
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1)).astype("uint8")
     path = tfgen.export.saved_model(trained, tmp_path)
     (answer,) = serve([(path, "log_prob", {"images": images})])
-    np.testing.assert_allclose(answer["log_prob"], trained.log_prob(images), rtol=1e-5)
+    np.testing.assert_allclose(answer["log_prob"], finished.log_prob(images), rtol=1e-5)
+    assert np.any(np.abs(answer["log_prob"] / trained.log_prob(images) - 1) > 1e-5)
+    card = tfgen.export.card(path)
+    assert card["networks"] == "float32, in place of bfloat16"
+    assert card["model"]["bound"] == finished.bound != trained.bound
 
 
 def test_tf_saved_model_load_loads_it(saved):

@@ -125,7 +125,7 @@ def test_log_prob_is_the_bound_at_the_noise_of_the_image(likelihood, image):
     kl = np.sum(0.5 * (mean**2 + deviation**2 - 1) - np.log(deviation))
     expected = log_likelihood(model, likelihood, observed, z).mean() - kl
     np.testing.assert_allclose(model.log_prob(image)[0], expected, rtol=1e-4)
-    assert model.bound == "lower bound, 1 importance sample"
+    assert model.bound == "lower bound, 1 importance sample, mean of 8 draws"
 
 
 def test_log_prob_with_many_importance_samples_is_the_evidence(likelihood, image):

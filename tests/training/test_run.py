@@ -14,7 +14,7 @@ from tensorflow.core.util import event_pb2
 import tfgen
 from tfgen.errors import InputError
 from tfgen.evaluation import metrics
-from tfgen.files import sha256
+from tfgen.files import read_json, sha256
 from tfgen.training import curve, loop, recipe, run
 from tfgen.training.run_directory import claimed
 from tfgen.training.tensorboard import read_history
@@ -261,7 +261,12 @@ def test_networks_in_bfloat16_train_from_a_recipe(tmp_path):
     out = run.train(short("glow-digits", "network_dtype=bfloat16"), tmp_path / "run")
     history = read_history(out / "logs" / "history.csv")
     assert history[1]["val_bits_per_dim"] < history[0]["val_bits_per_dim"]
-    assert tfgen.zoo.card(out)["recipe"]["model"]["network_dtype"] == "bfloat16"
+    card, model = tfgen.zoo.card(out), tfgen.zoo.load(out)
+    assert card["recipe"]["model"]["network_dtype"] == "bfloat16"
+    assert read_json(out / "config.json")["config"]["network_dtype"] is None
+    found = np.mean(model.bits_per_dim(tfgen.data.load("digits").images("test")))
+    assert card["metrics"]["bits_per_dim"]["value"] == pytest.approx(found, abs=1e-5)
+    assert card["bound"] == "exact density of the dequantized image"
 
 
 def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """Pictures of a model: samples, reconstructions, interpolations and its latent space."""
 
+import contextlib
 import math
 from collections.abc import Sequence
 
@@ -133,7 +134,7 @@ def of_model(model: GenerativeModel, images: np.ndarray) -> dict[str, Image.Imag
     """The pictures of a run directory, by their names.
 
     An invertible model, which reconstructs every image exactly, has samples and interpolations
-    only.
+    only; and no interpolations if its `encode` refuses the images.
 
     Args:
         model: a model of any kind.
@@ -150,7 +151,8 @@ def of_model(model: GenerativeModel, images: np.ndarray) -> dict[str, Image.Imag
     made = {"samples": samples(model)}
     if not model.is_invertible:
         made["reconstructions"] = reconstructions(model, images)
-    made["interpolation"] = interpolations(model, images)
+    with contextlib.suppress(InputError):  # Latents of a poor flow may not give images back.
+        made["interpolation"] = interpolations(model, images)
     if not model.is_invertible:
         made["temperatures"] = temperatures(model)
     if model.latent_dim == 2:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -14,12 +15,13 @@ import tfgen.optimizers  # noqa: F401  # Registers what files of compiled models
 from tfgen import checks
 from tfgen.bijectors.base import FlowBijector
 from tfgen.errors import InputError
-from tfgen.models import inputs
+from tfgen.models import inputs, round_trips
 from tfgen.models.compiled import Compiled
 from tfgen.models.exporting import Exporting
 from tfgen.models.likelihood_training import LikelihoodTraining
 from tfgen.models.pretrained import Pretrained
 from tfgen.models.summary import Summarized
+from tfgen.networks import precision
 
 
 class GenerativeModel(Exporting, Pretrained, Summarized, Compiled, LikelihoodTraining):
@@ -48,13 +50,10 @@ class GenerativeModel(Exporting, Pretrained, Summarized, Compiled, LikelihoodTra
     Attributes:
         num_bits: bits per channel of the images whose likelihood is computed.
         num_classes: number of classes K of a class-conditional model, None for other models.
-        is_invertible: whether `decode(encode(images))` equals the images, except for the bits that
-            the model drops.
     """
 
     num_bits: int
     num_classes: int | None = None
-    is_invertible = False
 
     def __init__(self, image_shape: Sequence[int], latent_dim: int | None, *, name: str) -> None:
         super().__init__(name=name)
@@ -63,23 +62,39 @@ class GenerativeModel(Exporting, Pretrained, Summarized, Compiled, LikelihoodTra
         self.latent_dim = latent_dim or self.num_dims
 
     @property
+    def is_invertible(self) -> bool:
+        """Whether `decode(encode(images))` equals the images, except for the bits that are dropped.
+
+        `encode` refuses images for which float32 cannot keep this promise.
+        """
+        return False
+
+    @property
     def bijectors(self) -> list[FlowBijector]:
         """The bijectors that the model is made of."""
         return []
 
     @property
     def bound(self) -> str:
-        """What `log_prob` returns: "exact" for the exact value, or the kind of lower bound."""
+        """What `log_prob` returns, in the words of `tfgen.models.bounds`."""
         return self.bound_of(1)
 
     def bound_of(self, num_samples: int) -> str:
-        """A description of the bound that `log_prob` computes with `num_samples` samples."""
+        """What `log_prob` returns with `num_samples`, in the words of `tfgen.models.bounds`."""
         raise NotImplementedError
+
+    @functools.cached_property
+    def half_dtype(self) -> str | None:
+        """The half-precision dtype in which networks compute, such as "bfloat16", or None."""
+        return precision.half_dtype(self.layers)
 
     @property
     def dequantization(self) -> str:
         """A description of how uint8 images become the values whose likelihood is computed."""
         raise NotImplementedError
+
+    def _dequantization_of(self, num_samples: int) -> str:
+        return self.dequantization
 
     @property
     def num_evaluation_samples(self) -> int:
@@ -94,11 +109,11 @@ class GenerativeModel(Exporting, Pretrained, Summarized, Compiled, LikelihoodTra
     def protocol(self, num_samples: int = 1) -> dict[str, Any]:
         """The protocol behind a value of `log_prob` or `bits_per_dim`, as a dict for cards."""
         return {
-            "bound": self.bound if num_samples == 1 else self.bound_of(num_samples),
+            "bound": self.bound_of(num_samples),
             "dims": self.num_dims,
             "bits": self.num_bits,
             "padding": "none",
-            "dequantization": self.dequantization,
+            "dequantization": self._dequantization_of(num_samples),
             "samples": num_samples,
             **({"labels": "not given"} if self.num_classes else {}),
         }
@@ -122,7 +137,7 @@ class GenerativeModel(Exporting, Pretrained, Summarized, Compiled, LikelihoodTra
         labels: ArrayLike | tf.Tensor | None = None,
         num_samples: int = 1,
     ) -> tf.Tensor:
-        """Log-likelihood in nats: exact or a lower bound, as `bound` says.
+        """Log-likelihood in nats: what exactly, `bound` says. It is -inf below float32's range.
 
         Shapes: uint8 `[N, H, W, C]`, labels `[N] -> float32 [N]`.
 
@@ -167,9 +182,15 @@ class GenerativeModel(Exporting, Pretrained, Summarized, Compiled, LikelihoodTra
         Shapes: uint8 `[N, H, W, C] -> float32 [N, D]`.
 
         Raises:
-            InputError: the images have the wrong shape or dtype.
+            InputError: the images have the wrong shape or dtype; or, except inside a
+                `tf.function`, the latents of an invertible model do not give an image back
+                (`tfgen.models.round_trips`).
         """
-        return self._run(self._encode, {"images": self._checked_images(images)})
+        images = self._checked_images(images)
+        latents = self._run(self._encode, {"images": images})
+        if self.is_invertible and tf.executing_eagerly():
+            round_trips.check(self.name, images, latents, self.decode, self.num_bits)
+        return latents
 
     def decode(self, latents: ArrayLike | tf.Tensor) -> tf.Tensor:
         """Decode latents to images.

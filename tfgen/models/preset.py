@@ -1,9 +1,14 @@
-"""A model as a directory: configuration, weights, and a card with the digest of each file."""
+"""A model as a directory: configuration, weights, and a card with the digest of each file.
+
+Half precision is a way to train. A model in a directory computes in float32, in which a flow gives
+its images back and `log_prob` is a function of each image alone.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tfgen
 from tfgen.errors import InputError
@@ -21,6 +26,7 @@ _KINDS = {
     ("recipe",): dict,
     ("recipe", "data"): dict,
 }
+Model = TypeVar("Model", bound="keras.Model")
 
 
 def save(model: keras.Model, directory: PathLike, *, card: dict[str, Any] | None = None) -> None:
@@ -28,6 +34,9 @@ def save(model: keras.Model, directory: PathLike, *, card: dict[str, Any] | None
 
     Each file is written atomically, and the card, which loading requires, comes last. The card has
     the digests of files that are already in the directory too, such as pictures.
+
+    A model with a `network_dtype` of half precision is written as it is `finished`: in float32. Own
+    networks given to a VAE keep their dtype policy.
 
     Args:
         model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
@@ -57,14 +66,13 @@ def save(model: keras.Model, directory: PathLike, *, card: dict[str, Any] | None
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory} is a file: choose a directory")
     directory.mkdir(parents=True, exist_ok=True)
+    plain = rebuilt(model, _in_float32(model))  # Without the optimizer and its slots.
     config = {
         "class": type(model).__name__,
-        "config": model.get_config(),
+        "config": plain.get_config(),
         "tfgen_version": tfgen.__version__,
     }
     write_json(directory / CONFIG, config)
-    plain = type(model)(**model.get_config())  # Without the optimizer and its slots.
-    plain.set_weights(model.get_weights())
     write_atomically(directory / WEIGHTS, plain.save_weights)
     files = sorted(p for p in directory.iterdir() if p.is_file() and not p.name.startswith("."))
     content = {
@@ -73,7 +81,7 @@ def save(model: keras.Model, directory: PathLike, *, card: dict[str, Any] | None
         "image_shape": list(model.image_shape),
         "latent_dim": model.latent_dim,
         "num_bits": model.num_bits,
-        "bound": model.bound,
+        "bound": plain.bound,
         "parameters": model.count_params(),
         **(card or {}),
         "files": {path.name: sha256(path) for path in files},
@@ -81,14 +89,57 @@ def save(model: keras.Model, directory: PathLike, *, card: dict[str, Any] | None
     write_json(directory / CARD, content)
 
 
-def load(directory: PathLike) -> keras.Model:
+def finished(model: Model) -> Model:
+    """The model in float32: the model itself, unless its `network_dtype` is of half precision.
+
+    Example:
+
+    >>> import tfgen
+    >>> from tfgen.models import preset
+    >>> model = tfgen.models.Glow((4, 4, 1), levels=1, depth=1, width=4, network_dtype="bfloat16")
+    >>> model.is_invertible, preset.finished(model).is_invertible
+    (False, True)
+    """
+    changes = _in_float32(model)
+    return rebuilt(model, changes) if changes else model
+
+
+def rebuilt(model: Model, arguments: Mapping[str, Any]) -> Model:
+    """A model with the same weights and some other arguments, without optimizer.
+
+    Args:
+        model: a `tfgen.models.VAE` or `tfgen.models.Glow`.
+        arguments: new values of arguments, by name.
+    """
+    other = type(model)(**{**model.get_config(), **arguments})
+    other.set_weights(model.get_weights())
+    return other
+
+
+def _in_float32(model):
+    from tfgen.networks import precision
+
+    half = model.get_config().get("network_dtype") in precision.HALF
+    return {"network_dtype": None} if half else {}
+
+
+def load(directory: PathLike, *, network_dtype: str | None = None) -> keras.Model:
     """The model of a directory written by `save`, after a check of the digests.
+
+    Args:
+        directory: path of the directory.
+        network_dtype: dtype in which the networks compute, such as "bfloat16"; by default float32.
+            `bound` and `protocol()` of the model then say so.
 
     Raises:
         InputError: a directory without a model, a file that is missing or differs from the card, a
-            configuration that this version does not support.
+            configuration that this version does not support, an unknown dtype, or a dtype for a
+            model of the caller's own networks.
     """
+    from tfgen.networks import precision
+
     directory = Path(directory)
+    precision.checked("network_dtype", network_dtype)
     digests = read_card(directory)["files"]
     for name in (CONFIG, WEIGHTS):
         _verify(directory / name, digests.get(name))
@@ -99,8 +150,16 @@ def load(directory: PathLike) -> keras.Model:
             f"{directory / CONFIG}: tfgen {tfgen.__version__} knows the models "
             f"{', '.join(known)}, not {config['class']!r}, written by {config['tfgen_version']}"
         )
+    arguments = config["config"]
+    if network_dtype is not None or arguments.get("network_dtype") in precision.HALF:
+        arguments = {**arguments, "network_dtype": network_dtype}
+    if network_dtype is not None and any(isinstance(v, dict) for v in arguments.values()):
+        raise InputError(
+            f"{directory}: network_dtype={network_dtype!r} is for networks that tfgen builds, but "
+            "this model has networks of its own; give them another dtype policy and train again"
+        )
     try:
-        model = getattr(tfgen.models, config["class"])(**config["config"])
+        model = getattr(tfgen.models, config["class"])(**arguments)
         model.load_weights(directory / WEIGHTS)
     except (TypeError, ValueError) as error:
         raise InputError(

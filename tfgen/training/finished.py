@@ -23,12 +23,16 @@ from tfgen.training.setup import Setup
 
 
 def card(setup: Setup, loop: Loop) -> dict[str, Any]:
-    """The metrics of a finished training run and how they were obtained, as JSON values."""
+    """The metrics of a finished training run and how they were obtained, as JSON values.
+
+    They are those of the model as it is saved, in float32; the recipe says what it trained in.
+    """
     recipe, data = setup.recipe, setup.data
+    model = preset.finished(setup.model)
     epochs = loop.step / loop.stream.steps_per_epoch
     return {
         "summary": recipe.summary or f"{recipe.model.class_name} of {data.name}",
-        "metrics": metrics.likelihood(setup.model, data, "test"),
+        "metrics": metrics.likelihood(model, data, "test"),
         "data": {"name": data.name, "splits": data.splits, **data.provenance},
         "recipe": recipe.to_dict(),
         "training": {
@@ -66,6 +70,7 @@ def write(
         history: the history of the loop.
         out: the run directory.
     """
+    model = preset.finished(model)
     test = data.images("test")[:32]
     shown = pictures.of_model(model, test)
     for name, picture in shown.items():

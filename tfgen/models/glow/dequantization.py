@@ -19,7 +19,7 @@ from tfgen import networks
 from tfgen.bijectors import GlowStep, Squeeze
 from tfgen.models.noise import ImageNoise, StepNoise
 from tfgen.models.saved_layers import LayerOfLayers
-from tfgen.numerics import log_sigmoid
+from tfgen.numerics import log_sigmoid, sum_over_event
 
 UNIFORM_SLOPE = 1.702  # sigmoid(1.702 z) is nearly uniform for standard normal z
 LARGEST = 1.0 - 2.0**-12  # level + LARGEST is below the next level, also in float32
@@ -36,7 +36,6 @@ class UniformDequantization:
 
     bijectors: ClassVar[list[GlowStep]] = []
     num_tight_samples = 1
-    protocol = "uniform, one draw per image"
 
     def noise_of_step(self, noise: StepNoise, image_shape: Sequence[int]) -> tf.Tensor:
         """The noise of a training step: `[N, H, W, C]`."""
@@ -77,7 +76,6 @@ class VariationalDequantization(LayerOfLayers):
     """
 
     num_tight_samples = 16
-    protocol = "variational, one draw per image"
 
     def __init__(
         self,
@@ -122,10 +120,10 @@ class VariationalDequantization(LayerOfLayers):
     def offsets(self, values: tf.Tensor, noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """u and log q(u|x): `[N, H, W, C]` twice `-> [N, H, W, C], [N]`."""
         logits, log_det = self._logits(values, noise)
-        log_normal = -0.5 * tf.reduce_sum(noise**2, axis=[1, 2, 3])
+        log_normal = -0.5 * sum_over_event(noise**2)
         log_normal -= 0.5 * self._size * math.log(2.0 * math.pi)
         log_slope = log_sigmoid(logits) + log_sigmoid(-logits)  # accurate at both ends
-        log_det += tf.reduce_sum(log_slope, axis=[1, 2, 3])
+        log_det += sum_over_event(log_slope)
         return tf.sigmoid(logits), log_normal - log_det
 
     def middle(self, values: tf.Tensor) -> tf.Tensor:

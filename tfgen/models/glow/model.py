@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from tfgen import bijectors, checks
 from tfgen.bijectors.base import FlowBijector
 from tfgen.errors import InputError
+from tfgen.models import bounds
 from tfgen.models.base import GenerativeModel
 from tfgen.models.glow.class_prior import CLASS_PRIORS, ClassPrior
 from tfgen.models.glow.dequantization import (
@@ -25,6 +26,8 @@ from tfgen.models.glow.preprocessing import PREPROCESSINGS
 from tfgen.models.glow.rows import rows_of
 from tfgen.models.noise import ImageNoise
 from tfgen.models.summary import Row
+from tfgen.networks import precision
+from tfgen.numerics import sum_over_event
 
 CLASSIFICATION_WEIGHT = 0.01
 DEQUANTIZATIONS = ("uniform", "variational")
@@ -48,12 +51,16 @@ class Glow(GenerativeModel):
     With uniform offsets `log_prob` is the exact log-density of the flow at the dequantized image.
     The noise behind u is computed from the image itself (`tfgen.models.noise.ImageNoise`), so that
     `log_prob` is a function of the image alone; training draws it anew at each step. Averaged over
-    u, `log_prob` is a lower bound of log P(x); papers on flows report this bound in bits/dim.
+    u, `log_prob` is a lower bound of log P(x); papers on flows report this bound in bits/dim. See
+    `tfgen.models.bounds`.
 
     The prior of the latents of the last level has a learned mean and scale for each channel. These
     are part of f, so that latents are standard normal.
 
-    With 8 bits decode(encode(x)) = x, up to float32 rounding.
+    decode(encode(x)) = x, except for the bits that the model drops. Images so unlike the training
+    data that float32 cannot keep this promise are refused by `encode`
+    (`tfgen.models.round_trips`). With `network_dtype="bfloat16"`, which is meant for training, the
+    promise does not hold; models are saved and exported in float32.
 
     With `num_classes` K the latents of the last level have a Gaussian prior for each class
     (`tfgen.models.glow.class_prior.ClassPrior`). Training then needs labels, and adds to the
@@ -85,7 +92,8 @@ class Glow(GenerativeModel):
         dequantization: "uniform" or "variational".
         dequantization_depth: steps of the conditional flow of variational dequantization.
         dequantization_width: hidden channels of its networks; `width` by default.
-        network_dtype: dtype in which the networks compute, such as "bfloat16".
+        network_dtype: dtype in which the networks compute: "float32", the default, "float64", or
+            for training "bfloat16" or "float16".
         memory: "plain", "checkpoint" or "reversible": which activations training keeps, see
             `tfgen.bijectors.step_sequence.StepSequence`.
 
@@ -161,7 +169,7 @@ class Glow(GenerativeModel):
             "network": network,
             "blocks": blocks,
             "checkerboard": checkerboard,
-            "network_dtype": network_dtype,
+            "network_dtype": precision.checked(f"{name}: network_dtype", network_dtype),
             "memory": memory,
         }
         self.flow = bijectors.Glow(
@@ -200,21 +208,27 @@ class Glow(GenerativeModel):
             "network": keras.saving.serialize_keras_object(self._flow_config["network"]),
         }
 
-    is_invertible = True
-
     @property
-    def bound(self) -> str:
-        """What `log_prob` returns: "exact" for the exact value, or the kind of lower bound."""
-        return "exact" if self._config["dequantization"] == "uniform" else self.bound_of(1)
+    def is_invertible(self) -> bool:
+        """Whether `decode(encode(images))` equals the images: not with half precision."""
+        return self.half_dtype is None
 
     def bound_of(self, num_samples: int) -> str:
-        """A description of the bound that `log_prob` computes with `num_samples` samples."""
-        return f"lower bound, {num_samples} dequantization sample{'s' * (num_samples > 1)}"
+        """What `log_prob` returns with `num_samples`, in the words of `tfgen.models.bounds`."""
+        samples = bounds.counted(num_samples, "dequantization sample")
+        parts = (bounds.LOWER, samples)
+        if num_samples == 1 and self._config["dequantization"] == "uniform":
+            parts = (bounds.EXACT,)
+        return bounds.described(*parts, half=self.half_dtype, invertible=True)
 
     @property
     def dequantization(self) -> str:
         """A description of the noise that is added to the levels of the pixels."""
-        return self._dequantization.protocol
+        return self._dequantization_of(1)
+
+    def _dequantization_of(self, num_samples):
+        draws = "one draw" if num_samples == 1 else f"{num_samples:,} draws"
+        return f"{self._config['dequantization']}, {draws} per image"
 
     @property
     def num_tight_samples(self) -> int:
@@ -342,7 +356,7 @@ class Glow(GenerativeModel):
         latents, log_det = self.flow.inverse_and_log_det(values)
         log_det += log_slope - log_q
         normalizer = self.num_dims * (0.5 * math.log(2 * math.pi) + self.num_bits * math.log(2.0))
-        log_density = log_det - 0.5 * tf.reduce_sum(latents**2, axis=-1) - normalizer
+        log_density = log_det - 0.5 * sum_over_event(latents**2) - normalizer
         if self._class_prior is None:
             return log_density, None, None
         top = latents[:, : self._top_size]

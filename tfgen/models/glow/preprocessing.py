@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tfgen.bijectors.base import FlowBijector
-from tfgen.numerics import log_sigmoid
+from tfgen.numerics import log_sigmoid, sum_over_event
 
 SMALLEST = 1e-6  # the smallest probability whose logit is taken
 
@@ -76,14 +76,14 @@ class LogitPreprocessing(FlowBijector):
         wide = 1.0 - 2.0 * SMALLEST
         log_slope = log_sigmoid(v) + log_sigmoid(-v) - math.log(wide)
         y = (tf.sigmoid(v) - SMALLEST) / wide - 0.5
-        return y, tf.reduce_sum(log_slope, axis=[1, 2, 3])
+        return y, sum_over_event(log_slope)
 
     def _inverse_with_log_det(self, y):
         wide = 1.0 - 2.0 * SMALLEST
         log_p = tf.math.log(SMALLEST + wide * (0.5 + y))
         log_q = tf.math.log(SMALLEST + wide * (0.5 - y))
         log_slope = math.log(wide) - log_p - log_q
-        return log_p - log_q, tf.reduce_sum(log_slope, axis=[1, 2, 3])
+        return log_p - log_q, sum_over_event(log_slope)
 
 
 PREPROCESSINGS = {"linear": LinearPreprocessing, "logit": LogitPreprocessing}

@@ -10,6 +10,7 @@ from tfgen import checks
 from tfgen.errors import InputError
 from tfgen.models.vae.coders import NETWORKS
 from tfgen.models.vae.likelihoods import BINARIZATIONS, LIKELIHOODS, NEIGHBOURS
+from tfgen.networks import precision
 
 _CHOICES = {
     "likelihood": tuple(LIKELIHOODS),
@@ -37,6 +38,7 @@ def checked(settings: dict[str, Any], name: str) -> dict[str, Any]:
         checks.choice(f"{name}: {argument}", settings[argument], possible)
     for argument in _SIZES:
         settings[argument] = checks.integer(f"{name}: {argument}", settings[argument], 1)
+    precision.checked(f"{name}: network_dtype", settings["network_dtype"])
     for argument in ("hidden_units", "channels"):
         settings[argument] = checks.integers(f"{name}: {argument}", settings[argument], 1)
     for argument in _AMOUNTS:

@@ -54,7 +54,8 @@ class Bernoulli:
 
     def observe(self, images: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
         """The images whose likelihood is computed: binarized pixels."""
-        return tf.cast(tf.cast(images, tf.float32) / 255.0 > noise, tf.float32)
+        # A product, because some runtimes replace a quotient by it, which is rounded otherwise.
+        return tf.cast(tf.cast(images, tf.float32) * (1.0 / 255.0) > noise, tf.float32)
 
     def log_prob(self, observed: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
         """log p(x|z) in nats: `[..., D]` twice `-> [...]`."""

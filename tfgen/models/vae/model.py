@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfgen.bijectors.base import FlowBijector
+from tfgen.models import bounds
 from tfgen.models.base import GenerativeModel
 from tfgen.models.noise import ImageNoise, StepNoise
 from tfgen.models.summary import Row
@@ -97,7 +98,8 @@ class VAE(GenerativeModel):
         flow_steps: steps of each flow.
         flow_width: hidden units of the flows' couplings, and size of the features that condition
             the posterior's couplings.
-        network_dtype: dtype in which "mlp", "conv" and the couplings compute, such as "bfloat16".
+        network_dtype: dtype in which "mlp", "conv" and the couplings compute: "float32", the
+            default, "float64", or for training "bfloat16" or "float16".
 
     Raises:
         InputError: unknown choices, sizes below 1, a Bernoulli likelihood for images of several
@@ -112,7 +114,7 @@ class VAE(GenerativeModel):
     >>> import tfgen
     >>> model = tfgen.models.VAE((8, 8, 1), latent_dim=2, hidden_units=[16])
     >>> model.sample(3, seed=0).shape, model.bound
-    (TensorShape([3, 8, 8, 1]), 'lower bound, 1 importance sample')
+    (TensorShape([3, 8, 8, 1]), 'lower bound, 1 importance sample, mean of 8 draws')
     """
 
     def __init__(
@@ -208,8 +210,11 @@ class VAE(GenerativeModel):
         return self.num_importance_samples
 
     def bound_of(self, num_samples: int) -> str:
-        """A description of the bound that `log_prob` computes with `num_samples` samples."""
-        return f"lower bound, {num_samples} importance sample{'s' * (num_samples > 1)}"
+        """What `log_prob` returns with `num_samples`, in the words of `tfgen.models.bounds`."""
+        parts = [bounds.LOWER, bounds.counted(num_samples, "importance sample")]
+        if num_samples == 1:
+            parts.append(f"mean of {ELBO_SAMPLES} draws")
+        return bounds.described(*parts, half=self.half_dtype)
 
     @property
     def dequantization(self) -> str:
