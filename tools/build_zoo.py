@@ -5,8 +5,8 @@
 
 With --run, a finished run directory is used instead of a new run. The additional metrics of the
 model (`tfgen.evaluation.metrics`) and the reference for `tfgen.zoo.checking` are computed and
-written to the card. --check-only adds only the reference to models of the zoo; --readme-only only
-writes their README.md again.
+written to the card. --remeasure measures every metric of models of the zoo again and writes their
+cards; --check-only adds only the reference; --readme-only only writes their README.md again.
 
 --new-version keeps the current model as NAME@VERSION; the new model gets the next version.
 """
@@ -54,6 +54,19 @@ def finish(directory, card, data_dir=None, wanted=None, num_samples=None):
     add_check(model, data, directory, card)
 
 
+def remeasure(directory, card, data_dir=None):
+    """Measure the metrics of the card again, with its numbers of samples, and the reference."""
+    model, data = preset.load(directory), trained_on.load(card, data_dir)
+    found = metrics.likelihood(model, data, "test")
+    for name, metric in card["metrics"].items():
+        if name not in found:
+            found[name] = metrics.measure(name, model, data, metric["protocol"]["samples"])
+    card["metrics"] = {name: found[name] for name in card["metrics"]}
+    card["bound"] = model.bound
+    write_text(directory / "README.md", report.readme(card))
+    add_check(model, data, directory, card)
+
+
 def add_check(model, data, directory, card):
     """Write `golden.png`, the entry `check`, and the card with every digest."""
     checking.write_golden(model, directory)
@@ -93,6 +106,7 @@ def main():
     parser.add_argument(
         "--check-only", action="store_true", help="add only the reference of the check"
     )
+    parser.add_argument("--remeasure", action="store_true", help="measure every metric again")
     parser.add_argument("--readme-only", action="store_true", help="write only README.md again")
     parser.add_argument(
         "--metrics", nargs="*", metavar="NAME", help="additional metrics (default: all)"
@@ -109,7 +123,9 @@ def main():
         parser.error("--run needs exactly one NAME")
     for name in options.names:
         directory = ZOO / name
-        if options.check_only:
+        if options.remeasure:
+            remeasure(directory, tfgen.zoo.card(directory), options.data_dir)
+        elif options.check_only:
             card = tfgen.zoo.card(directory)
             data = trained_on.load(card, options.data_dir)
             add_check(preset.load(directory), data, directory, card)

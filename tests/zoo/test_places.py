@@ -104,5 +104,11 @@ def test_the_build_tool_adds_what_the_tests_compare_with(tmp_path):
     assert after["check"] == pytest.approx(packaged["check"], rel=1e-5)
     assert after["metrics"] == packaged["metrics"]
     assert after["files"].keys() == packaged["files"].keys()
+    stale = {name: {**metric, "value": 0.0} for name, metric in after["metrics"].items()}
+    tool["remeasure"](directory, {**after, "metrics": stale})
+    after = tfgen.zoo.card(directory)
+    for name, metric in after["metrics"].items():
+        assert metric["protocol"] == packaged["metrics"][name]["protocol"]
+        assert metric["value"] == pytest.approx(packaged["metrics"][name]["value"], rel=1e-4)
     for file, digest in after["files"].items():
         assert sha256(directory / file) == digest
