@@ -110,14 +110,14 @@ def test_weights_do_not_change_where_results_are_precomputed(tmp_path):
     model.set_weights(model.get_weights())
 
 
-@pytest.mark.parametrize("memory", ["plain", "checkpoint", "reversible"])
+@pytest.mark.parametrize("memory", ["plain", "reversible"])
 def test_a_change_of_trainable_reaches_the_next_training_step(memory):
     model = tfgen.models.Glow((4, 4, 1), levels=1, depth=2, width=3, memory=memory)
     images = np.random.default_rng(0).integers(0, 256, (4, 4, 4, 1), "uint8")
     model.initialize(images)
     model.compile(keras.optimizers.SGD(1e-2))
     layers = {layer.name.removeprefix("glow_flow_level0_"): layer for layer in model.layers}
-    for frozen in (["step1_coupling_network", "step0_mixing"], ["step0_actnorm"], []):
+    for frozen in (["step1_coupling_network", "step0_mixing"], []):
         for name, layer in layers.items():
             layer.trainable = name not in frozen
         before = {name: layer.get_weights() for name, layer in layers.items()}
