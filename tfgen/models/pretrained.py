@@ -93,7 +93,7 @@ class Pretrained(keras.Model):
         if not load_weights:
             config = read_json(tfgen.zoo.directory(name_or_dir) / preset.CONFIG)["config"]
             return _built(getattr(tfgen.models, found), {**config, **arguments}, name_or_dir)
-        model: Any = tfgen.zoo.load(name_or_dir)
+        model: Any = tfgen.zoo.load(name_or_dir, network_dtype=arguments.pop("network_dtype", None))
         if not arguments:
             return model
         other = _built(type(model), {**model.get_config(), **arguments}, name_or_dir)
