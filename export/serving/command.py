@@ -134,6 +134,7 @@ class Preparation:
                 _print(self._console, f"{name}: cannot be exported: {error}")
             elif self._load(name):
                 available.append(name)
+        self._process.close()
         if not available:
             message = "none of the models can be served; see the messages above"
             self._signals.put(InputError(message))
