@@ -184,9 +184,10 @@ def _run(program, parse):
         terminal.say(f"{program}: error: {_reason(error)}")
         return 2
     except Exception as error:
-        if not _is_of_a_file(error):
+        reason = _reason_of_tensorflow(error)
+        if reason is None:
             raise
-        terminal.say(f"{program}: error: {re.sub(OPERATION, '', error.message)}")
+        terminal.say(f"{program}: error: {reason}")
         return 2
     return 0
 
@@ -198,13 +199,15 @@ def _reason(error):
     return error.strerror or str(error)
 
 
-def _is_of_a_file(error):
-    """Whether TensorFlow raised this error because of a full disk or a missing permission."""
+def _reason_of_tensorflow(error):
+    """Why TensorFlow could not write a file; None for any other error."""
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is None or not isinstance(error, tensorflow.errors.OpError):
-        return False
+        return None
     denied = isinstance(error, tensorflow.errors.PermissionDeniedError)
-    return denied or os.strerror(errno.ENOSPC) in error.message
+    if not denied and os.strerror(errno.ENOSPC) not in error.message:
+        return None
+    return re.sub(OPERATION, "", error.message.splitlines()[0])
 
 
 def _exit_on_sigterm():
