@@ -28,7 +28,7 @@ def small(cls, **options):
 def gradients(model, images, weights):
     with tf.GradientTape() as tape:
         noise = StepNoise(1, 0, images)
-        nats, losses = model._training_loss(tf.constant(images), None, noise)
+        nats, losses, _ = model._training_loss(tf.constant(images), None, noise)
         loss = tf.reduce_sum(losses)
     return nats, tape.gradient(loss, [w.value for w in weights])
 

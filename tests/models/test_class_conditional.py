@@ -78,7 +78,7 @@ def test_the_training_loss_adds_the_classification_loss(model, images):
     model.compile("sgd", seed=0)
     labels = np.array([0, 1, 2, 2, 1, 0])
     noise = tfgen.models.noise.StepNoise(0, 0, images)
-    nats, losses = model._training_loss(tf.constant(images), tf.constant(labels), noise)
+    nats, losses, _ = model._training_loss(tf.constant(images), tf.constant(labels), noise)
     added = (losses - nats).numpy()
     assert np.all(added > 0)
     values = model._at(images, tfgen.models.noise.StepNoise(0, 0, images).uniform((8, 4, 2)))

@@ -174,7 +174,8 @@ def trained(case):
 def test_fit_learns_and_gives_every_weight_a_gradient(case):
     model, _, weights, (before, after), history = trained(case)
     assert after < before
-    assert set(history) == {"bits_per_dim", "val_bits_per_dim"}
+    reported = ["loss", *model.reported_names]
+    assert set(history) == {*reported, *(f"val_{name}" for name in reported)}
     np.testing.assert_allclose(history["val_bits_per_dim"][-1], after, rtol=1e-4)
     for weight, old in zip(model.trainable_weights, weights, strict=True):
         assert np.any(weight.numpy() != old), weight.path

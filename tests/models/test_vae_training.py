@@ -29,7 +29,7 @@ def compiled(optimizer=None, **options):
 
 def losses(model, images):
     noise = StepNoise(3, model.optimizer.iterations, images)
-    nats, minimized = model._training_loss(tf.constant(images), None, noise)
+    nats, minimized, _ = model._training_loss(tf.constant(images), None, noise)
     return nats.numpy(), minimized.numpy()
 
 
@@ -147,7 +147,7 @@ def test_importance_samples_may_start_after_some_steps(images):
 
         observed = tf.cast(images / 255.0 > 0.5, tf.float32)
         expected = -other.bound_terms(observed, tf.constant(noise[:, :, :k]), "B").bound().numpy()
-        found, _ = later._training_loss(tf.constant(images), None, Noise)
+        found, *_ = later._training_loss(tf.constant(images), None, Noise)
         np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
@@ -167,7 +167,7 @@ def test_importance_samples_may_start_within_a_call_of_several_steps(images):
 def test_values_that_are_only_reported_take_no_backward_pass(images):
     model = compiled(num_importance_samples=3)
     with tf.GradientTape() as tape:
-        nats, _ = model._training_loss(tf.constant(images), None, StepNoise(3, 0, images))
+        nats, *_ = model._training_loss(tf.constant(images), None, StepNoise(3, 0, images))
     weights = [weight.value for weight in model.trainable_weights]
     assert tape.gradient(nats, weights) == [None] * len(weights)
 
@@ -206,7 +206,7 @@ def test_gradients_through_few_samples_average_to_those_through_all(images, samp
                 )
 
             with tf.GradientTape() as tape:
-                nll, losses = model._training_loss(tf.constant(images), None, Noise)
+                nll, losses, _ = model._training_loss(tf.constant(images), None, Noise)
                 loss = tf.reduce_sum(losses)
             found = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
             return nll, losses, tf.concat([tf.reshape(g, [-1]) for g in found], axis=0)

@@ -88,9 +88,7 @@ def test_keras_callbacks_are_called_as_by_fit(tmp_path):
 
 
 def test_a_callback_can_end_the_training(tmp_path):
-    stopping = keras.callbacks.EarlyStopping(
-        "val_bits_per_dim", min_delta=100.0, patience=1, mode="min"
-    )
+    stopping = keras.callbacks.EarlyStopping("val_bits_per_dim", min_delta=100.0, patience=1)
     out = run.train(short("epochs=9"), tmp_path / "run", callbacks=[stopping])
     card = tfgen.zoo.card(out)
     assert card["training"]["steps"] == 6  # Nothing improves by 100 bits/dim.

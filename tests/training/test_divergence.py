@@ -99,8 +99,8 @@ def poisoned_loss(monkeypatch, step):
     loss = tfgen.models.VAE._training_loss
 
     def poisoned(self, images, labels, noise):
-        nats, losses = loss(self, images, labels, noise)
+        nats, losses, parts = loss(self, images, labels, noise)
         bad = tf.where(self.optimizer._iterations >= step, np.nan, 1.0)
-        return nats * bad, losses * bad
+        return nats * bad, losses * bad, parts
 
     monkeypatch.setattr(tfgen.models.VAE, "_training_loss", poisoned)

@@ -57,7 +57,7 @@ def test_a_call_ends_at_a_value_that_is_not_finite_or_a_request_to_stop(stream, 
 
     def poisoned(images, labels, noise):
         bad = tf.where(model.optimizer._iterations >= 4, np.nan, 1.0)
-        return [values * bad for values in loss(images, labels, noise)]
+        return tf.nest.map_structure(lambda values: values * bad, loss(images, labels, noise))
 
     monkeypatch.setattr(model, "_training_loss", poisoned)
     replicated = Replicated(model, tf.distribute.get_strategy())

@@ -13,6 +13,7 @@ from tfgen.bijectors.base import FlowBijector, image_or_vector_shape
 from tfgen.bijectors.halves import half_sizes, halves
 from tfgen.bijectors.weights import trainable_values_of
 from tfgen.errors import InputError
+from tfgen.networks.invertible_use import check_invertible_use
 from tfgen.networks.shapes import check_shapes
 from tfgen.numerics import log_sigmoid
 
@@ -56,7 +57,8 @@ class AdditiveCoupling(FlowBijector):
         network: "convolutional", as in the paper (`tfgen.networks.convolutional` for images,
             `tfgen.networks.coupling_mlp` for vectors); "gated", `tfgen.networks.gated_residual`,
             for images; or a Keras model `[N, ..., C_b + K] -> [N, ..., C_a]`, with C_a and C_b the
-            channels of x_a and x_b.
+            channels of x_a and x_b, that computes the same in training and inference and from each
+            input alone (`tfgen.networks.invertible_use.check_invertible_use`).
         blocks: residual blocks of a gated network.
         network_dtype: dtype in which a network given by name computes, such as "bfloat16"; by
             default `dtype`, which all other computations use.
@@ -64,8 +66,8 @@ class AdditiveCoupling(FlowBijector):
         name: name of the bijector.
 
     Raises:
-        InputError: fewer than two channels, an unknown network or one of other shapes, data of
-            another shape.
+        InputError: fewer than two channels, an unknown network, one of other shapes or one that
+            cannot be inverted, data of another shape.
 
     Source: Dinh, Krueger and Bengio, NICE, 2014 (1410.8516), section 3.2; Kingma and Dhariwal,
     Glow, 2018 (1807.03039), section 3.3.
@@ -107,6 +109,7 @@ class AdditiveCoupling(FlowBijector):
             network = _network_named(network, inputs, outputs[-1], blocks, options, name)
         else:
             check_shapes(network, f"{name}: the network", inputs, outputs, dtype)
+            check_invertible_use(network, f"{name}: the network", inputs, dtype)
         self._network = network
         super().__init__(
             event_shape,

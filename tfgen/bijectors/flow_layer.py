@@ -12,6 +12,7 @@ from tensorflow_probability import bijectors as tfb
 
 from tfgen.bijectors import composition, serialization
 from tfgen.errors import InputError
+from tfgen.networks.phase import collected_losses
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
@@ -70,11 +71,12 @@ class FlowLayer(keras.layers.Layer):
         x: tf.Tensor | ArrayLike | Sequence[tf.Tensor],
         context: tf.Tensor | ArrayLike | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        if not isinstance(x, (tuple, list)):
-            return composition.inverse_and_log_det(self.bijector, x, context)
-        x, before = x
-        z, log_det = composition.inverse_and_log_det(self.bijector, x, context)
-        return z, before + log_det
+        x, before = x if isinstance(x, (tuple, list)) else (x, None)
+        with collected_losses() as losses:
+            z, log_det = composition.inverse_and_log_det(self.bijector, x, context)
+        if losses:
+            self.add_loss(losses)
+        return z, log_det if before is None else before + log_det
 
     def initialize(
         self,

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from tfgen.bijectors.base import FlowBijector
 from tfgen.bijectors.weights import can_be_trained, values_of, weights_of
+from tfgen.networks.phase import add_losses
 
 
 class SharedTrace:
@@ -39,29 +40,35 @@ class SharedTrace:
         self.inverse_vjp_from_output = trace(self._inverse_vjp_from_output)
 
     def _inverse(self, x, values):
-        with self._scope(values):
-            return self._per_image(self._template._inverse_with_log_det(x))
+        """z, the log-determinant, and the losses that layers add, which leave the graph so."""
+        with self._scope(values, collect_losses=True) as scope:
+            z, log_det = self._per_image(self._template._inverse_with_log_det(x))
+            return z, log_det, list(scope.losses)
 
     def _forward(self, z, values):
         with self._scope(values):
             return self._per_image(self._template._forward_with_log_det(z))
 
-    def _inverse_vjp_from_input(self, x, values, grad_z, grad_log_det):
-        """The gradients of x and of the values, given those of z and of the log-determinant."""
+    def _inverse_vjp_from_input(self, x, values, grad_z, grad_log_det, grad_losses):
+        """The gradients of x and of the values, given those of the results of `inverse`."""
         trainable = [values[i] for i in self._trainable]
         with tf.GradientTape() as tape:
             tape.watch([x, *trainable])
             results = self._inverse(x, values)
         grad_x, *grad_trainable = tape.gradient(
-            results, [x, *trainable], output_gradients=[grad_z, grad_log_det]
+            results, [x, *trainable], output_gradients=[grad_z, grad_log_det, grad_losses]
         )
         return grad_x, self._per_value(grad_trainable)
 
-    def _inverse_vjp_from_output(self, z, values, grad_z, grad_log_det):
+    def _inverse_vjp_from_output(self, z, values, grad_z, grad_log_det, grad_losses):
         """x, computed from z, and the same gradients as `inverse_vjp_from_input`."""
         # Without this order TensorFlow would recompute all inputs first, and keep them.
         with tf.control_dependencies([grad_z]):
             z = tf.identity(z)
+        if grad_losses:  # `_inverse_vjp` knows only the gradients of value and log-determinant.
+            x = tf.stop_gradient(self._forward(z, values)[0])
+            grads = self._inverse_vjp_from_input(x, values, grad_z, grad_log_det, grad_losses)
+            return x, *grads
         with self._scope(values):
             x, grad_x, grad_trainable = self._template._inverse_vjp(z, grad_z, grad_log_det)
         return x, grad_x, self._per_value(grad_trainable)
@@ -72,10 +79,11 @@ class SharedTrace:
             grad_values[i] = gradient
         return grad_values
 
-    def _scope(self, values):
+    def _scope(self, values, collect_losses=False):
         """In this scope the layers of the template read `values` in place of their weights."""
         return keras.StatelessScope(
             state_mapping=list(zip(self._weights, values, strict=True)),
+            collect_losses=collect_losses,
             initialize_variables=False,
         )
 
@@ -98,7 +106,9 @@ class TracedBijector:
     def inverse(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """z and log |det dz/dx|."""
         if self._is_traced():
-            return self.trace.inverse(x, self.values())
+            z, log_det, losses = self.trace.inverse(x, self.values())
+            add_losses(losses)
+            return z, log_det
         return self.bijector._inverse_with_log_det(x)
 
     def forward(self, z: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -129,5 +139,10 @@ def traced(bijectors: Iterable[FlowBijector], inlined: bool = True) -> Sequence[
 
 
 def _structure(bijector):
-    arguments = {k: v for k, v in bijector.parameters.items() if k not in ("name", "parameters")}
+    # Two networks of a caller may have the same name and compute different things.
+    arguments = {
+        key: id(value) if isinstance(value, keras.Layer) else value
+        for key, value in bijector.parameters.items()
+        if key not in ("name", "parameters")
+    }
     return type(bijector), repr(sorted(arguments.items()))

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfgen.bijectors.base import FlowBijector
 from tfgen.bijectors.shared_trace import traced
+from tfgen.networks.phase import add_losses
 
 MEMORY = ("plain", "checkpoint", "reversible")
 
@@ -82,30 +83,34 @@ class StepSequence:
         @tf.custom_gradient
         def compute(x, *flat_values):
             values_per_step = tf.nest.pack_sequence_as(values, flat_values)
-            inputs, total = [], 0.0
+            inputs, losses, total = [], [], 0.0
             z = x
             for trace, own in zip(traces, values_per_step, strict=True):
                 inputs.append(z if self._memory == "checkpoint" else None)
-                z, log_det = trace.inverse(z, own)
+                z, log_det, added = trace.inverse(z, own)
                 total += log_det
+                losses.append(added)
 
-            def gradient(grad_z, grad_log_det):
+            def gradient(grad_z, grad_log_det, *flat_grad_losses):
                 output = z
+                grad_losses = tf.nest.pack_sequence_as(losses, flat_grad_losses)
                 grad_values: list[tf.Tensor | None] = []
-                for trace, own, kept in zip(
-                    reversed(traces), reversed(values_per_step), reversed(inputs), strict=True
+                for trace, own, kept, added in zip(
+                    *map(reversed, (traces, values_per_step, inputs, grad_losses)), strict=True
                 ):
                     if kept is None:
                         output, grad_z, grad_own = trace.inverse_vjp_from_output(
-                            output, own, grad_z, grad_log_det
+                            output, own, grad_z, grad_log_det, added
                         )
                     else:
                         grad_z, grad_own = trace.inverse_vjp_from_input(
-                            kept, own, grad_z, grad_log_det
+                            kept, own, grad_z, grad_log_det, added
                         )
                     grad_values = [*grad_own, *grad_values]
                 return grad_z, *grad_values
 
-            return (z, total), gradient
+            return (z, total, *tf.nest.flatten(losses)), gradient
 
-        return compute(x, *tf.nest.flatten(values))
+        z, total, *losses = compute(x, *tf.nest.flatten(values))
+        add_losses(losses)
+        return z, total

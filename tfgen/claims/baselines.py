@@ -79,8 +79,8 @@ class WakeSleep(VAE):
         sleep = 0.5 * tf.reduce_sum(log_variance, axis=-1) - log_normal(standardized)
 
         divergences = objectives.gaussian_divergences(*self.posterior.parameters(encoded)[:2])
-        nll = tf.reduce_sum(divergences, axis=-1) - joint.log_likelihood[:, 0, 0]
-        return nll, wake + sleep
+        kl, reconstruction = tf.reduce_sum(divergences, axis=-1), -joint.log_likelihood[:, 0, 0]
+        return kl + reconstruction, wake + sleep, {"reconstruction": reconstruction, "kl": kl}
 
 
 @keras.saving.register_keras_serializable(package="tfgen")
@@ -137,6 +137,8 @@ class MonteCarloEM(VAE):
             name="log_step_size",
         )
 
+    reported_parts = ()
+
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "transitions": self.transitions}
 
@@ -158,7 +160,10 @@ class MonteCarloEM(VAE):
         acceptance = tf.reduce_mean(tf.cast(accepted, tf.float32))
         self.log_step_size.assign_add(ADAPTATION_RATE * (acceptance - hmc.TARGET_ACCEPTANCE))
         nll = -self.joint_density(observed, tf.stop_gradient(chain[-1])).log_prob[:, 0]
-        return nll, nll
+        return nll, nll, {}
+
+    def _evaluation(self, images, labels):
+        return super()._evaluation(images, labels)[0], {}
 
 
 def _check_plain(model):

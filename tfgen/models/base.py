@@ -29,10 +29,10 @@ class GenerativeModel(Exporting, Pretrained, Summarized, Compiled, LikelihoodTra
 
     A subclass implements each verb as a graph, on tensors with an unknown batch size:
     `_log_prob(images, labels, num_samples)`, `_encode(images)`, `_decode(latents)`, and
-    `_training_loss(images, labels, noise)`, which returns the negative log-likelihood in nats and
-    the loss, both `[N]`. It also sets `num_bits` and `bijectors`, the bijectors that it is made of,
-    defines `bound_of`, `dequantization`, `layers` and `_rows`, the rows of its summary, and
-    overrides the defaults below that do not apply to it.
+    `_training_loss(images, labels, noise)`, which returns the negative log-likelihood in nats, the
+    loss, and a dict of `reported_parts`, each `[N]`. It also sets `num_bits` and `bijectors`, the
+    bijectors that it is made of, defines `bound_of`, `dequantization`, `layers` and `_rows`, the
+    rows of its summary, and overrides the defaults below that do not apply to it.
 
     The layout of weight files does not depend on private attributes. Keras visits public attributes
     first, in alphabetical order, and saves a layer under the first attribute that holds it. Layers

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfgen.bijectors.base import precomputed
 from tfgen.errors import InputError
 from tfgen.models.graphs import Graphs, in_chunks
+from tfgen.networks.phase import phase
 
 if TYPE_CHECKING:
     from tfgen.models.base import GenerativeModel
@@ -94,7 +95,7 @@ class Compiled(keras.Model):
             options: hashable values, which become constants of the graph.
         """
         others = others or {}
-        if not tf.executing_eagerly():
+        if not tf.executing_eagerly() or phase() is not None:
             return function(**batch, **others, **options)
         graph = self._graphs.get(function, batch, others, options)
         return in_chunks(

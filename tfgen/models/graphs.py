@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 LARGEST_CHUNK = 256  # images
@@ -52,7 +53,9 @@ class Graphs:
 
 
 def _call(function, names, options, values):
-    return function(**dict(zip(names, values, strict=True)), **options)
+    # Losses that layers add in this graph are of no use outside of it.
+    with keras.StatelessScope():
+        return function(**dict(zip(names, values, strict=True)), **options)
 
 
 def in_chunks(

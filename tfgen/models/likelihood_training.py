@@ -1,4 +1,4 @@
-"""Training by maximum likelihood, as a Keras model."""
+"""Training of models of images by maximum likelihood."""
 
 from __future__ import annotations
 
@@ -6,24 +6,30 @@ import math
 from typing import Any
 
 import keras
-import tensorflow as tf
 
 from tfgen.errors import InputError
 from tfgen.models.frozen import freeze, frozen_layers
 from tfgen.models.noise import StepNoise
+from tfgen.networks.maximum_likelihood import MaximumLikelihood, Objective
 
 # Arguments of `keras.Model.compile` that are attributes of the model under the same names.
 COMPILE_OPTIONS = ("jit_compile", "run_eagerly", "steps_per_execution")
 
 
-class LikelihoodTraining(keras.Model):
+class LikelihoodTraining(MaximumLikelihood):
     """A Keras model whose `fit` and `evaluate` take images and report bits per dimension.
+
+    In addition to `bits_per_dim`, they report the names in `reported_parts`, in nats per image. The
+    `loss` of `evaluate` is -log_prob in nats, plus the losses of layers; that of `fit` is what
+    training minimizes.
 
     A subclass defines `_training_loss`, `_log_prob` and `_checked_images`: see
     `tfgen.models.base.GenerativeModel`.
     """
 
     num_dims: int
+    num_classes: int | None
+    reported_parts: tuple[str, ...] = ()
     _seed = 0
 
     def compile(
@@ -40,13 +46,14 @@ class LikelihoodTraining(keras.Model):
             optimizer: a Keras optimizer.
             seed: seed of the noise in training steps.
             jit_compile: whether XLA compiles the training step, which is slower on a CPU.
-            options: further arguments of `keras.Model.compile`.
+            options: `run_eagerly`, `steps_per_execution` and `auto_scale_loss`, as for
+                `keras.Model.compile`.
+
+        Raises:
+            InputError: a loss or metrics.
         """
         self._seed = seed
-        self._bits_tracker = keras.metrics.Mean(name="bits_per_dim")
-        super().compile(optimizer=optimizer, jit_compile=jit_compile, **options)
-        # If the first step created variables, TensorFlow would trace it twice.
-        self.optimizer.build(self.trainable_variables)
+        super().compile(optimizer, jit_compile=jit_compile, **options)
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """The arguments of `compile`, or None if it has not been called."""
@@ -81,45 +88,28 @@ class LikelihoodTraining(keras.Model):
         self.compile(**{**config, "optimizer": optimizer, "auto_scale_loss": False})
 
     @property
-    def metrics(self) -> list[keras.Metric]:
-        return [self._bits_tracker] if self.compiled else []
+    def takes_labels(self) -> bool:
+        """Whether `fit` takes labels."""
+        return bool(self.num_classes)
 
-    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        images, labels = self._images_and_labels(data)
-        return self._updated_metrics(self.gradient_step(images, labels))
+    @property
+    def reported_names(self) -> tuple[str, ...]:
+        """What `fit` and `evaluate` report besides the loss."""
+        return ("bits_per_dim", *self.reported_parts)
 
-    def gradient_step(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
-        """One step of the optimizer, on this replica's part of the global batch.
-
-        The loss is averaged over the global batch: gradients are summed over the replicas.
-
-        Shapes: uint8 `[N, H, W, C]`, labels or None `-> float32 [N]`, the negative log-likelihood
-        in nats.
-        """
-        nll, gradients = self.gradients(images, labels)
-        self.optimizer.apply(gradients, self.trainable_weights)
-        return nll
-
-    def gradients(
-        self, images: tf.Tensor, labels: tf.Tensor | None = None
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """The negative log-likelihood in nats, `[N]`, and the gradient of each trainable weight."""
+    def _objective(self, images, labels):
         noise = StepNoise(self._seed, self.optimizer._iterations, images)
-        with tf.GradientTape() as tape:
-            nll, losses = self._training_loss(images, labels, noise)
-            loss = self.optimizer.scale_loss(tf.reduce_sum(losses) / noise.global_batch_size)
-        return nll, tape.gradient(loss, [weight.value for weight in self.trainable_weights])
+        nll, loss, parts = self._training_loss(images, labels, noise)
+        return Objective(nll, loss, parts, noise.global_batch_size)
 
-    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        images, _ = self._images_and_labels(data)
-        return self._updated_metrics(-self._log_prob(images, None, self.num_evaluation_samples))
+    def _evaluation(self, images, labels):
+        if labels is not None:
+            labels = self._checked_labels(labels, images.shape[0])
+        return -self._log_prob(images, labels, self.num_evaluation_samples), {}
 
-    def _images_and_labels(self, data):
-        images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if sample_weight is not None:
-            raise InputError(f"{self.name}: sample weights are not supported; omit images instead")
+    def _unpacked(self, data):
+        images, labels = self.checked_data(data)
         return self._checked_images(images), labels
 
-    def _updated_metrics(self, nll):
-        self._bits_tracker.update_state(nll / (self.num_dims * math.log(2.0)))
-        return {"bits_per_dim": self._bits_tracker.result()}
+    def _reported(self, nll, parts):
+        return {"bits_per_dim": nll / (self.num_dims * math.log(2.0)), **parts}

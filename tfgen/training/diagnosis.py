@@ -15,6 +15,7 @@ from tfgen.bijectors.base import FlowBijector
 from tfgen.bijectors.step_sequence import StepSequence
 from tfgen.errors import InputError
 from tfgen.models.base import GenerativeModel
+from tfgen.networks.phase import PhasedCall
 from tfgen.training import state
 from tfgen.training.checkpoint import State
 
@@ -141,6 +142,8 @@ def _checked_layers():
     def checked(method, kind):
         def call(self, *args, **options):
             outputs = method(self, *args, **options)
+            if isinstance(self, PhasedCall):  # The whole step, not one of the model's layers.
+                return outputs
             if not found and _is_finite((args, options)) and not _is_finite(outputs):
                 found.append(f"{kind} {getattr(self, 'path', self.name)}")
             return outputs

@@ -264,14 +264,6 @@ class Glow(GenerativeModel):
         noise = tf.random.stateless_uniform(tf.shape(images), seed=[self._seed, 0])
         self.flow.initialize(self._preprocessing.inverse_and_log_det(self._at(images, noise))[0])
 
-    def fit(
-        self, x: np.ndarray | tf.Tensor | tf.data.Dataset = None, *args: Any, **options: Any
-    ) -> keras.callbacks.History:
-        """`keras.Model.fit`, which first calls `initialize` with the first batch if necessary."""
-        if not self.initialized:
-            x = self._initialize_from(x, options.get("batch_size") or 32)
-        return super().fit(x, *args, **options)
-
     def latents_from_noise(
         self, noise: ArrayLike | tf.Tensor, labels: ArrayLike | tf.Tensor | None = None
     ) -> tf.Tensor:
@@ -328,7 +320,7 @@ class Glow(GenerativeModel):
         values, log_q = self._dequantized(images, noise)
         log_density, ratios, logits = self._log_density(values, log_q)
         if self.num_classes is None:
-            return -log_density, -log_density
+            return -log_density, -log_density, {}
         if labels is None:
             raise InputError(f"{self.name}: a class-conditional model trains on (images, labels)")
         labels = self._checked_labels(labels, images.shape[0])
@@ -339,7 +331,7 @@ class Glow(GenerativeModel):
         log_density = tf.where(inside, log_density, math.nan)  # XLA omits assertions.
         nll = -log_density - tf.gather(ratios, labels, batch_dims=1)
         errors = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        return nll, nll + CLASSIFICATION_WEIGHT * self.num_dims * errors
+        return nll, nll + CLASSIFICATION_WEIGHT * self.num_dims * errors, {}
 
     def _encode(self, images):
         middle = self._dequantization.middle(self._at(images, 0.5))
@@ -373,19 +365,20 @@ class Glow(GenerativeModel):
         levels = tf.clip_by_value(tf.floor((values + 0.5) * 2.0**self.num_bits), 0.0, last)
         return tf.cast(tf.round(levels * (255.0 / last)), tf.uint8)
 
-    def _initialize_from(self, x, batch_size):
+    def _before_fit(self, x, batch_size):
+        """Set the actnorms from the first batch if necessary."""
+        if self.initialized:
+            return
         if isinstance(x, tf.data.Dataset):
             first = next(iter(x))
         elif isinstance(x, (np.ndarray, tf.Tensor)):
-            first = x[:batch_size]
+            first = x[: batch_size or 32]
         else:
             raise InputError(
                 f"{self.name}: fit initializes actnorm from the first batch of an array or a "
                 f"tf.data.Dataset, got {type(x).__name__}; call model.initialize(images) before fit"
             )
-        images = first[0] if isinstance(first, tuple) else first
-        self.initialize(images)
-        return x
+        self.initialize(first[0] if isinstance(first, tuple) else first)
 
 
 def _every(bijector: FlowBijector) -> Iterator[FlowBijector]:

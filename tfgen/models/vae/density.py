@@ -47,3 +47,17 @@ class BoundTerms(NamedTuple):
     def bound(self, beta: float | tf.Tensor = 1.0) -> tf.Tensor:
         """`tfgen.models.vae.objectives.weighted_bound` of the terms: `[N]`."""
         return objectives.weighted_bound(self.log_likelihood, self.divergence, beta)
+
+    def parts(self) -> dict[str, tf.Tensor]:
+        """The two parts of the negative evidence lower bound of the latents, in nats.
+
+        Equations: reconstruction = -mean log p(x|z), kl = mean(log q(z|x) - log p(z)), or the
+        expectation that takes its place, with means over all L k samples. Their sum is the negative
+        evidence lower bound: with k = 1 the negative of `bound()`, with k > 1 at least as large.
+
+        Shapes: `[N]` each.
+        """
+        return {
+            "reconstruction": -tf.reduce_mean(self.log_likelihood, axis=[1, 2]),
+            "kl": tf.reduce_mean(self.divergence, axis=[1, 2]),
+        }

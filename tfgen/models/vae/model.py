@@ -22,6 +22,7 @@ from tfgen.models.vae.posterior import FlowPosterior, GaussianPosterior
 from tfgen.models.vae.prior import FlowPrior, NormalPrior
 from tfgen.models.vae.rows import rows_of
 from tfgen.models.vae.training_loss import training_loss
+from tfgen.networks.phase import add_losses, phase, with_losses_returned
 
 ELBO_SAMPLES = 8
 MOST_SAMPLES_AT_ONCE = 256
@@ -199,6 +200,8 @@ class VAE(GenerativeModel):
         }
         return {"image_shape": self.image_shape, "name": self.name, **self.settings, **given}
 
+    reported_parts: tuple[str, ...] = ("reconstruction", "kl")
+
     @property
     def num_tight_samples(self) -> int:
         """The `num_samples` that is used for the tighter bound in cards."""
@@ -248,9 +251,19 @@ class VAE(GenerativeModel):
     def _image_bound(self, images, num_samples):
         if num_samples > MOST_SAMPLES_AT_ONCE:
             return importance_sampling.importance_weighted_bound(self, images, num_samples)
+        return self._terms_of_images(images, num_samples).bound()
+
+    def _terms_of_images(self, images, num_samples):
         drawn = (ELBO_SAMPLES, 1) if num_samples == 1 else (1, num_samples)
         noise = self._image_noise.normal(images, (*drawn, self.latent_dim))
-        return self.bound_terms(self.observe(images), noise, "B").bound()
+        return self.bound_terms(self.observe(images), noise, "B")
+
+    def _evaluation(self, images, labels):
+        num_samples = self.num_evaluation_samples
+        if num_samples <= MOST_SAMPLES_AT_ONCE:
+            terms = self._terms_of_images(images, num_samples)
+            return -terms.bound(), terms.parts()
+        return -self._image_bound(images, num_samples), self._terms_of_images(images, 1).parts()
 
     def observe(self, images: tf.Tensor, step_noise: StepNoise | None = None) -> tf.Tensor:
         """The inputs of the networks, with the noise of a training step or of the images."""
@@ -267,11 +280,17 @@ class VAE(GenerativeModel):
         start = self.settings["iwae_start_step"]
         if not start:
             return training_loss(self, observed, normal, noise)
-        return tf.cond(
+
+        def with_noise(normal):
+            return with_losses_returned(self, lambda: training_loss(self, observed, normal, noise))
+
+        results, losses = tf.cond(
             tf.cast(self.optimizer.iterations, tf.float32) < start,
-            lambda: training_loss(self, observed, normal[:, :, :1], noise),
-            lambda: training_loss(self, observed, normal, noise),
+            lambda: with_noise(normal[:, :, :1]),
+            lambda: with_noise(normal),
         )
+        add_losses(losses)
+        return results
 
     def _encode(self, images):
         observed = tf.cast(images, tf.float32) / 255.0
@@ -339,11 +358,11 @@ class VAE(GenerativeModel):
         """The encoder's outputs for observed images: `[N, H, W, C] -> [N, E]`."""
         if self.settings["encoder"] == "mlp":
             observed = tf.reshape(observed, [-1, self.num_dims])
-        return tf.cast(self.encoder(observed), tf.float32)
+        return tf.cast(self.encoder(observed, training=bool(phase())), tf.float32)
 
     def decoder_outputs(self, latents: tf.Tensor) -> tf.Tensor:
         """The likelihood's parameters, one after the other: `[N, D] -> [N, P H W C]`."""
-        outputs = tf.cast(self.decoder(latents), tf.float32)
+        outputs = tf.cast(self.decoder(latents, training=bool(phase())), tf.float32)
         parameters = self._likelihood.parameters_per_pixel
         if outputs.shape.rank == 4 and parameters > 1:
             height, width, channels = self.image_shape

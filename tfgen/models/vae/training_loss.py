@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfgen.models.noise import StepNoise
 from tfgen.models.vae import objectives
 from tfgen.models.vae.density import BoundTerms
+from tfgen.networks.phase import with_losses_returned
 
 if TYPE_CHECKING:
     from tfgen.models.vae.model import VAE
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
 
 def training_loss(
     model: VAE, observed: tf.Tensor, noise: tf.Tensor, step_noise: StepNoise
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """The negative bound of log p(x) in nats, for reports, and the training loss, each `[N]`.
+) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor]]:
+    """The negative bound of log p(x) in nats, the training loss, and the bound's parts, `[N]` each.
+
+    The bound and its parts (`BoundTerms.parts`) are for reports, without gradients.
 
     Args:
         model: a compiled `VAE`.
@@ -29,6 +32,7 @@ def training_loss(
     terms = model.bound_terms(observed, noise, model.estimator)
     # Without `stop_gradient`, a `tf.cond` would compute gradients of zero through the whole model.
     nll = tf.stop_gradient(-terms.bound())
+    parts = tf.nest.map_structure(tf.stop_gradient, terms.parts())
     if settings["free_bits"]:
         terms = with_free_bits(terms, settings["free_bits"], model.latent_dim, step_noise)
     beta = kl_weight(model)
@@ -39,7 +43,7 @@ def training_loss(
         loss += settings["mse_weight"] * tf.reduce_mean(terms.squared_error, axis=[1, 2])
     if settings["map_num_examples"]:
         loss += weight_penalty(model) / settings["map_num_examples"]
-    return nll, loss
+    return nll, loss, parts
 
 
 def kl_weight(model: VAE) -> float | tf.Tensor:
@@ -78,7 +82,11 @@ def through_few_samples(
         step_noise.uniform([model.num_monte_carlo_samples]),
         model.settings["num_backward_samples"],
     )
-    few = model.bound_terms(observed, tf.gather(noise, drawn, axis=2, batch_dims=2), "A")
+    few_noise = tf.gather(noise, drawn, axis=2, batch_dims=2)
+    # The networks compute these latents for the second time: their losses count once.
+    few, _ = with_losses_returned(
+        model, lambda: model.bound_terms(observed, few_noise, "A"), updates=False
+    )
     through = -tf.reduce_mean(few.log_likelihood - beta * few.divergence, axis=[1, 2])
     return tf.stop_gradient(loss - through) + through, few
 
