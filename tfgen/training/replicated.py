@@ -61,7 +61,7 @@ class Replicated:
     """
 
     def __init__(self, model: GenerativeModel, strategy: tf.distribute.Strategy) -> None:
-        self._strategy = strategy
+        self._model, self._strategy = model, strategy
         self.alone = worker_count(strategy) == 1
 
         def take_step(images, labels):
@@ -114,6 +114,7 @@ class Replicated:
 
     def test(self, stream: Stream) -> Sums:
         """The sums of `-log_prob` over one epoch of a stream."""
+        self._share_statistics()
         batches = self.batches(stream)
         found: list[Sums] = []
         while len(found) < stream.steps_per_epoch:
@@ -142,6 +143,15 @@ class Replicated:
         """Return when every worker has called this."""
         if not self.alone:
             self.mean(0.0)
+
+    def _share_statistics(self):
+        """Copy the statistics of BatchNormalization, which each replica has, from the first one.
+
+        Checkpoints and finished models contain those of the first replica.
+        """
+        if self._strategy.num_replicas_in_sync > 1:
+            for weight in self._model.non_trainable_weights:
+                weight.assign(tf.convert_to_tensor(weight.value))
 
     def _on_replicas(self, function):
         strategy = self._strategy

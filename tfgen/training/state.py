@@ -13,10 +13,11 @@ from tfgen.optimizers import state as optimizer_state
 
 
 def arrays_of(model: keras.Model) -> dict[str, np.ndarray]:
-    """Name -> array of every weight and of all the optimizer's state.
+    """Name -> array of every weight, of random states and of all the optimizer's state.
 
-    Names are the paths of the variables in Keras, so neither the order of the layers nor the layout
-    of the optimizer's state in memory matters.
+    Random states are those of the seed generators of layers such as Dropout, in the order of the
+    layers. The other names are the paths of the variables in Keras, so neither the order of the
+    layers nor the layout of the optimizer's state in memory matters.
 
     Args:
         model: a compiled model.
@@ -32,7 +33,11 @@ def arrays_of(model: keras.Model) -> dict[str, np.ndarray]:
     ('model/vae_encoder/hidden_0/kernel', 'optimizer/vae_decoder_output_bias_velocity')
     """
     of_optimizer = optimizer_state.arrays(model.optimizer)
-    return {**weights_of(model), **{f"optimizer/{name}": v for name, v in of_optimizer.items()}}
+    return {
+        **weights_of(model),
+        **{name: _array(variable) for name, variable in _random_states(model).items()},
+        **{f"optimizer/{name}": v for name, v in of_optimizer.items()},
+    }
 
 
 def assign(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
@@ -54,6 +59,8 @@ def assign(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
                 f"not {present[name].shape}"
             )
     assign_weights(model, arrays)
+    for name, variable in _random_states(model).items():
+        variable.assign(arrays[name])
     prefix = "optimizer/"
     of_optimizer = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
     optimizer_state.assign(model.optimizer, of_optimizer)
@@ -82,3 +89,10 @@ def _array(variable):
 def _weights(model):
     names = optimizer_state.unique(f"model/{weight.path}" for weight in model.weights)
     return dict(zip(names, model.weights, strict=True))
+
+
+def _random_states(model):
+    # Keras numbers seed generators by process, so that their paths do not identify them.
+    weights = {id(weight) for weight in model.weights}
+    states = [variable for variable in model.variables if id(variable) not in weights]
+    return {f"random/{number}": state for number, state in enumerate(states)}

@@ -7,6 +7,8 @@ import math
 import keras
 
 from tfgen import networks
+from tfgen.errors import InputError
+from tfgen.networks.invertible_use import dependence
 from tfgen.networks.shapes import check_shapes
 
 NETWORKS = ("mlp", "conv")
@@ -29,10 +31,11 @@ def encoder(
         name: name of the model.
 
     Raises:
-        InputError: the given network has other input or output shapes.
+        InputError: the given network has other input or output shapes, or cannot be computed again
+            for `num_backward_samples`.
     """
     if network not in NETWORKS:
-        return _checked(network, f"{name}: encoder", image_shape, (num_outputs,))
+        return _checked(network, f"{name}: encoder", image_shape, (num_outputs,), settings)
     options = _options(settings, f"{name}_encoder")
     if network == "mlp":
         return networks.mlp(
@@ -65,10 +68,11 @@ def decoder(
         name: name of the model.
 
     Raises:
-        InputError: the given network has other input or output shapes.
+        InputError: the given network has other input or output shapes, or cannot be computed again
+            for `num_backward_samples`.
     """
     if network not in NETWORKS:
-        return _checked(network, f"{name}: decoder", (latent_dim,), output_shape)
+        return _checked(network, f"{name}: decoder", (latent_dim,), output_shape, settings)
     options = _options(settings, f"{name}_decoder")
     hidden_units = settings["hidden_units"][::-1]
     if network == "mlp":
@@ -88,8 +92,13 @@ def _options(settings, name):
     return {"activation": settings["activation"], "dtype": dtype, "name": name}
 
 
-def _checked(network, owner, inputs, outputs):
+def _checked(network, owner, inputs, outputs, settings):
     if isinstance(network, dict):
         network = keras.saving.deserialize_keras_object(network)
     check_shapes(network, owner, inputs, outputs)
+    if settings["num_backward_samples"] and (found := dependence(network, inputs)):
+        raise InputError(
+            f"{owner}: num_backward_samples computes the outputs for the drawn samples again, and "
+            f"they must be the same, but {found}; remove the layer, or set num_backward_samples=0"
+        )
     return network
