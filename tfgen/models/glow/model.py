@@ -216,7 +216,7 @@ class Glow(GenerativeModel):
     def bound_of(self, num_samples: int) -> str:
         """What `log_prob` returns with `num_samples`, in the words of `tfgen.models.bounds`."""
         samples = bounds.counted(num_samples, "dequantization sample")
-        parts = (bounds.LOWER, samples)
+        parts: tuple[str, ...] = (bounds.LOWER, samples)
         if num_samples == 1 and self._config["dequantization"] == "uniform":
             parts = (bounds.EXACT,)
         return bounds.described(*parts, half=self.half_dtype, invertible=True)
