@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ import tensorflow as tf
 
 import tfgen
 from tfgen.errors import InputError
+from tfgen.evaluation import quality
 from tfgen.export.source import Source
 from tfgen.files import PathLike, read_json
 from tfgen.models import preset
 
 EXTRA = "assets.extra"  # the directory of a SavedModel that TensorFlow does not read
-FROM_CARD = ("summary", "metrics", "data", "command", "training")
+FROM_CARD = ("summary", "metrics", "data", "command", "training", "sampling")
 
 
 def new(source: Source, kind: str, **entries: Any) -> dict[str, Any]:
@@ -36,6 +38,7 @@ def new(source: Source, kind: str, **entries: Any) -> dict[str, Any]:
     """
     model, card = source.model, source.card
     digests = card.get("files", {})
+    problem = quality.problem(card)
     about = {
         "name": card.get("name", model.name),
         "class": type(model).__name__,
@@ -46,6 +49,7 @@ def new(source: Source, kind: str, **entries: Any) -> dict[str, Any]:
         "bound": model.bound,
         "parameters": model.count_params(),
         **{key: card[key] for key in FROM_CARD if key in card},
+        **({"problem": problem, "metrics": _finite(card["metrics"])} if problem else {}),
         "files": {k: digests[k] for k in digests if k in (preset.CONFIG, preset.WEIGHTS)},
     }
     environment = {
@@ -101,6 +105,11 @@ def signature(function: tf.types.experimental.ConcreteFunction) -> dict[str, Any
         "inputs": _tensors(function.structured_input_signature[1]),
         "outputs": _tensors(function.structured_outputs),
     }
+
+
+def _finite(metrics):
+    """The metrics that JSON can represent."""
+    return {name: metric for name, metric in metrics.items() if math.isfinite(metric["value"])}
 
 
 def _tensors(specs):

@@ -4,9 +4,10 @@
     python tools/build_zoo.py glow-mnist --run runs/glow-mnist-001
 
 With --run, a finished run directory is used instead of a new run. The additional metrics of the
-model (`tfgen.evaluation.metrics`) and the reference for `tfgen.zoo.checking` are computed and
-written to the card. --remeasure measures every metric of models of the zoo again and writes their
-cards; --check-only adds only the reference; --readme-only only writes their README.md again.
+model (`tfgen.evaluation.metrics`), the temperature for samples and the reference for
+`tfgen.zoo.checking` are computed and written to the card. --remeasure measures every metric of
+models of the zoo again and writes their cards; --check-only adds only the reference; --readme-only
+only writes their README.md again.
 
 --new-version keeps the current model as NAME@VERSION; the new model gets the next version.
 """
@@ -18,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 import tfgen
-from tfgen.evaluation import metrics, report
+from tfgen.evaluation import metrics, pictures, report, temperature
 from tfgen.files import read_json, sha256, write_json, write_text
 from tfgen.models import preset
 from tfgen.zoo import checking, places, trained_on
@@ -50,6 +51,9 @@ def finish(directory, card, data_dir=None, wanted=None, num_samples=None):
     data = trained_on.load(card, data_dir)
     chosen = metrics.further_names(model, data) if wanted is None else wanted
     card["metrics"] |= {name: metrics.measure(name, model, data, num_samples) for name in chosen}
+    card["sampling"] = temperature.entry(temperature.distances(model, data), data)
+    value = report.temperature(card)
+    pictures.samples(model, temperature=value).save(directory / "samples.png")
     write_text(directory / "README.md", report.readme(card))
     add_check(model, data, directory, card)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tfgen
-from tfgen.evaluation import pictures
+from tfgen.evaluation import pictures, report
 from tfgen.zoo import trained_on
 
 
@@ -31,7 +31,8 @@ def main():
         data = trained_on.load(tfgen.zoo.card(options.model), options.data_dir)
     images = data.images("test")[:32]
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, picture in pictures.of_model(model, images).items():
+    value = report.temperature(tfgen.zoo.card(options.model))
+    for name, picture in pictures.of_model(model, images, value).items():
         picture.save(options.out / f"{name}.png")
         print(options.out / f"{name}.png")
 

@@ -19,9 +19,10 @@ def test_evaluate_reproduces_the_card(capsys):
 
 
 def test_evaluate_takes_the_images_that_the_card_names(tmp_path, capsys):
-    words = ["vae-digits", "--data", "shapes", "--epochs", "1", "--out", str(tmp_path / "run")]
+    words = ["vae-digits", "--data", "shapes", "--epochs", "40", "--out", str(tmp_path / "run")]
     options = ["data.options.num_images=96", "data.options.num_test_images=32"]
     more = ["data.options.seed=7", "likelihood=quantized_logistic", "hidden_units=[8]"]
+    more += ["optimizer.learning_rate=0.01"]
     assert cli.train([*words, "--set", *options, *more]) == 0
     card = tfgen.zoo.card(tmp_path / "run")
     metric = card["metrics"]["bits_per_dim"]

@@ -8,6 +8,7 @@ from PIL import Image
 
 import tfgen
 from tfgen import cli
+from tfgen.export import cards, source
 
 SMALL = ["--epochs", "1", "--set", "hidden_units=[8]"]
 
@@ -152,7 +153,8 @@ def test_folders_may_have_any_name(name, tmp_path, monkeypatch, capsys):
         Image.fromarray(np.full((8, 8), 10 * i, "uint8")).save(folder / f"{i}.png")
     monkeypatch.chdir(tmp_path)
     out = f"out/{name}"
-    assert cli.train(["vae-digits", "--data", name, "--out", out, *SMALL]) == 0
+    long = ["optimizer.learning_rate=0.05", "--epochs", "60"]
+    assert cli.train(["vae-digits", "--data", name, "--out", out, *SMALL, *long]) == 0
     assert tfgen.zoo.card(out)["recipe"]["data"]["source"] == name
     first, *_, last = said = capsys.readouterr().out.splitlines()
     assert f" images (8, 8, 1) of {name}, 1 device" in first
@@ -166,9 +168,29 @@ def test_a_folder_may_have_a_name_that_is_not_text(tmp_path, monkeypatch, capsys
     for i in range(20):
         Image.fromarray(np.full((8, 8), 10 * i, "uint8")).save(folder / f"{i}.png")
     monkeypatch.chdir(tmp_path)
-    assert cli.train(["vae-digits", "--data", "caf\udce9", "--out", "run", *SMALL]) == 0
+    long = ["optimizer.learning_rate=0.05", "--epochs", "60"]
+    assert cli.train(["vae-digits", "--data", "caf\udce9", "--out", "run", *SMALL, *long]) == 0
     assert b" images (8, 8, 1) of caf\xe9, 1 device" in capsysbinary.readouterr().out
     assert "caf\\udce9" in (tmp_path / "run" / "README.md").read_text("utf-8")
+
+
+def test_a_model_worse_than_uniform_noise_is_an_error(tmp_path, capfd):
+    """The model is kept, and wherever it appears it is said to be useless."""
+    out = str(tmp_path / "out")
+    untrained = ["optimizer.learning_rate=1e-9", "batch_size=1293"]
+    assert cli.train(["vae-digits", "--out", out, *SMALL, *untrained]) == 1
+    printed, error = capfd.readouterr()
+    assert "worse than uniform noise" in error
+    assert "where uniform noise needs 1; it was saved in" in error
+    assert "train longer" in error
+    assert error.count("\n") == 1
+    assert "Saved in" not in printed
+    assert "worse than uniform noise" in (tmp_path / "out" / "README.md").read_text("utf-8")
+    assert tfgen.zoo.load(out).latent_dim == 8
+    assert cli.main(["evaluate", out]) == 0
+    assert "worse than uniform noise" in " ".join(capfd.readouterr().out.split())
+    exported = cards.new(source.Source(out), "SavedModel")
+    assert "worse than uniform noise" in exported["model"]["problem"]
 
 
 def test_a_dry_run_prints_and_writes_nothing(tmp_path, capsys, monkeypatch):

@@ -91,7 +91,7 @@ def samples(truth, temperature):
 
 
 def test_samples_follow_the_temperature(page, truth):
-    np.testing.assert_array_equal(pictures(page, "#samples canvas"), samples(truth, 0.8))
+    np.testing.assert_array_equal(pictures(page, "#samples canvas"), samples(truth, 1.0))
     slide(page, "temperature", 0)
     expected = samples(truth, 0.0)
     until(page, lambda: np.array_equal(pictures(page, "#samples canvas"), expected))

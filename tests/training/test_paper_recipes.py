@@ -36,9 +36,7 @@ def test_it_trains_at_a_reduced_size(name):
 def test_its_summary_tells_what_it_costs(name):
     chosen = recipe.load(name)
     cost = COSTS["cost"](chosen, chosen.data.image_shape or (32, 32, 3))
-    told = [
-        float(number) for number in re.findall(r"([\d.]+) (?:GFLOP|MiB|GiB|GPU)", chosen.summary)
-    ]
+    told = [float(number) for number in re.findall(r"([\d.]+) (?:GFLOP|MiB|GiB|GPU)", chosen.cost)]
     expected = [
         cost["GFLOP per image"],
         1024 * cost["GiB per image"],

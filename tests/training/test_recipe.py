@@ -162,3 +162,15 @@ def test_recipes_do_without_tensorflow():
         "assert 'tensorflow' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_changed_recipe_loses_its_description():
+    kept = ["seed=3", "data.validation=0.2", "every_steps=5", "epochs=150", "temperature=0.7"]
+    chosen = recipe.load("vae-digits", kept)
+    assert (chosen.summary, chosen.cost) == ("a VAE of binarized 8x8 handwritten digits", "seconds")
+    assert chosen.sampling.temperature == 0.7
+    for change in ("epochs=2", "latent_dim=3", "source=shapes", "optimizer.learning_rate=0.1"):
+        chosen = recipe.load("vae-digits", [change])
+        assert chosen.summary == chosen.cost == ""
+        chosen = recipe.load("vae-digits", ["summary=my digits", change])
+        assert chosen.summary == "my digits"

@@ -15,7 +15,7 @@ from PIL import Image
 import tfgen
 from tfgen.data.augmentation import Augmentation
 from tfgen.errors import InputError
-from tfgen.training import checkpoint, recipe, run, run_directory
+from tfgen.training import budget, checkpoint, recipe, run, run_directory
 from tfgen.training.loop import Loop
 from tfgen.training.signals import StoppedError
 from tfgen.training.tensorboard import read_history
@@ -282,6 +282,12 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, monkeypatch):
 
 def test_hours_are_converted_to_steps_only_once(tmp_path, monkeypatch, capsys):
     chosen = recipe.load("vae-digits", ["hours=0.002", "hidden_units=[8]", "decay=cosine"])
+
+    def plan(setup, loop, hours, begun):
+        loop.time_of_a_step(0.2)
+        return budget.Budget(hours, preparation=1.0, step=0.01, evaluation=1.0, steps=90)
+
+    monkeypatch.setattr(budget, "plan", plan)
     stop_at(monkeypatch, [12])  # the measurement does not count
     with pytest.raises(StoppedError) as stopped:
         run.train(chosen, tmp_path / "run")

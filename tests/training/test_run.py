@@ -15,7 +15,7 @@ import tfgen
 from tfgen.errors import InputError
 from tfgen.evaluation import metrics
 from tfgen.files import read_json, sha256
-from tfgen.training import curve, loop, recipe, run
+from tfgen.training import curve, final_weights, loop, recipe, run
 from tfgen.training.run_directory import claimed
 from tfgen.training.tensorboard import read_history
 
@@ -215,9 +215,13 @@ def test_the_validation_figure_is_that_of_all_images(finished):
     assert last["val_bits_per_dim"] == pytest.approx(np.mean(model.bits_per_dim(images)), rel=1e-5)
 
 
-def test_averaged_weights_are_what_is_validated_and_saved(train_once, tmp_path):
+def test_averaged_weights_are_what_is_validated_and_saved(train_once, tmp_path, monkeypatch):
     plain = train_once("vae-digits")
-    averaged = run.train(short("vae-digits", "temporal_averaging=true"), tmp_path / "averaged")
+    monkeypatch.setattr(
+        final_weights, "_bits", lambda model, images: 1.0
+    )  # not worse than the last
+    settings = ("temporal_averaging=true", "schedule.scale_to_run=false")
+    averaged = run.train(short("vae-digits", *settings), tmp_path / "averaged")
     read = [read_history(out / "logs" / "history.csv") for out in (plain, averaged)]
     for one, other in zip(*read, strict=True):  # the training itself is the same
         assert one["bits_per_dim"] == other["bits_per_dim"]
@@ -243,7 +247,8 @@ def test_averaged_weights_are_what_is_validated_and_saved(train_once, tmp_path):
 
 def test_the_best_weights_are_those_of_the_best_validation(tmp_path):
     """A learning rate that rises for too long: the last validation is not the best."""
-    settings = ("epochs=6", "warmup_steps=126", "optimizer.learning_rate=1.0")
+    rising = ("warmup_steps=126", "optimizer.learning_rate=1.0", "schedule.scale_to_run=false")
+    settings = ("epochs=6", *rising)
     outs = {
         kind: run.train(short("vae-digits", f"weights={kind}", *settings), tmp_path / kind)
         for kind in ("best", "last")
@@ -323,6 +328,7 @@ def test_a_short_training_warns_of_settings_for_a_long_one(
     settings, notes, tmp_path, capsys, without_steps
 ):
     """0.9^19 is 14 %, 0.8^19 1 %, 0.9^3 73 %."""
+    settings = (*settings, "schedule.scale_to_run=false")
     run.train(short("vae-digits", *settings), tmp_path / "run")
     output = capsys.readouterr().out
     assert output.count("note: ") == len(notes)
@@ -365,4 +371,10 @@ def test_rgb_images_of_a_folder_can_be_trained_on(tmp_path):
     out = run.train(chosen, tmp_path.parent / "run-of-folder")
     assert "Command" not in (out / "README.md").read_text("utf-8")
     assert tfgen.zoo.load(out).image_shape == (16, 16, 3)
-    assert tfgen.zoo.card(out)["metrics"]["bits_per_dim"]["protocol"]["bits"] == 8
+    card = tfgen.zoo.card(out)
+    assert card["metrics"]["bits_per_dim"]["protocol"]["bits"] == 8
+    described = f"a VAE of {tmp_path.name}, 16x16x3 images of 8 bits, trained in"
+    assert card["summary"].startswith(described)
+    assert (out / "README.md").read_text("utf-8").splitlines()[2].startswith("A" + described[1:])
+    assert card["recipe"]["summary"] == card["recipe"]["cost"] == ""
+    assert card["sampling"] == {"temperature": 1.0}

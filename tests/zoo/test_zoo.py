@@ -80,6 +80,8 @@ def test_its_card_is_complete(name):
     assert card["command"].startswith("tfgen-train ")
     assert {"tfgen", "tensorflow", "keras", "python", "cores"} <= {*card["environment"]}
     assert card["training"]["images_seen"] > 0
+    distances = card["sampling"]["distances"]
+    assert distances[f"{card['sampling']['temperature']:g}"] == min(distances.values())
     check = card["check"]
     # The bits/dim of the check agree with those of all test images, up to the choice of images.
     bits = card["metrics"]["bits_per_dim"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import sys
 from pathlib import Path
 
 from rich.table import Table
@@ -33,8 +34,11 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
 
 def export(options: argparse.Namespace) -> None:
     from tfgen import zoo
+    from tfgen.evaluation import quality
 
-    zoo.card(options.model)
+    wrong = quality.problem(zoo.card(options.model))
+    if wrong:
+        print(f"tfgen export: {options.model} is {wrong}", file=sys.stderr)
     to_device = options.out.lower().endswith(".tflite")
     if to_device and options.version is not None:
         raise InputError("--version is for SavedModels; a TFLite file has no version")

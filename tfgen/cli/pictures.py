@@ -14,7 +14,9 @@ from tfgen.errors import InputError
 def sample_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `tfgen sample`."""
     model_argument(parser)
-    parser.add_argument("--temperature", type=float, default=1.0, help="temperature (default: 1)")
+    parser.add_argument(
+        "--temperature", type=float, help="temperature (default: the one that the card recommends)"
+    )
     parser.add_argument("--seed", type=int, help="seed of the noise (default: random)")
     parser.add_argument(
         "--label",
@@ -35,8 +37,8 @@ def sample(options: argparse.Namespace) -> None:
     """Write a grid of samples."""
     from tfgen import zoo
 
-    zoo.card(options.model)
-    _check_noise(options.temperature, options.seed)
+    temperature = _temperature(options, zoo.card(options.model))
+    _check_noise(temperature, options.seed)
     rows, columns = _grid(options.grid)
     out = _picture_file(options.out)
     with quiet_start():
@@ -45,11 +47,11 @@ def sample(options: argparse.Namespace) -> None:
         from tfgen.files import write_atomically
     if options.label is not None and not model.num_classes:
         raise InputError(f"--label: {options.model} has no classes")
-    images = model.sample(rows * columns, options.temperature, options.seed, options.label)
+    images = model.sample(rows * columns, temperature, options.seed, options.label)
     picture = pictures.grid(images, columns=columns)
     write_atomically(out, lambda path: picture.save(path))
     if not options.json:
-        print(f"{rows * columns} samples in {out}")
+        print(f"{rows * columns} samples at temperature {temperature:g} in {out}")
         return
     print_json(
         {
@@ -57,7 +59,7 @@ def sample(options: argparse.Namespace) -> None:
             "file": str(out),
             "rows": rows,
             "columns": columns,
-            "temperature": options.temperature,
+            "temperature": temperature,
             "seed": options.seed,
             "label": options.label,
         }
@@ -77,7 +79,9 @@ def interpolate_arguments(parser: argparse.ArgumentParser) -> None:
         "--steps", type=int, default=8, metavar="N", help="images per row (default: 8)"
     )
     parser.add_argument("--rows", type=int, metavar="N", help="pairs of samples (default: 4)")
-    parser.add_argument("--temperature", type=float, help="temperature of the samples (default: 1)")
+    parser.add_argument(
+        "--temperature", type=float, help="temperature of the samples (default: that of the card)"
+    )
     parser.add_argument("--seed", type=int, help="seed of their noise (default: random)")
     parser.add_argument(
         "--out",
@@ -94,7 +98,7 @@ def interpolate(options: argparse.Namespace) -> None:
 
     from tfgen import zoo
 
-    zoo.card(options.model)
+    card = zoo.card(options.model)
     if len(options.images) % 2:
         raise InputError(f"IMAGE must be given in pairs, got {len(options.images)} files")
     of_samples = {"rows": options.rows, "temperature": options.temperature, "seed": options.seed}
@@ -103,7 +107,7 @@ def interpolate(options: argparse.Namespace) -> None:
         raise InputError(f"--{given[0]} applies to samples: omit it or the image files")
     rows = checks.integer("--rows", 4 if options.rows is None else options.rows, 1)
     steps = checks.integer("--steps", options.steps, 2)
-    temperature = 1.0 if options.temperature is None else options.temperature
+    temperature = _temperature(options, card)
     _check_noise(temperature, options.seed)
     for image in options.images:
         if os.path.isdir(image) or not os.path.exists(image):
@@ -136,6 +140,13 @@ def interpolate(options: argparse.Namespace) -> None:
             "seed": options.seed,
         }
     )
+
+
+def _temperature(options, card):
+    """The temperature that is given, or that the model's card recommends."""
+    from tfgen.evaluation import report
+
+    return report.temperature(card) if options.temperature is None else options.temperature
 
 
 def _check_noise(temperature, seed):

@@ -156,7 +156,7 @@ def _parsed(parser, words):
 
 
 def _run(program, parse):
-    """Parse and run a command: bad input gives one line on stderr and exit code 2."""
+    """Parse and run a command: bad input gives one line on stderr and exit code 2, or its own."""
     _exit_on_sigterm()
     terminal.prepare()
     try:
@@ -171,8 +171,8 @@ def _run(program, parse):
         terminal.say(f"{error.program}: error: {error}")
         return 2
     except InputError as error:
-        terminal.say(f"{program}: error: {error}")
-        return 2
+        terminal.say(f"{program}: error: {error}", is_error=True)
+        return getattr(error, "exit_code", 2)
     except KeyboardInterrupt as interrupt:
         terminal.say(f"{program}: {str(interrupt) or 'interrupted'}")
         return getattr(interrupt, "exit_code", 130)

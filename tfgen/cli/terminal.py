@@ -128,7 +128,9 @@ def abandon_failed_stdout() -> None:
         os.close(nowhere)
 
 
-def say(text: str) -> None:
-    """Print a line on stderr; without a usable stderr, nothing."""
+def say(text: str, *, is_error: bool = False) -> None:
+    """Print a line on stderr, an error in red on a terminal; without a usable stderr, nothing."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(one_line(text), file=sys.stderr, flush=True)
+        line = one_line(text)
+        is_red = is_error and sys.stderr.isatty() and "NO_COLOR" not in os.environ
+        print(f"\033[1;31m{line}\033[0m" if is_red else line, file=sys.stderr, flush=True)

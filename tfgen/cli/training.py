@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import shlex
+import time
 
 from rich.table import Table
 from rich.text import Text
@@ -62,6 +63,7 @@ def train_arguments(parser: argparse.ArgumentParser) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """Train the model of a recipe, resume a run, or list the recipes."""
+    begun = time.monotonic()
     from tfgen import zoo
     from tfgen.training import recipe
 
@@ -102,7 +104,7 @@ def train(options: argparse.Namespace) -> None:
             memory = {**dataclasses.asdict(plan.memory), "total": plan.memory.total}
             print_json({**plan._asdict(), "memory": memory})
         return
-    directory = run.train(chosen, options.out, command=_command(options), **arguments)
+    directory = run.train(chosen, options.out, command=_command(options), begun=begun, **arguments)
     _report(options, directory)
 
 
@@ -161,11 +163,16 @@ def _command(options):
     return shlex.join(words)
 
 
+def _described(recipe):
+    """A recipe's model, and what its training takes."""
+    return f"{recipe.summary}; training takes {recipe.cost}" if recipe.cost else recipe.summary
+
+
 def _list_recipes(options):
     from tfgen import data
     from tfgen.training import recipe
 
-    recipes = {name: recipe.load(name).summary for name in recipe.names()}
+    recipes = {name: _described(recipe.load(name)) for name in recipe.names()}
     sources = {name: data.describe(name) for name in data.names()}
     if options.json:
         listed = [{"name": name, "summary": summary} for name, summary in recipes.items()]

@@ -47,9 +47,9 @@ def grid(images: ArrayLike, columns: int | None = None) -> Image.Image:
     return Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
 
 
-def samples(model: GenerativeModel, seed: int = 0) -> Image.Image:
-    """64 samples at temperature 1."""
-    return grid(model.sample(64, seed=seed), columns=8)
+def samples(model: GenerativeModel, seed: int = 0, temperature: float = 1.0) -> Image.Image:
+    """64 samples, by default at temperature 1."""
+    return grid(model.sample(64, temperature, seed), columns=8)
 
 
 def reconstructions(model: GenerativeModel, images: np.ndarray) -> Image.Image:
@@ -130,7 +130,9 @@ def manifold(model: GenerativeModel, side: int = 20) -> Image.Image:
     return grid(model.decode(latents), columns=side)
 
 
-def of_model(model: GenerativeModel, images: np.ndarray) -> dict[str, Image.Image]:
+def of_model(
+    model: GenerativeModel, images: np.ndarray, temperature: float = 1.0
+) -> dict[str, Image.Image]:
     """The pictures of a run directory, by their names.
 
     An invertible model, which reconstructs every image exactly, has samples and interpolations
@@ -139,6 +141,7 @@ def of_model(model: GenerativeModel, images: np.ndarray) -> dict[str, Image.Imag
     Args:
         model: a model of any kind.
         images: images to reconstruct and to interpolate between.
+        temperature: that of the samples.
 
     Example:
 
@@ -148,7 +151,7 @@ def of_model(model: GenerativeModel, images: np.ndarray) -> dict[str, Image.Imag
     >>> list(pictures.of_model(model, tfgen.data.load("digits").images("test")[:8]))
     ['samples', 'reconstructions', 'interpolation', 'temperatures', 'manifold']
     """
-    made = {"samples": samples(model)}
+    made = {"samples": samples(model, temperature=temperature)}
     if not model.is_invertible:
         made["reconstructions"] = reconstructions(model, images)
     with contextlib.suppress(InputError):  # Latents of a poor flow may not give images back.

@@ -7,6 +7,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from tfgen.evaluation import quality
+
 LABELS = {
     "bits_per_dim": "bits/dim",
     "nats": "negative log-likelihood, nats",
@@ -23,7 +25,7 @@ LABELS = {
 }
 
 CAPTIONS = {
-    "samples": "Samples at temperature 1.",
+    "samples": "Samples at temperature {temperature:g}.",
     "interpolation": "Interpolations between two test images in latent space.",
     "reconstructions": "Test images, each above its reconstruction.",
     "temperatures": "Samples from the same noise at temperatures from 0 to 1.1.",
@@ -41,12 +43,25 @@ def table(card: Card) -> Table:
     for name, metric in card["metrics"].items():
         result.add_row(Text(label(name)), value(metric))
     result.caption = Text("\n".join(protocols(card)), "table.caption")
+    wrong = quality.problem(card)
+    if wrong:
+        result.caption.append(f"\n{wrong}", "bold red")
     return result
 
 
 def label(name: str) -> str:
     """A metric's name in words."""
     return LABELS.get(name, name)
+
+
+def temperature(card: Card) -> float:
+    """The temperature that a card recommends for samples; 1 if it recommends none.
+
+    >>> from tfgen.evaluation import report
+    >>> report.temperature({"sampling": {"temperature": 0.9}}), report.temperature({})
+    (0.9, 1.0)
+    """
+    return float(card.get("sampling", {}).get("temperature", 1.0))
 
 
 def protocols(card: Card) -> list[str]:
@@ -82,6 +97,15 @@ def _count(number, noun):
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def _notes(card):
+    """What a reader has to know before using the model, as paragraphs of the README."""
+    notes = []
+    wrong = quality.problem(card)
+    if wrong:
+        notes.append(f"**This model is {wrong}.** Do not use it; train longer or otherwise.")
+    return "".join(f"\n{note}\n" for note in notes)
+
+
 def readme(card: Card) -> str:
     """The README.md of a run directory."""
     model = card["recipe"]["model"]
@@ -92,16 +116,18 @@ def readme(card: Card) -> str:
     arguments = ", ".join(f"{k}={v!r}" for k, v in model.items() if k != "class")
     environment = ", ".join(f"{k} {v}" for k, v in card["environment"].items())
     shape = ", ".join(map(str, card["image_shape"]))
+    recommended = temperature(card)
     images, seconds = card["training"]["images_seen"], card["training"]["seconds"]
     command = f"- Command: `{card['command']}`\n" if card["command"] else ""
     splits = ", ".join(f"{count:,} {split}" for split, count in card["data"]["splits"].items())
     pictures = "\n\n".join(
-        f"![{name}]({name}.png)\n\n{CAPTIONS[name]}" for name in card["pictures"]
+        f"![{name}]({name}.png)\n\n{CAPTIONS[name].format(temperature=recommended)}"
+        for name in card["pictures"]
     )
     return f"""# {card["name"]}
 
 {card["summary"][0].upper()}{card["summary"][1:]}.
-
+{_notes(card)}
 | metric | value |
 |---|---|
 {rows}
@@ -114,7 +140,7 @@ How the metrics were measured:
 import tfgen
 
 model = tfgen.zoo.load("{card["name"]}")  # or the path of this directory
-images = model.sample(16, temperature=1.0, seed=0)  # uint8 [16, {shape}]
+images = model.sample(16, temperature={recommended}, seed=0)  # uint8 [16, {shape}]
 log_prob = model.log_prob(images)  # nats; {card["bound"]}
 latents = model.encode(images)  # float32 [16, {card["latent_dim"]}]
 images = model.decode(latents)

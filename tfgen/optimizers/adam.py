@@ -44,6 +44,7 @@ class Adam(AdaptiveOptimizer):
         lazy: for sparse gradients, update only the rows that have one; by default every row is
             updated, as with the dense gradient.
         temporal_averaging: keep the running average of the weights that `averaged_weights` uses.
+        averaging_momentum: decay rate of that average, in [0, 1); None for β₂, as in the paper.
         **keras_optimizer_kwargs: those of `keras.optimizers.Optimizer`.
 
     Raises:
@@ -75,6 +76,7 @@ class Adam(AdaptiveOptimizer):
         amsgrad: bool = False,
         lazy: bool = False,
         temporal_averaging: bool = False,
+        averaging_momentum: float | None = None,
         **keras_optimizer_kwargs: Any,
     ) -> None:
         super().__init__(
@@ -85,6 +87,7 @@ class Adam(AdaptiveOptimizer):
             beta_1_decay=beta_1_decay,
             lazy=lazy,
             temporal_averaging=temporal_averaging,
+            averaging_momentum=averaging_momentum,
             **keras_optimizer_kwargs,
         )
         self.epsilon_hat = bool(epsilon_hat)

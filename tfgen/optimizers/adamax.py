@@ -37,6 +37,7 @@ class AdaMax(AdaptiveOptimizer):
         lazy: for sparse gradients, update only the rows that have one; by default every row is
             updated, as with the dense gradient.
         temporal_averaging: keep the running average of the weights that `averaged_weights` uses.
+        averaging_momentum: decay rate of that average, in [0, 1); None for β₂, as in the paper.
         **keras_optimizer_kwargs: those of `keras.optimizers.Optimizer`.
 
     Raises:
@@ -65,6 +66,7 @@ class AdaMax(AdaptiveOptimizer):
         beta_1_decay: float = 1.0,
         lazy: bool = False,
         temporal_averaging: bool = False,
+        averaging_momentum: float | None = None,
         **keras_optimizer_kwargs: Any,
     ) -> None:
         super().__init__(
@@ -75,6 +77,7 @@ class AdaMax(AdaptiveOptimizer):
             beta_1_decay=beta_1_decay,
             lazy=lazy,
             temporal_averaging=temporal_averaging,
+            averaging_momentum=averaging_momentum,
             **keras_optimizer_kwargs,
         )
 

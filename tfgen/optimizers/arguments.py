@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfgen import checks
+from tfgen.errors import InputError
 
 
 def decay_rates(beta_1: float, beta_2: float) -> tuple[float, float]:
@@ -27,6 +28,22 @@ def decay_rates(beta_1: float, beta_2: float) -> tuple[float, float]:
             stacklevel=4,  # the caller of the subclass
         )
     return beta_1, beta_2
+
+
+def averaging_momentum(value: float | None, temporal_averaging: bool) -> float | None:
+    """The decay rate of temporal averages as a float, or None for beta_2.
+
+    Raises:
+        InputError: a rate outside [0, 1), or a rate without `temporal_averaging`.
+    """
+    if value is None:
+        return None
+    if not temporal_averaging:
+        raise InputError(
+            f"averaging_momentum={value} needs temporal_averaging=True; Keras' use_ema has "
+            "ema_momentum"
+        )
+    return checks.number("averaging_momentum", value, 0, 1, open_high=True)
 
 
 def learning_rate(value: float | Callable[..., Any]) -> float | Callable[..., Any]:

@@ -38,10 +38,37 @@ def averaging(optimizer: keras.optimizers.Optimizer) -> Literal["temporal", "ema
     return "ema" if optimizer.use_ema else None
 
 
+def momentum(optimizer: keras.optimizers.Optimizer) -> float:
+    """The decay rate m of the averages; an average covers about the last 1 / (1 - m) updates.
+
+    Raises:
+        InputError: the optimizer keeps no averages.
+
+    Example:
+
+    >>> from tfgen.optimizers import Adam
+    >>> from tfgen.optimizers.averaging import momentum
+    >>> momentum(Adam(temporal_averaging=True)), momentum(Adam(use_ema=True, ema_momentum=0.9))
+    (0.999, 0.9)
+    """
+    kind = _required_averaging(optimizer)
+    optimizer = unwrapped(optimizer)
+    if kind == "ema":
+        return optimizer.ema_momentum
+    given = optimizer.averaging_momentum
+    return optimizer.beta_2 if given is None else given
+
+
+def set_momentum(optimizer: keras.optimizers.Optimizer, value: float) -> None:
+    """Set the decay rate of the averages of an optimizer that has not taken a step yet."""
+    name = "ema_momentum" if _required_averaging(optimizer) == "ema" else "averaging_momentum"
+    setattr(unwrapped(optimizer), name, value)
+
+
 def update(optimizer: keras.optimizers.Optimizer, t: tf.Tensor) -> None:
     """Update the averages that `optimizer` keeps with the weights after step `t`, on one device."""
     variables = [tf_variable(v) for v in optimizer._trainable_variables]
-    if optimizer.temporal_averaging and optimizer.beta_2 > 0:
+    if optimizer.temporal_averaging and momentum(optimizer) > 0:
         _update_temporal(optimizer, variables)
     if optimizer.use_ema:
         _update_ema(optimizer, t)
@@ -94,7 +121,8 @@ def average_of(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) 
 
     Equations:
 
-    - `temporal_averaging=True`: θ̄_t = β₂ θ̄_{t-1} + (1 - β₂) θ_t from θ̄_0 = 0, divided by 1 - β₂^t
+    - `temporal_averaging=True`: θ̄_t = m θ̄_{t-1} + (1 - m) θ_t from θ̄_0 = 0, divided by 1 - m^t,
+      with m = `averaging_momentum`, by default β₂
     - `use_ema=True`: θ̄_t = m θ̄_{t-1} + (1 - m) θ_t from θ̄_1 = θ_1, with m = `ema_momentum`
 
     Before the first update it is the variable itself.
@@ -124,7 +152,7 @@ def average_of(optimizer: keras.optimizers.Optimizer, variable: keras.Variable) 
     optimizer = unwrapped(optimizer)
     weights = tf_variable(variable)
     steps = int(tf.convert_to_tensor(optimizer.iterations))
-    if steps == 0 or (kind == "temporal" and optimizer.beta_2 == 0):
+    if steps == 0 or (kind == "temporal" and momentum(optimizer) == 0):
         return tf.convert_to_tensor(weights)
     if kind == "ema":
         index = optimizer._get_variable_index(variable)
@@ -286,4 +314,4 @@ def _assign(variables, values):
 
 
 def _keep(optimizer, dtype):
-    return kernels.representable(optimizer.beta_2, dtype)
+    return kernels.representable(momentum(optimizer), dtype)

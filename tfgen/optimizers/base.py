@@ -27,8 +27,8 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
     so that clipping, accumulation and averaging compute the same as on a single device.
 
     Args:
-        learning_rate, beta_1, beta_2, epsilon, beta_1_decay, lazy, temporal_averaging: as for
-            `tfgen.optimizers.Adam`.
+        learning_rate, beta_1, beta_2, epsilon, beta_1_decay, lazy, temporal_averaging,
+            averaging_momentum: as for `tfgen.optimizers.Adam`.
         **keras_optimizer_kwargs: those of `keras.optimizers.Optimizer`.
 
     Raises:
@@ -45,10 +45,12 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         beta_1_decay: float,
         lazy: bool,
         temporal_averaging: bool,
+        averaging_momentum: float | None,
         **keras_optimizer_kwargs: Any,
     ) -> None:
         beta_1, beta_2 = arguments.decay_rates(beta_1, beta_2)
         epsilon = checks.number("epsilon", epsilon, 0)
+        averaging_momentum = arguments.averaging_momentum(averaging_momentum, temporal_averaging)
         beta_1_decay = checks.number("beta_1_decay", beta_1_decay, 0, 1, open_low=True)
         learning_rate = arguments.learning_rate(learning_rate)
         arguments.keras_arguments(keras_optimizer_kwargs)
@@ -74,6 +76,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
         self.beta_1_decay = beta_1_decay
         self.lazy = bool(lazy)
         self.temporal_averaging = bool(temporal_averaging)
+        self.averaging_momentum = averaging_momentum
         if self.lazy and self.gradient_accumulation_steps:
             raise InputError(
                 "lazy=True and gradient_accumulation_steps="
@@ -220,6 +223,7 @@ class AdaptiveOptimizer(keras.optimizers.Optimizer):
             "beta_1_decay": self.beta_1_decay,
             "lazy": self.lazy,
             "temporal_averaging": self.temporal_averaging,
+            "averaging_momentum": self.averaging_momentum,
         }
 
     # A step: from all replicas to each device

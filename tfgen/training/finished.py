@@ -17,7 +17,7 @@ from tfgen.evaluation import metrics, pictures, report
 from tfgen.files import write_text
 from tfgen.models import preset
 from tfgen.models.base import GenerativeModel
-from tfgen.training import curve
+from tfgen.training import curve, summary
 from tfgen.training.loop import Loop
 from tfgen.training.setup import Setup
 
@@ -30,10 +30,12 @@ def card(setup: Setup, loop: Loop) -> dict[str, Any]:
     recipe, data = setup.recipe, setup.data
     model = preset.finished(setup.model)
     epochs = loop.step / loop.stream.steps_per_epoch
+    scaled = {"scaled_to_run": setup.scaled} if setup.scaled else {}
     return {
-        "summary": recipe.summary or f"{recipe.model.class_name} of {data.name}",
+        "summary": summary.of_run(setup, loop.seconds),
         "metrics": metrics.likelihood(model, data, "test"),
         "data": {"name": data.name, "splits": data.splits, **data.provenance},
+        "sampling": recipe.sampling.model_dump(),
         "recipe": recipe.to_dict(),
         "training": {
             "epochs": round(epochs, 3),
@@ -41,6 +43,7 @@ def card(setup: Setup, loop: Loop) -> dict[str, Any]:
             "images_seen": round(epochs * data.splits["train"]),
             "seconds": round(loop.seconds, 1),
             "replicas": setup.distribution.num_replicas_in_sync,
+            **scaled,
         },
         "environment": {
             "tfgen": tfgen.__version__,
@@ -49,7 +52,7 @@ def card(setup: Setup, loop: Loop) -> dict[str, Any]:
             "python": platform.python_version(),
             "machine": platform.machine(),
             "cores": os.cpu_count(),
-            "devices": ", ".join(_devices(setup.distribution)),
+            "devices": ", ".join(summary.devices(setup.distribution)),
         },
     }
 
@@ -72,7 +75,7 @@ def write(
     """
     model = preset.finished(model)
     test = data.images("test")[:32]
-    shown = pictures.of_model(model, test)
+    shown = pictures.of_model(model, test, report.temperature(card))
     for name, picture in shown.items():
         picture.save(out / f"{name}.png")
     curve.draw(history, out / curve.FILE)
@@ -86,12 +89,3 @@ def write(
     }
     write_text(out / "README.md", report.readme(card))
     preset.save(model, out, card=card)
-
-
-def _devices(distribution):
-    """The names of the devices in use, such as "NVIDIA H100"; "CPU" if there are no others."""
-    details = tf.config.experimental.get_device_details
-    names = [
-        details(gpu).get("device_name", "GPU") for gpu in tf.config.list_physical_devices("GPU")
-    ]
-    return names[: distribution.num_replicas_in_sync] or ["CPU"]

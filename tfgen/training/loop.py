@@ -18,7 +18,7 @@ from tfgen.models.base import GenerativeModel
 from tfgen.optimizers import averaged_weights
 from tfgen.training import diagnosis, signals, state
 from tfgen.training.callbacks import CallbackList, Record
-from tfgen.training.checkpoint import Checkpoints, DamagedError, State
+from tfgen.training.checkpoint import Checkpoints, State
 from tfgen.training.replicated import Replicated
 
 STEPS_PER_RECORD = 1000  # At most; there is also a record after each epoch.
@@ -149,20 +149,25 @@ class Loop:
                 self.seconds = time.monotonic() - self._started
                 self._callbacks.on_train_end()
 
-    def steps_in(self, seconds: float, measured_seconds: float = 20.0) -> int:
-        """The number of steps, with their validations, that fit into a time on this machine.
+    def time_of_a_step(self, measured_seconds: float) -> tuple[float, float]:
+        """Measure a step on this machine; the weights do not change.
 
         Args:
-            seconds: time that training may take.
-            measured_seconds: time of the measurement; less if training is short.
+            measured_seconds: time of the measurement.
+
+        Returns:
+            Seconds that compiling the step takes, and seconds of a step with its share of the
+            validation after each epoch.
         """
         self._initialize()
         before = state.arrays_of(self.model)
         batches = self.replicated.batches(self.stream)
+        start = time.monotonic()
         self._take(batches, 1)  # The first step traces the graph.
+        compilation = time.monotonic() - start
         start, taken, stop = time.monotonic(), 0, False
         while not stop:
-            is_over = time.monotonic() - start >= min(measured_seconds, 0.05 * seconds)
+            is_over = time.monotonic() - start >= measured_seconds
             found = self._take(batches, MAX_STEPS_PER_CALL, is_over)
             taken, stop = taken + len(found.steps), found.stop
         per_step = (time.monotonic() - start) / taken
@@ -171,27 +176,11 @@ class Loop:
             self.replicated.test(self._validation)
             per_step += (time.monotonic() - start) / self.stream.steps_per_epoch
         state.assign(self.model, before)
-        return max(1, round(seconds / self.replicated.mean(per_step)))
+        return compilation, per_step
 
     def wait_for_all(self) -> None:
         """Return when every worker has called this: none may exit while others need it."""
         self.replicated.wait_for_all()
-
-    def finish(self, weights: str) -> None:
-        """Give the model its final weights.
-
-        Args:
-            weights: "last", averaged if the optimizer keeps averages, or "best" by validation.
-        """
-        if weights == "best" and self.best is not None:
-            try:
-                arrays = self.checkpoints.best().arrays
-            except DamagedError as error:
-                raise InputError(f"the best weights cannot be read: {error}") from None
-        else:
-            with averaged_weights(self.model.optimizer, required=False):
-                arrays = state.weights_of(self.model)
-        state.assign_weights(self.model, arrays)
 
     def _run_steps(self, request):
         batches = self.replicated.batches(self.stream, self.step)

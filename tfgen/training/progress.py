@@ -11,10 +11,12 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from tfgen.training.callbacks import LoopCallback, Record
+from tfgen.training.durations import words
 
 LINES_PER_LOG = 10
 SECONDS_BETWEEN_LINES = 600.0
 SECONDS_BETWEEN_UPDATES = 0.25
+SECONDS_UNTIL_ESTIMATE = 10.0
 
 
 class ProgressBar(LoopCallback):
@@ -44,7 +46,7 @@ class ProgressBar(LoopCallback):
         )
         self._first_step = self._line_step = loop.step
         self._record = loop.history[-1] if loop.history else {}
-        self._timed = False
+        self._timed = self._estimated = False
         self._start = self._shown_at = self._line_at = time.monotonic()
         self._bar.start()
 
@@ -52,6 +54,8 @@ class ProgressBar(LoopCallback):
         now = time.monotonic()
         if not self._timed:  # The first step traces the graph.
             self._timed, self._first_step, self._start = True, self.loop.step, now
+        if not self._estimated and now - self._start >= SECONDS_UNTIL_ESTIMATE:
+            self._print_estimate(now - self._start)
         if now - self._shown_at < SECONDS_BETWEEN_UPDATES:
             return
         self._shown_at = now
@@ -78,6 +82,13 @@ class ProgressBar(LoopCallback):
 
     def on_train_end(self, logs: Mapping[str, float] | None = None) -> None:
         self._bar.stop()
+
+    def _print_estimate(self, seconds):
+        self._estimated = True
+        done = self.loop.step - self._first_step
+        if done:
+            left = seconds / done * (self.loop.total_steps - self.loop.step)
+            self._print(f"about {words(left)} of training left, by the time of {done:,} steps")
 
     def _print_line(self, figures):
         self._line_step, self._line_at = self.loop.step, time.monotonic()

@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import pydantic
 from ruamel.yaml import YAML, YAMLError
@@ -19,99 +19,32 @@ from ruamel.yaml import YAML, YAMLError
 import tfgen
 from tfgen.errors import InputError
 from tfgen.training import recipe_files
+from tfgen.training.recipe_sections import (
+    LENGTHS,
+    Augmentation,
+    Checkpoint,
+    Data,
+    Model,
+    Optimizer,
+    Sampling,
+    Schedule,
+    Section,
+    Training,
+)
 
-LENGTHS = ("epochs", "steps", "hours")
 SOURCE, OPTIONS = ("data.source", "source"), "data.options"
+DESCRIPTION = ("summary", "cost")
+# Other values of these leave the description true.
+DESCRIBED_ANYWAY = ("training.seed", "data.validation", "checkpoint.", "sampling.")
 
 
-class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid")
-
-
-class Data(_Section):
-    """The training data: see `tfgen.data.load`."""
-
-    source: str
-    image_shape: tuple[int, int, int] | None = None
-    options: dict[str, Any] = {}
-    validation: float = pydantic.Field(0.1, ge=0, lt=1)
-
-
-class Model(_Section):
-    """A class of `tfgen.models` and its arguments."""
-
-    model_config = pydantic.ConfigDict(extra="allow", populate_by_name=True)
-    class_name: str = pydantic.Field(alias="class")
-
-
-class Optimizer(_Section):
-    """A class of `tfgen.optimizers` and its arguments."""
-
-    model_config = pydantic.ConfigDict(extra="allow", populate_by_name=True)
-    class_name: str = pydantic.Field("Adam", alias="class")
-    learning_rate: float = pydantic.Field(1e-3, gt=0)
-
-
-class Schedule(_Section):
-    """The learning rate over the steps: see `tfgen.training.schedule`."""
-
-    warmup_steps: int = pydantic.Field(0, ge=0)
-    decay: Literal["constant", "linear", "cosine", "exponential"] = "constant"
-    final: float = pydantic.Field(0.01, ge=0, le=1)
-
-    @pydantic.model_validator(mode="after")
-    def _never_zero_of_an_exponential(self):
-        if self.decay == "exponential" and self.final == 0:
-            raise ValueError("an exponential decay never reaches final=0")
-        return self
-
-
-class Augmentation(_Section):
-    """Random changes of the training images: see `tfgen.data.augmentation`."""
-
-    shift: int = pydantic.Field(0, ge=0)
-    flip: bool = False
-
-
-class Training(_Section):
-    """The length of training (one of epochs, steps and hours) and its other options.
-
-    `batch_size` is the number of images per step over all replicas; `seed` is the seed of all
-    random numbers; `weights` selects the final weights: those of the last step or those with the
-    best validation.
-    """
-
-    epochs: int | None = pydantic.Field(None, ge=1)
-    steps: int | None = pydantic.Field(None, ge=1)
-    hours: float | None = pydantic.Field(None, gt=0, le=1e6)
-    batch_size: int = pydantic.Field(64, ge=1)
-    seed: int = pydantic.Field(0, ge=0, lt=2**31)
-    weights: Literal["last", "best"] = "last"
-
-    @pydantic.model_validator(mode="after")
-    def _one_length(self):
-        given = [name for name in LENGTHS if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"give one of {', '.join(LENGTHS)}, got {' and '.join(given) or 'none'}"
-            )
-        return self
-
-
-class Checkpoint(_Section):
-    """How often checkpoints are written, and how many are kept."""
-
-    every_steps: int | None = pydantic.Field(1000, ge=1)
-    every_minutes: float | None = pydantic.Field(10.0, gt=0)
-    keep: int = pydantic.Field(3, ge=1)
-
-
-class Recipe(_Section):
+class Recipe(Section):
     """Everything that determines training.
 
     Args:
         name: name of the recipe, which is that of its file.
-        summary: a description in one line.
+        summary: a description of the model in one line.
+        cost: what training takes, in one line, for the list of recipes.
         data: the images.
         model: a class of `tfgen.models` and its arguments.
         optimizer: a class of `tfgen.optimizers` and its arguments.
@@ -119,6 +52,7 @@ class Recipe(_Section):
         augmentation: the augmentation of the training images.
         training: length, batch size, seed, final weights.
         checkpoint: how often to save.
+        sampling: the temperature of samples.
 
     Example:
 
@@ -130,6 +64,7 @@ class Recipe(_Section):
 
     name: str
     summary: str = ""
+    cost: str = ""
     data: Data
     model: Model
     optimizer: Optimizer = pydantic.Field(default_factory=lambda: Optimizer.model_validate({}))
@@ -139,6 +74,7 @@ class Recipe(_Section):
     )
     training: Training
     checkpoint: Checkpoint = pydantic.Field(default_factory=lambda: Checkpoint.model_validate({}))
+    sampling: Sampling = pydantic.Field(default_factory=lambda: Sampling.model_validate({}))
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as in a file."""
@@ -179,7 +115,8 @@ def load(
     recipe = _validate(content, source)
     changes = [(*_parse(setting), f"--set {setting}") for setting in settings]
     changes += [(key, value, key) for key, value in (values or {}).items()]
-    changes.sort(key=lambda change: change[0] not in SOURCE)  # Before the options of the source.
+    # The source comes before its options, and a new description after what makes the old one false.
+    changes.sort(key=lambda change: 2 * (change[0] in DESCRIPTION) - (change[0] in SOURCE))
     for change in changes:
         recipe = with_value(recipe, *change)
     return recipe
@@ -285,14 +222,18 @@ def _parse(setting):
         raise InputError(f"--set {setting}: {text!r} is not a YAML value") from None
 
 
-def with_value(recipe: Recipe, key: str, value: Any, source: str) -> Recipe:
-    """The recipe with one value replaced.
+def with_value(
+    recipe: Recipe, key: str, value: Any, source: str, *, describes: bool | None = None
+) -> Recipe:
+    """The recipe with one value replaced; it loses its description if that may be false now.
 
     Args:
         recipe: the recipe to start from.
         key: a key as for `load`.
         value: the new value.
         source: the origin of the value, for error messages.
+        describes: whether `summary` and `cost` still describe the recipe; by default only if the
+            value does not change, or is a seed, the validation split or an option of checkpoints.
 
     Raises:
         InputError: an unknown key, a value of the wrong type or range.
@@ -304,9 +245,15 @@ def with_value(recipe: Recipe, key: str, value: Any, source: str) -> Recipe:
         target = target[section]
     if sections == ["training"] and last in LENGTHS:
         target.update(dict.fromkeys(LENGTHS))  # The new length replaces the old one.
-    if key in SOURCE and value != target[last]:
+    full_key = ".".join([*sections, last])
+    is_new = target.get(last) != value
+    if key in SOURCE and is_new:
         target["options"] = {}
     target[last] = value
+    if describes is None:
+        describes = full_key in DESCRIPTION or full_key.startswith(DESCRIBED_ANYWAY)
+    if is_new and not describes:
+        content.update(dict.fromkeys(DESCRIPTION, ""))
     return _validate(content, source)
 
 
@@ -372,7 +319,7 @@ def _schema_keys():
         *(
             f"{section}.{field.alias or name}"
             for section, part in Recipe.model_fields.items()
-            if isinstance(part.annotation, type) and issubclass(part.annotation, _Section)
+            if isinstance(part.annotation, type) and issubclass(part.annotation, Section)
             for name, field in part.annotation.model_fields.items()
         ),
     ]

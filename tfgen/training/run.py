@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +18,23 @@ import tfgen
 from tfgen.errors import InputError
 from tfgen.files import PathLike, expanded, write_json
 from tfgen.models import preset
-from tfgen.training import curve, finished, initial_weights, memory, run_directory, summary
+from tfgen.training import (
+    budget,
+    curve,
+    final_weights,
+    finished,
+    initial_weights,
+    memory,
+    run_directory,
+    summary,
+)
 from tfgen.training import recipe as recipes
 from tfgen.training import strategy as strategies
 from tfgen.training.memory import Memory
 from tfgen.training.progress import ProgressBar
+from tfgen.training.quality import refuse_if_worse_than_uniform
 from tfgen.training.recipe import Recipe
-from tfgen.training.setup import make_loop, prepare
+from tfgen.training.setup import make_loop, prepare, set_steps
 from tfgen.training.signals import StoppedError
 from tfgen.training.tensorboard import TensorBoard
 
@@ -60,6 +71,7 @@ def train(
     devices: str | None = None,
     callbacks: Iterable[keras.callbacks.Callback] = (),
     command: str | None = None,
+    begun: float | None = None,
     console: Console | None = None,
 ) -> Path | None:
     """Train a recipe's model, evaluate it on the test split, and save it.
@@ -77,6 +89,8 @@ def train(
         strategy, devices: see `tfgen.training.strategy.choose`.
         callbacks: Keras callbacks, called as described in `tfgen.training.loop.Loop`.
         command: the command line that repeats this run, for the card.
+        begun: the time, by `time.monotonic()`, from which the hours of a recipe count; by default
+            that of this call.
         console: where progress is printed.
 
     Returns:
@@ -84,7 +98,9 @@ def train(
 
     Raises:
         InputError: a directory that is not empty, missing data, invalid arguments in the recipe,
-            initial weights that do not fit, or training that diverged.
+            initial weights that do not fit, hours that leave no time for training, or training
+            that diverged.
+        WorseThanUniformError: the model, which was saved, is worse than uniform noise.
         StoppedError: SIGINT or SIGTERM was received; training was saved.
 
     Example:
@@ -99,6 +115,7 @@ def train(
     >>> tfgen.zoo.card(directory)["metrics"]["nats"]["unit"]
     'nats/image'
     """
+    begun = time.monotonic() if begun is None else begun
     recipe = _fitted_to(initial, recipe)
     settings = {
         "directory": os.getcwd(),
@@ -113,9 +130,10 @@ def train(
         raise InputError("several workers need --out DIR, a directory that they all see")
     with _claimed(distribution, out, recipe.name) as directory:
         training = _Training(recipe, distribution, settings, directory, callbacks, console)
-        training.plan()
+        training.plan(begun)
         training.run()
-        return training.finish()
+        found = training.finish()
+    return refuse_if_worse_than_uniform(found)
 
 
 def resume(
@@ -140,6 +158,7 @@ def resume(
 
     Raises:
         InputError: there is no unfinished run, or another process uses it; the errors of `train`.
+        WorseThanUniformError: as `train`.
         StoppedError: as `train`.
     """
     plan = run_directory.plan_of(out)
@@ -151,7 +170,8 @@ def resume(
         training = _Training(recipe, distribution, settings, directory, callbacks, console)
         training.resume()
         training.run()
-        return training.finish()
+        found = training.finish()
+    return refuse_if_worse_than_uniform(found)
 
 
 def dry_run(
@@ -234,13 +254,13 @@ class _Training:
         )
         self._output.print(summary.of_model(self._setup))
 
-    def plan(self) -> None:
+    def plan(self, begun: float) -> None:
         """Set the initial weights and the number of steps; write the plan that `resume` reads."""
         self._take_initial_weights()
         self._loop = self._new_loop()
         hours = self._setup.recipe.training.hours
         if hours is not None:
-            self._turn_into_steps(hours)
+            self._turn_into_steps(hours, begun)
         if self._is_chief:
             path = self._out / run_directory.PLAN
             path.parent.mkdir(exist_ok=True)
@@ -280,8 +300,12 @@ class _Training:
 
     def _write_model(self):
         setup = self._setup
-        self._loop.finish(setup.recipe.training.weights)
+        chosen = final_weights.take(setup, self._loop)
+        note = final_weights.describe(chosen)
+        if note is not None:
+            self._output.print(f"note: {note}")
         card = finished.card(setup, self._loop)
+        card["training"]["weights"] = chosen
         card["command"] = self._settings["command"]
         if "initial_weights" in self._settings:
             card["training"]["initial_weights"] = self._settings["initial_weights"]
@@ -311,13 +335,14 @@ class _Training:
             ]
         return make_loop(self._setup, self._out, [*own, *self._callbacks])
 
-    def _turn_into_steps(self, hours):
+    def _turn_into_steps(self, hours, begun):
         setup = self._setup
-        setup.steps = setup.schedule.total_steps = self._loop.steps_in(3600 * hours)
+        found = budget.plan(setup, self._loop, hours, begun)
+        set_steps(setup, found.steps)
         setup.recipe = recipes.with_value(
-            setup.recipe, "training.steps", setup.steps, "training.hours"
+            setup.recipe, "training.steps", setup.steps, "training.hours", describes=True
         )
-        self._output.print(f"{hours:g} hours are {setup.steps:,} steps on this machine")
+        self._output.print(found.describe())
         self._loop = self._new_loop()
 
 

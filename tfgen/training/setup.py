@@ -14,7 +14,7 @@ import tfgen
 from tfgen.data.augmentation import Augmentation
 from tfgen.data.dataset import Dataset
 from tfgen.models.base import GenerativeModel
-from tfgen.training import loss_scaling, recipe_data, run_directory
+from tfgen.training import loss_scaling, recipe_data, run_directory, scaling
 from tfgen.training import recipe as recipes
 from tfgen.training import strategy as strategies
 from tfgen.training.checkpoint import Checkpoints
@@ -34,6 +34,7 @@ class Setup:
         model: the compiled model.
         schedule: the schedule of the learning rate.
         steps: number of training steps; None if the recipe gives hours, until they are converted.
+        scaled: what was cut to a fraction of these steps, see `tfgen.training.scaling`.
     """
 
     recipe: Recipe
@@ -42,6 +43,7 @@ class Setup:
     model: GenerativeModel
     schedule: WarmupDecay
     steps: int | None
+    scaled: scaling.Scaled = dataclasses.field(default_factory=dict)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -71,7 +73,9 @@ def prepare(
     keras.utils.set_random_seed(recipe.training.seed)
     steps = _planned_steps(recipe.training, data.splits["train"])
     schedule = WarmupDecay(
-        recipe.optimizer.learning_rate, steps or 1, **recipe.schedule.model_dump()
+        recipe.optimizer.learning_rate,
+        steps or 1,
+        **recipe.schedule.model_dump(exclude={"scale_to_run"}),
     )
     with distribution.scope():
         model = recipes.build(tfgen.models, recipe.model, data.image_shape)
@@ -82,7 +86,16 @@ def prepare(
             seed=recipe.training.seed,
             jit_compile=strategies.compiles(distribution),
         )
-    return Setup(recipe, distribution, data, model, schedule, steps)
+    setup = Setup(recipe, distribution, data, model, schedule, None)
+    if steps is not None:
+        set_steps(setup, steps)
+    return setup
+
+
+def set_steps(setup: Setup, steps: int) -> None:
+    """Set the number of steps, once; warm-ups, decay and averages are scaled to it."""
+    setup.steps = steps
+    setup.scaled = scaling.scale(setup, steps)
 
 
 def make_loop(setup: Setup, out: Path, callbacks: Iterable[keras.callbacks.Callback] = ()) -> Loop:

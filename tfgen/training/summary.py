@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Iterator, Mapping
 
+import tensorflow as tf
+
 from tfgen.optimizers.averaging import share_of_first_weights
-from tfgen.training import memory
+from tfgen.training import memory, scaling
 from tfgen.training import strategy as strategies
+from tfgen.training.durations import words
 from tfgen.training.setup import Setup
 
 LARGEST_SHARE_OF_FIRST_WEIGHTS = 0.05
@@ -20,6 +25,53 @@ def of_model(setup: Setup) -> str:
         f"{data.splits['train']:,} images {data.image_shape} of {data.name}, "
         f"{replicas} device{'s' if replicas > 1 else ''}"
     )
+
+
+def of_run(setup: Setup, seconds: float) -> str:
+    """The model, its data, and the time and machine of its training, for a card.
+
+    The model and data are described in the recipe's words if the run is that of the recipe, and
+    otherwise in words of their own.
+
+    Args:
+        setup: the objects of the recipe.
+        seconds: time of training.
+    """
+    return f"{_description(setup)}, trained in {words(seconds)} on {_machine(setup)}"
+
+
+def _description(setup):
+    model, data = setup.model, setup.data
+    files = data.provenance.get("files")  # of a folder of images, their number
+    published = not isinstance(files, list) or all(file["published"] for file in files)
+    if setup.recipe.summary and published:
+        return setup.recipe.summary
+    kind = "class-conditional " if model.num_classes else ""
+    shape = "x".join(map(str, model.image_shape))
+    bits = "1 bit" if model.num_bits == 1 else f"{model.num_bits} bits"
+    files = "" if published else " (not the published files)"
+    return f"a {kind}{type(model).__name__} of {data.name}{files}, {shape} images of {bits}"
+
+
+def _machine(setup):
+    replicas = setup.distribution.num_replicas_in_sync
+    workers = strategies.worker_count(setup.distribution)
+    names = devices(setup.distribution)
+    if names == ["CPU"]:
+        cores = os.cpu_count() or 1
+        found = f"{cores} core{'' if cores == 1 else 's'} ({platform.machine()})"
+    else:
+        found = f"{replicas // workers} x {names[0]}" if replicas > workers else names[0]
+    return found if workers == 1 else f"{workers} machines of {found}"
+
+
+def devices(distribution: tf.distribute.Strategy) -> list[str]:
+    """The names of the devices in use, such as "NVIDIA H100"; "CPU" if there are no others."""
+    details = tf.config.experimental.get_device_details
+    names = [
+        details(gpu).get("device_name", "GPU") for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    return names[: distribution.num_replicas_in_sync] or ["CPU"]
 
 
 def of_plan(setup: Setup, steps: int) -> str:
@@ -44,8 +96,13 @@ def of_steps(setup: Setup, steps: int | None) -> str:
 
 
 def notes(setup: Setup, steps: int) -> Iterator[str]:
-    """Suggested changes for short training with settings that are made for long training."""
+    """What was scaled to a short run, or suggested changes if scaling is switched off."""
     schedule = setup.schedule
+    if setup.scaled:
+        yield (
+            f"scaled to a run of {steps:,} steps: {scaling.describe(setup.scaled)} "
+            "(schedule.scale_to_run=false keeps what is given)"
+        )
     if schedule.warmup_steps >= steps:
         yield (
             f"training ends within the {schedule.warmup_steps:,} warm-up steps; with a smaller "

@@ -285,7 +285,7 @@ class VAE(GenerativeModel):
             return with_losses_returned(self, lambda: training_loss(self, observed, normal, noise))
 
         results, losses = tf.cond(
-            tf.cast(self.optimizer.iterations, tf.float32) < start,
+            tf.cast(self.optimizer._iterations, tf.float32) < start,
             lambda: with_noise(normal[:, :, :1]),
             lambda: with_noise(normal),
         )

@@ -49,7 +49,7 @@ def training_loss(
 def kl_weight(model: VAE) -> float | tf.Tensor:
     """beta, or its annealed value at the current step."""
     beta, warmup = model.settings["beta"], model.settings["kl_warmup"]
-    return objectives.annealed(beta, warmup, model.optimizer.iterations) if warmup else beta
+    return objectives.annealed(beta, warmup, model.optimizer._iterations) if warmup else beta
 
 
 def with_free_bits(
