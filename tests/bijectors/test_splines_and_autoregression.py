@@ -143,7 +143,7 @@ def test_gradients_from_outputs_alone_equal_automatic_differentiation(build):
     grad_z = tf.random.stateless_normal(z.shape, [0, 2], dtype="float64")
     grad_log_det = tf.constant([1.0, -2.0, 0.5], "float64")
     trace = SharedTrace(step)
-    arguments = (values_of(step.layers), grad_z, grad_log_det)
+    arguments = (values_of(step.layers), grad_z, grad_log_det, [])
     x, *found = trace.inverse_vjp_from_output(z, *arguments)
     np.testing.assert_allclose(x, step.forward(z), rtol=0, atol=1e-12)
     expected = trace.inverse_vjp_from_input(x, *arguments)
