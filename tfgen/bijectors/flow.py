@@ -111,13 +111,17 @@ class Flow(FlowTraining):
             "base": distribution_config.encode(self.base.distribution, f"{self.name}: base"),
             "context": list(self.context_shape) or None,
             "name": self.name,
+            "frozen": [i for i, layer in enumerate(self.flow_layers) if not layer.trainable],
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Flow:
         bijectors = [serialization.deserialize(one) for one in config["bijectors"]]
         base = distribution_config.decode(config["base"])
-        return cls(**{**config, "bijectors": bijectors, "base": base})
+        flow = cls(bijectors, base, config.get("context"), name=config.get("name", "flow"))
+        for index in config.get("frozen", []):
+            flow.flow_layers[index].trainable = False
+        return flow
 
     @property
     def initialized(self) -> bool:

@@ -11,21 +11,32 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from tfgen.errors import InputError
-from tfgen.networks.reported_metrics import ReportedMetrics
+from tfgen.networks.maximum_likelihood import MaximumLikelihood, Objective
 from tfgen.optimizers import Adam
 
 ROWS_TO_INITIALIZE = 1024
-METRICS = ("loss", "nll", "bits_per_dim")
-COMPILE_OPTIONS = ("jit_compile", "run_eagerly", "steps_per_execution", "auto_scale_loss")
+# Arguments of `keras.Model.compile` that are attributes of the model under the same names.
+COMPILE_OPTIONS = ("jit_compile", "run_eagerly", "steps_per_execution")
 
 
-class FlowTraining(keras.Model):
+class FlowTraining(MaximumLikelihood):
     """`compile`, `fit` and `evaluate` of `tfgen.bijectors.Flow`, by maximum likelihood.
 
-    A subclass defines `call`, `initialize`, `initialized` and `_checked`.
+    A subclass defines `_log_prob`, `initialize`, `initialized` and `_checked`.
     """
 
     num_dims: int
+    context_shape: tuple[int, ...]
+
+    @property
+    def takes_labels(self) -> bool:
+        """Whether `fit` takes a context, which Keras calls y."""
+        return bool(self.context_shape)
+
+    @property
+    def reported_names(self) -> tuple[str, ...]:
+        """What `fit` and `evaluate` report besides the loss."""
+        return ("nll", "bits_per_dim")
 
     def compile(
         self,
@@ -39,47 +50,32 @@ class FlowTraining(keras.Model):
         Args:
             optimizer: a Keras optimizer; by default `tfgen.optimizers.Adam()`.
             jit_compile: whether XLA compiles the training step.
-            options: `run_eagerly`, `steps_per_execution` or `auto_scale_loss` of
+            options: `run_eagerly`, `steps_per_execution` and `auto_scale_loss`, as for
                 `keras.Model.compile`.
 
         Raises:
-            InputError: a loss or metrics, which a flow has already, or an unknown option.
+            InputError: a loss or metrics, which a flow has already.
         """
-        unknown = sorted(set(options) - set(COMPILE_OPTIONS))
-        if unknown:
-            raise InputError(
-                f"{self.name}: compile does not take {', '.join(unknown)}: a flow minimizes its "
-                f"negative log-likelihood and reports {', '.join(METRICS)}; it takes optimizer, "
-                f"{', '.join(COMPILE_OPTIONS)}"
-            )
-        self._reported_metrics = ReportedMetrics(METRICS)
         optimizer = Adam() if optimizer is None else optimizer
-        self._compile_options = {"jit_compile": jit_compile, **options}
-        super().compile(optimizer=optimizer, **self._compile_options)
-        # If the first step created variables, TensorFlow would trace it twice.
-        self.optimizer.build(self.trainable_variables)
+        super().compile(optimizer, jit_compile=jit_compile, **options)
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """The arguments of `compile`, or None if it has not been called."""
         if not self.compiled:
             return None
-        optimizer = keras.saving.serialize_keras_object(self.optimizer)
-        return {"optimizer": optimizer, **self._compile_options}
+        options = {name: getattr(self, name) for name in COMPILE_OPTIONS}
+        return {"optimizer": keras.saving.serialize_keras_object(self.optimizer), **options}
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compile with the result of `get_compile_config`."""
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
-        self.compile(**{**config, "optimizer": optimizer})
-
-    @property
-    def metrics(self) -> list[keras.Metric]:
-        return [self._reported_metrics] if self.compiled else []
+        # The optimizer is already wrapped if it scales the loss.
+        self.compile(**{**config, "optimizer": optimizer, "auto_scale_loss": False})
 
     def fit(
         self,
         x: ArrayLike | tf.Tensor | tf.data.Dataset | keras.utils.PyDataset = None,
         context: ArrayLike | tf.Tensor | None = None,
-        *args: Any,
         **options: Any,
     ) -> keras.callbacks.History:
         """`keras.Model.fit`, with the context in the place of labels.
@@ -91,15 +87,14 @@ class FlowTraining(keras.Model):
             x: data `[N, *event_shape]`, or a `tf.data.Dataset` or `keras.utils.PyDataset` of
                 batches, of pairs (x, context) for a conditional flow.
             context: `[N, *context_shape]`, for a conditional flow.
-            args, options: as for `keras.Model.fit`; `validation_data` is x or (x, context).
+            options: as for `keras.Model.fit`; `validation_data` is x or (x, context).
 
         Raises:
             InputError: as for `log_prob`; data that can be read only once for a flow that is not
                 initialized; class weights.
         """
         context = self._context("fit", context, options)
-        if options.get("class_weight") is not None:
-            raise InputError(f"{self.name}: class_weight needs classes, and a flow has none")
+        self._check_data(None, options.get("sample_weight"), options.get("class_weight"))
         self._check_arrays(x, context)
         validation = options.get("validation_data")
         if validation is not None and not _is_data_set(validation):
@@ -110,7 +105,7 @@ class FlowTraining(keras.Model):
             self.compile()
         if not self.initialized:
             self.initialize(*self._first_rows(x, context))
-        return super().fit(x, context, *args, **options)
+        return super().fit(x, context, **options)
 
     def evaluate(
         self,
@@ -125,50 +120,31 @@ class FlowTraining(keras.Model):
             self._check_arrays(x, context)
         return super().evaluate(x, context, *args, **options)
 
-    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        x, context = self._unpacked(data)
-        with tf.GradientTape() as tape:
-            nll = -self(x, context, training=True)
-            added = self._losses_of_layers(nll.dtype)
-            rows, replicas = _global_batch(nll)  # Gradients are summed over the replicas.
-            loss = self.optimizer.scale_loss(tf.reduce_sum(nll) / rows + added / replicas)
-        weights = self.trainable_weights
-        gradients = tape.gradient(loss, [weight.value for weight in weights])
-        self.optimizer.apply(gradients, weights)
-        return self._reported(nll, added)
-
-    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        x, context = self._unpacked(data)
-        nll = -self(x, context, training=False)
-        return self._reported(nll, self._losses_of_layers(nll.dtype))
-
     def predict_step(self, data: Any) -> tf.Tensor:
         x, context = self._unpacked(data)
         return self(x, context, training=False)
 
-    def _losses_of_layers(self, dtype):
-        return tf.add_n([tf.zeros([], dtype), *(tf.cast(loss, dtype) for loss in self.losses)])
+    def _objective(self, x, context):
+        nll = -tf.cast(self._log_prob(x, context), tf.float32)
+        return Objective(nll, nll, {}, _global_batch_size(nll))
 
-    def _reported(self, nll, added):
-        nats = tf.cast(nll, tf.float32)
-        bits = nats / (self.num_dims * math.log(2.0))
-        loss = nats + tf.cast(added, tf.float32)
-        self._reported_metrics.update({"loss": loss, "nll": nats, "bits_per_dim": bits})
-        return self._reported_metrics.result()
+    def _evaluation(self, x, context):
+        return -tf.cast(self._log_prob(x, context), tf.float32), {}
 
     def _unpacked(self, data):
-        x, context, weights = keras.utils.unpack_x_y_sample_weight(data)
-        if weights is not None:
-            raise InputError(f"{self.name}: sample weights are not supported; repeat or omit rows")
-        return self._checked(x, context)
+        return self._checked(*self.checked_data(data))
+
+    def _reported(self, nll, parts):
+        return {"nll": nll, "bits_per_dim": nll / (self.num_dims * math.log(2.0))}
+
+    def _log_prob(self, x, context):
+        raise NotImplementedError
 
     def _context(self, method, context, options):
         """The context, which Keras calls y."""
         y = options.pop("y", None)
         if y is not None and context is not None:
             raise InputError(f"{self.name}: {method} takes a context or y, which are the same")
-        if options.get("sample_weight") is not None:
-            raise InputError(f"{self.name}: sample weights are not supported; repeat or omit rows")
         return context if y is None else y
 
     def _check_arrays(self, x, context=None, *others):
@@ -205,10 +181,9 @@ def _is_data_set(x):
     return not (hasattr(x, "__array__") or isinstance(x, (list, tuple)))
 
 
-def _global_batch(values):
-    """The number of rows of the global batch, and that of the replicas."""
-    rows = tf.cast(tf.size(values), values.dtype)
+def _global_batch_size(values):
+    rows = tf.cast(tf.shape(values)[0], tf.float32)
     replica = tf.distribute.get_replica_context()
     if replica.num_replicas_in_sync > 1:
         rows = replica.all_reduce(tf.distribute.ReduceOp.SUM, rows)
-    return rows, replica.num_replicas_in_sync
+    return rows
