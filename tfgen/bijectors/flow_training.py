@@ -72,7 +72,7 @@ class FlowTraining(MaximumLikelihood):
         # The optimizer is already wrapped if it scales the loss.
         self.compile(**{**config, "optimizer": optimizer, "auto_scale_loss": False})
 
-    def fit(
+    def fit(  # type: ignore[override]  # y is called context
         self,
         x: ArrayLike | tf.Tensor | tf.data.Dataset | keras.utils.PyDataset = None,
         context: ArrayLike | tf.Tensor | None = None,
@@ -107,7 +107,7 @@ class FlowTraining(MaximumLikelihood):
             self.initialize(*self._first_rows(x, context))
         return super().fit(x, context, **options)
 
-    def evaluate(
+    def evaluate(  # type: ignore[override]  # y is called context
         self,
         x: ArrayLike | tf.Tensor | tf.data.Dataset | keras.utils.PyDataset = None,
         context: ArrayLike | tf.Tensor | None = None,
