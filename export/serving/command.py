@@ -67,6 +67,8 @@ def serve(options: Namespace, console: Console) -> None:
         if isinstance(reason, InputError):
             raise reason
         _print(console, f"{reason.name}: stopping")
+        # To free the models takes longer than to end the process with them.
+        unfreed = [model.available() for model in server.manager.models.values()]  # noqa: F841
     _print(console, "Stopped")
     # Python's own exit would wait for a version that is being loaded, and for TensorFlow.
     os._exit(0)
