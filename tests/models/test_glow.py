@@ -9,6 +9,7 @@ from scipy import stats
 import tfgen
 from tfgen import bijectors
 from tfgen.errors import InputError
+from tfgen.models.glow.preprocessing import SMALLEST, LogitPreprocessing
 from tfgen.models.noise import ImageNoise
 
 
@@ -219,3 +220,19 @@ def test_errors_for_bad_arguments_say_what_would_work():
         tfgen.models.Glow((28, 28), levels=1, depth=1, width=4)
     with pytest.raises(InputError, match=r"three positive integers.*got 28"):
         tfgen.models.Glow(28, levels=1, depth=1, width=4)
+
+
+def test_logits_of_dark_and_bright_pixels_keep_the_digits_of_their_offsets():
+    """In float64, from the same float32 levels and offsets."""
+    levels = np.array([0.0, 0.0, 1.0, 128.0, 254.0, 255.0, 255.0], "float32")
+    offsets = np.array([1e-6, 0.3, 0.7, 0.5, 0.2, 0.6, 0.999], "float32")
+    shape = (1, 1, len(levels), 1)
+    found, log_det = LogitPreprocessing(shape[1:]).inverse_of_levels(
+        levels.reshape(shape), offsets.reshape(shape), 8
+    )
+    level, offset = levels.astype("float64"), offsets.astype("float64")
+    wide = 1 - 2 * SMALLEST
+    p = SMALLEST + wide * (level + offset) / 256
+    q = SMALLEST + wide * (256 - level - offset) / 256
+    np.testing.assert_allclose(np.ravel(found), np.log(p / q), rtol=3e-7, atol=3e-7)
+    np.testing.assert_allclose(log_det, [np.sum(np.log(wide / (p * q)))], rtol=3e-7)

@@ -262,7 +262,7 @@ class Glow(GenerativeModel):
         """Set every actnorm from a batch of images; `fit` does it with its first batch."""
         images = self._checked_images(images)
         noise = tf.random.stateless_uniform(tf.shape(images), seed=[self._seed, 0])
-        self.flow.initialize(self._preprocessing.inverse_and_log_det(self._at(images, noise))[0])
+        self.flow.initialize(self._flow_input(images, noise)[0])
 
     def latents_from_noise(
         self, noise: ArrayLike | tf.Tensor, labels: ArrayLike | tf.Tensor | None = None
@@ -311,14 +311,14 @@ class Glow(GenerativeModel):
         return log_density + tf.reduce_logsumexp(ratios, axis=-1) - math.log(self.num_classes)
 
     def _dequantized(self, images, noise):
-        """The input of the flow for images, and log q(u|x)."""
-        offsets, log_q = self._dequantization.offsets(self._at(images, 0.5), noise)
-        return self._at(images, offsets), log_q
+        """The input of the flow for images, and log |det| of the preprocessing - log q(u|x)."""
+        offsets, log_q = self._dequantization.offsets(self._centers(images), noise)
+        values, log_slope = self._flow_input(images, offsets)
+        return values, log_slope - log_q
 
     def _training_loss(self, images, labels, noise):
         noise = self._dequantization.noise_of_step(noise, self.image_shape)
-        values, log_q = self._dequantized(images, noise)
-        log_density, ratios, logits = self._log_density(values, log_q)
+        log_density, ratios, logits = self._log_density(*self._dequantized(images, noise))
         if self.num_classes is None:
             return -log_density, -log_density, {}
         if labels is None:
@@ -334,19 +334,18 @@ class Glow(GenerativeModel):
         return nll, nll + CLASSIFICATION_WEIGHT * self.num_dims * errors, {}
 
     def _encode(self, images):
-        middle = self._dequantization.middle(self._at(images, 0.5))
-        values, _ = self._preprocessing.inverse_and_log_det(self._at(images, middle))
+        middle = self._dequantization.middle(self._centers(images))
+        values, _ = self._flow_input(images, middle)
         return self.flow.inverse_and_log_det(values)[0]
 
     def _decode(self, latents):
         values, _ = self.flow.forward_and_log_det(latents)
         return self._quantize(self._preprocessing.forward_and_log_det(values)[0])
 
-    def _log_density(self, values, log_q=0.0):
+    def _log_density(self, values, log_slope):
         """log p with a standard normal prior, each class's term, and the classifier's logits."""
-        values, log_slope = self._preprocessing.inverse_and_log_det(values)
         latents, log_det = self.flow.inverse_and_log_det(values)
-        log_det += log_slope - log_q
+        log_det += log_slope
         normalizer = self.num_dims * (0.5 * math.log(2 * math.pi) + self.num_bits * math.log(2.0))
         log_density = log_det - 0.5 * sum_over_event(latents**2) - normalizer
         if self._class_prior is None:
@@ -354,10 +353,16 @@ class Glow(GenerativeModel):
         top = latents[:, : self._top_size]
         return log_density, self._class_prior.log_ratios(top), self._class_prior.logits(top)
 
-    def _at(self, images, offsets):
-        """The values y of images with offsets u."""
-        levels = tf.floor(tf.cast(images, tf.float32) / 2.0 ** (8 - self.num_bits))
-        return (levels + offsets) / 2.0**self.num_bits - 0.5
+    def _flow_input(self, images, offsets):
+        """The input of the flow for images with offsets u, and log |det| of the preprocessing."""
+        return self._preprocessing.inverse_of_levels(self._levels(images), offsets, self.num_bits)
+
+    def _centers(self, images):
+        """The values y of images with offsets 1/2."""
+        return (self._levels(images) + 0.5) / 2.0**self.num_bits - 0.5
+
+    def _levels(self, images):
+        return tf.floor(tf.cast(images, tf.float32) / 2.0 ** (8 - self.num_bits))
 
     def _quantize(self, values):
         values = tf.where(values == values, values, 0.0)  # NaN, where float32 overflowed

@@ -34,6 +34,12 @@ class LinearPreprocessing(FlowBijector):
     def _inverse_with_log_det(self, y):
         return y, tf.zeros(tf.shape(y)[:1])
 
+    def inverse_of_levels(
+        self, levels: tf.Tensor, offsets: tf.Tensor | float, num_bits: int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """v and the log-determinant at y = (l + u) / 2^n - 1/2, for levels l and offsets u."""
+        return self._inverse_with_log_det((levels + offsets) / 2.0**num_bits - 0.5)
+
 
 class LogitPreprocessing(FlowBijector):
     """The log-odds of the values, unbounded on both sides.
@@ -49,7 +55,8 @@ class LogitPreprocessing(FlowBijector):
 
     A `tfb.Chain` of TFP's Shift, Scale and Sigmoid is the same function, but computes 1 - p from
     the rounded p, which leaves few digits for white pixels, where p is almost 1. Here q keeps all
-    its digits.
+    its digits. `inverse_of_levels` computes p and q from the level and the offset of a pixel, whose
+    sum y - 1/2 would have few digits of the offset left for dark pixels.
 
     Args:
         image_shape: (H, W, C).
@@ -79,9 +86,21 @@ class LogitPreprocessing(FlowBijector):
         return y, sum_over_event(log_slope)
 
     def _inverse_with_log_det(self, y):
+        return self._logit(0.5 + y, 0.5 - y)
+
+    def inverse_of_levels(
+        self, levels: tf.Tensor, offsets: tf.Tensor | float, num_bits: int
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """v and the log-determinant at y = (l + u) / 2^n - 1/2, for levels l and offsets u."""
+        last = 2.0**num_bits - 1.0
+        below, above = levels + offsets, (last - levels) + (1.0 - offsets)
+        return self._logit(below / 2.0**num_bits, above / 2.0**num_bits)
+
+    def _logit(self, below, above):
+        """The log-odds of a share of the range below a value and the share above it."""
         wide = 1.0 - 2.0 * SMALLEST
-        log_p = tf.math.log(SMALLEST + wide * (0.5 + y))
-        log_q = tf.math.log(SMALLEST + wide * (0.5 - y))
+        log_p = tf.math.log(SMALLEST + wide * below)
+        log_q = tf.math.log(SMALLEST + wide * above)
         log_slope = math.log(wide) - log_p - log_q
         return log_p - log_q, sum_over_event(log_slope)
 
