@@ -72,10 +72,11 @@ class PlainVAE(keras.Model):
         with tf.GradientTape() as tape:
             nll = self((pixels, noise.normal((LATENTS,))), training=True)
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            loss = tf.reduce_sum(nll) / noise.global_batch_size + sum(self.losses) / replicas
+            added = sum(self.losses)
+            loss = tf.reduce_sum(nll) / noise.global_batch_size + added / replicas
         gradients = tape.gradient(loss, self.trainable_weights)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
-        return {"objective": tf.reduce_mean(nll) + sum(self.losses)}
+        return {"objective": tf.reduce_mean(nll) + added}
 
 
 def vae(**options):
