@@ -86,6 +86,6 @@ def test_the_evaluation_is_on_images_of_the_folder(finished, monkeypatch):
 def test_the_pictures_are_of_images_of_the_folder(finished, monkeypatch, tmp_path):
     main, _ = main_of("pictures", monkeypatch, finished, "--out", tmp_path)
     shown = []
-    monkeypatch.setattr(pictures, "of_model", lambda model, images: shown.append(images) or {})
+    monkeypatch.setattr(pictures, "of_model", lambda m, images, t: shown.append(images) or {})
     main()
     assert [len(images) for images in shown] == [3]

@@ -243,10 +243,10 @@ def with_value(
     target = content
     for section in sections:
         target = target[section]
+    is_new = target.get(last) != value
     if sections == ["training"] and last in LENGTHS:
         target.update(dict.fromkeys(LENGTHS))  # The new length replaces the old one.
     full_key = ".".join([*sections, last])
-    is_new = target.get(last) != value
     if key in SOURCE and is_new:
         target["options"] = {}
     target[last] = value
