@@ -11,7 +11,7 @@ from tfgen.models.noise import StepNoise
 from tfgen.training import state, strategy
 from tfgen.training.replicated import Replicated
 
-SHAPE, LATENTS, BATCH, STEPS, SEED = (8, 8, 1), 2, 32, 4, 3
+SHAPE, LATENTS, BATCH, STEPS, SEED = (8, 8, 1), 2, 32, 2, 3
 
 
 class AddsLoss(keras.layers.Layer):
