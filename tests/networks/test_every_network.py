@@ -15,6 +15,7 @@ NETWORKS = {
         (4, 4, 2), 6, width=8, blocks=2, dtype=dtype
     ),
     "image_features": lambda dtype: networks.image_features((4, 4, 1), 6, width=8, dtype=dtype),
+    "masked_mlp": lambda dtype: networks.masked_mlp(3, 2, width=8, dtype=dtype),
     "mlp": lambda dtype: networks.mlp(5, 6, widths=(4,), dtype=dtype),
     "residual_decoder": lambda dtype: networks.residual_decoder(
         3, (7, 8, 6), channels=(4,), dtype=dtype
@@ -76,10 +77,19 @@ def test_networks_are_saved_like_any_keras_model(make, dtype, tmp_path):
     np.testing.assert_array_equal(loaded(x), network(x))
 
 
-@pytest.mark.parametrize("name", ["convolutional", "coupling_mlp", "gated_residual"])
+@pytest.mark.parametrize("name", ["convolutional", "coupling_mlp", "gated_residual", "masked_mlp"])
 def test_networks_of_couplings_start_at_zero(name):
     network = NETWORKS[name]("float32")
     np.testing.assert_array_equal(network(inputs_of(network)), 0.0)
+
+
+def test_the_kinks_of_a_coupling_network_of_one_input_are_apart():
+    keras.utils.set_random_seed(0)
+    hidden = networks.coupling_mlp((1,), 6, width=64).get_layer("hidden_0")
+    kinks = -hidden.bias.numpy() / hidden.kernel.numpy()[0]
+    low, high = np.quantile(kinks, [0.25, 0.75])
+    assert low < -0.2
+    assert high > 0.2
 
 
 def test_gated_networks_are_the_equations_of_their_docstring():

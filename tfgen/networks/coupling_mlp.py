@@ -19,6 +19,9 @@ def coupling_mlp(
 ) -> keras.Model:
     """Two hidden ReLU layers and a linear layer that starts at zero, like Glow's for images.
 
+    The biases of the hidden layers start uniformly in +-1 / sqrt(number of inputs): with biases of
+    zero and a single input all units of the first layer would have their kinks at 0.
+
     Shapes: `[N, C] -> [N, output_channels]`.
 
     Args:
@@ -41,15 +44,30 @@ def coupling_mlp(
     """
     precision = policy(dtype)
 
-    def dense(units, **options):
-        return keras.layers.Dense(units, dtype=precision, **options)
+    def hidden(inputs, name):
+        return keras.layers.Dense(
+            width,
+            activation="relu",
+            kernel_initializer="he_normal",
+            bias_initializer=spread_biases(inputs),
+            dtype=precision,
+            name=name,
+        )
 
     return keras.Sequential(
         [
             keras.Input(input_shape, dtype=precision.compute_dtype),
-            dense(width, activation="relu", kernel_initializer="he_normal", name="hidden_0"),
-            dense(width, activation="relu", kernel_initializer="he_normal", name="hidden_1"),
-            dense(output_channels, kernel_initializer="zeros", name="output"),
+            hidden(input_shape[0], "hidden_0"),
+            hidden(width, "hidden_1"),
+            keras.layers.Dense(
+                output_channels, kernel_initializer="zeros", dtype=precision, name="output"
+            ),
         ],
         name=name,
     )
+
+
+def spread_biases(inputs: int) -> keras.initializers.Initializer:
+    """Biases uniform in +-1 / sqrt(inputs), for a layer with that number of inputs."""
+    limit = inputs**-0.5
+    return keras.initializers.RandomUniform(-limit, limit)

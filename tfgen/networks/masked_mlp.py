@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgen.networks.coupling_mlp import spread_biases
 from tfgen.networks.precision import policy
 
 
@@ -61,6 +62,7 @@ def masked_mlp(
                 hidden,
                 activation="relu",
                 kernel_initializer="he_normal",
+                bias_initializer=spread_biases(len(degrees)),
                 dtype=precision,
                 name=f"hidden_{number}",
             )
