@@ -19,13 +19,14 @@ from tfgen.files import sha256, write_json, write_text
 from tfgen.models import preset
 from tfgen.zoo import trained_on
 
-EMPTY = 4.0  # standard deviation of the pixels of an image, in levels
+# An image counts as empty if the standard deviation of its pixel values (0 to 255) is below this.
+EMPTY_DEVIATION = 4.0
 
 
 def share_of_empty(images):
-    """The share of images whose pixels are all alike."""
+    """The share of images whose pixels are nearly equal, which show no shape."""
     images = np.asarray(images, "float32")
-    return float(np.mean(images.reshape(len(images), -1).std(axis=1) < EMPTY))
+    return float(np.mean(images.reshape(len(images), -1).std(axis=1) < EMPTY_DEVIATION))
 
 
 def write(directory, card, model):

@@ -29,7 +29,8 @@ def to_array(images: Images, image_shape: Sequence[int] | None) -> np.ndarray:
         image_shape: (H, W, C) of the model; None if it is not known, for arrays only.
 
     Raises:
-        InputError: another shape or dtype, a file that is missing or not an image.
+        InputError: the images have the wrong shape or dtype, or a file does not exist or is not an
+            image.
 
     Example:
 

@@ -8,7 +8,7 @@ from keras import layers
 
 import tfgen
 from tfgen.bijectors.step_sequence import StepSequence
-from tfgen.networks.phase import run_in_phase
+from tfgen.fitting.phase import run_in_phase
 
 X = tf.random.stateless_normal([4, 8, 8, 1], seed=[0, 0])
 

@@ -41,9 +41,9 @@ class Flow(FlowTraining):
     `loss`, `nll` (nats) and `bits_per_dim` (nll / (D log 2) for the density of the D values).
     It first initializes actnorms from the data, and compiles with Adam unless `compile` was called.
 
-    The data are densities' data: real numbers. Integers are refused; for images of 0 to 255 there
-    is `tfgen.models.Glow`, which dequantizes. Inputs of another floating dtype are cast to that of
-    the bijectors, as Keras does. `fit` of a float64 flow gets its batches from Keras, which
+    The data are real numbers. Integers are refused: for images with values 0 to 255 use
+    `tfgen.models.Glow`, which dequantizes them. Inputs of another floating dtype are cast to that
+    of the bijectors, as Keras does. `fit` of a float64 flow gets its batches from Keras, which
     rounds arrays to `keras.config.floatx()`; `tf.data` keeps float64.
 
     Shapes: data `[N, *event_shape]`, latents `[N, *latent_shape]`, contexts `[N, *context]`.

@@ -12,7 +12,7 @@ from tensorflow_probability import bijectors as tfb
 
 from tfgen.bijectors import composition, serialization
 from tfgen.errors import InputError
-from tfgen.networks.phase import collected_losses
+from tfgen.fitting.phase import collected_losses
 
 
 @keras.saving.register_keras_serializable(package="tfgen")

@@ -11,7 +11,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from tfgen.errors import InputError
-from tfgen.networks.maximum_likelihood import MaximumLikelihood, Objective
+from tfgen.fitting.maximum_likelihood import MaximumLikelihood, Objective
 from tfgen.optimizers import Adam
 
 ROWS_TO_INITIALIZE = 1024

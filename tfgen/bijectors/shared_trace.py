@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tfgen.bijectors.base import FlowBijector
 from tfgen.bijectors.weights import can_be_trained, values_of, weights_of
-from tfgen.networks.phase import add_losses
+from tfgen.fitting.phase import add_losses
 
 
 class SharedTrace:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfgen.bijectors.base import FlowBijector
 from tfgen.bijectors.shared_trace import traced
-from tfgen.networks.phase import add_losses
+from tfgen.fitting.phase import add_losses
 
 MEMORY = ("plain", "checkpoint", "reversible")
 

@@ -67,7 +67,7 @@ def values_of(layers: Iterable[keras.Layer]) -> list[tf.Tensor]:
 
 
 def can_be_trained(weight: keras.Variable) -> bool:
-    """Whether training can change a weight, also if its layer is frozen now.
+    """Whether a weight is trainable, or would be if its layer were not frozen.
 
     A graph that computes the gradients of all these weights stays valid when `trainable` changes.
     """

@@ -44,26 +44,19 @@ def sample(options: argparse.Namespace) -> None:
     with quiet_start():
         model = zoo.load(options.model)
         from tfgen.evaluation import pictures
-        from tfgen.files import write_atomically
     if options.label is not None and not model.num_classes:
         raise InputError(f"--label: {options.model} has no classes")
     images = model.sample(rows * columns, temperature, options.seed, options.label)
     picture = pictures.grid(images, columns=columns)
-    write_atomically(out, lambda path: picture.save(path))
-    if not options.json:
-        print(f"{rows * columns} samples at temperature {temperature:g} in {out}")
-        return
-    print_json(
-        {
-            "model": options.model,
-            "file": str(out),
-            "rows": rows,
-            "columns": columns,
-            "temperature": temperature,
-            "seed": options.seed,
-            "label": options.label,
-        }
-    )
+    facts = {
+        "rows": rows,
+        "columns": columns,
+        "temperature": temperature,
+        "seed": options.seed,
+        "label": options.label,
+    }
+    text = f"{rows * columns} samples at temperature {temperature:g}"
+    _write(options, picture, out, text, facts)
 
 
 def interpolate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,28 +111,31 @@ def interpolate(options: argparse.Namespace) -> None:
         model = zoo.load(options.model)
         from tfgen.data.image_files import read_files
         from tfgen.evaluation import pictures
-        from tfgen.files import write_atomically
     if options.images:
         images = read_files(options.images, model.image_shape)
     else:
         images = model.sample(2 * rows, temperature, options.seed)
     between = np.asarray(model.interpolate(images[::2], images[1::2], steps))
     picture = pictures.grid(np.concatenate(between), columns=steps)
+    facts = {
+        "rows": len(between),
+        "columns": steps,
+        "images": options.images or None,
+        "temperature": None if options.images else temperature,
+        "seed": options.seed,
+    }
+    _write(options, picture, out, f"{len(between)} x {steps} images", facts)
+
+
+def _write(options, picture, out, text, facts):
+    """Write a picture and report it, as a sentence or with --json."""
+    from tfgen.files import write_atomically
+
     write_atomically(out, lambda path: picture.save(path))
-    if not options.json:
-        print(f"{len(between)} x {steps} images in {out}")
-        return
-    print_json(
-        {
-            "model": options.model,
-            "file": str(out),
-            "rows": len(between),
-            "columns": steps,
-            "images": options.images or None,
-            "temperature": None if options.images else temperature,
-            "seed": options.seed,
-        }
-    )
+    if options.json:
+        print_json({"model": options.model, "file": str(out), **facts})
+    else:
+        print(f"{text} in {out}")
 
 
 def _temperature(options, card):

@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from tfgen.bijectors.base import precomputed
 from tfgen.errors import InputError
+from tfgen.fitting.phase import phase
 from tfgen.models.graphs import Graphs, in_chunks
-from tfgen.networks.phase import phase
 
 if TYPE_CHECKING:
     from tfgen.models.base import GenerativeModel

@@ -8,9 +8,9 @@ from typing import Any
 import keras
 
 from tfgen.errors import InputError
+from tfgen.fitting.maximum_likelihood import MaximumLikelihood, Objective
 from tfgen.models.frozen import freeze, frozen_layers
 from tfgen.models.noise import StepNoise
-from tfgen.networks.maximum_likelihood import MaximumLikelihood, Objective
 
 # Arguments of `keras.Model.compile` that are attributes of the model under the same names.
 COMPILE_OPTIONS = ("jit_compile", "run_eagerly", "steps_per_execution")

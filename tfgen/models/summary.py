@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from tfgen.bijectors.base import FlowBijector
+from tfgen.errors import InputError
 
 Shape = tuple["int | None", ...]
 
@@ -44,7 +45,9 @@ class Row(keras.layers.Layer):
         return self.output_shapes
 
     def call(self, inputs: Any) -> Any:
-        raise NotImplementedError(f"{self.name} describes a part of a model and computes nothing")
+        raise InputError(
+            f"{self.name} describes a part of a model and computes nothing: call the model itself"
+        )
 
 
 def row(kind: str, *arguments: Any, **options: Any) -> Row:

@@ -1,4 +1,4 @@
-"""The Keras networks inside couplings, encoders and decoders, and how networks train."""
+"""The Keras networks inside couplings, encoders and decoders."""
 
 from tfgen.networks.convolutional import convolutional
 from tfgen.networks.coupling_mlp import coupling_mlp

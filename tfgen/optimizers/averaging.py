@@ -60,7 +60,7 @@ def momentum(optimizer: keras.optimizers.Optimizer) -> float:
 
 
 def set_momentum(optimizer: keras.optimizers.Optimizer, value: float) -> None:
-    """Set the decay rate of the averages of an optimizer that has not taken a step yet."""
+    """Set the decay rate of the averages of an optimizer, before its first step."""
     name = "ema_momentum" if _required_averaging(optimizer) == "ema" else "averaging_momentum"
     setattr(unwrapped(optimizer), name, value)
 

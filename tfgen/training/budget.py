@@ -59,12 +59,12 @@ def plan(setup: Setup, loop: Loop, hours: float, begun: float) -> Budget:
 
     Args:
         setup: the objects of the recipe.
-        loop: a loop that has not taken a step.
+        loop: the training loop, before its first step.
         hours: hours of the whole run.
         begun: when they began, by `time.monotonic()`.
 
     Raises:
-        InputError: preparation and evaluation leave no time for a step.
+        InputError: the hours are too few: no time is left for a single training step.
     """
     seconds = 3600.0 * hours
     compilation, step = loop.time_of_a_step(min(MEASURED_SECONDS, MEASURED_FRACTION * seconds))

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 from tfgen.bijectors.base import FlowBijector
 from tfgen.bijectors.step_sequence import StepSequence
 from tfgen.errors import InputError
+from tfgen.fitting.phase import PhasedCall
 from tfgen.models.base import GenerativeModel
-from tfgen.networks.phase import PhasedCall
 from tfgen.training import state
 from tfgen.training.checkpoint import State
 

@@ -30,7 +30,7 @@ def scale(setup: Setup, steps: int) -> Scaled:
     n: a resumed run has the same values. `schedule.scale_to_run=false` in a recipe switches it off.
 
     Args:
-        setup: a model that has not taken a step.
+        setup: the objects of the recipe, before the first training step.
         steps: number of steps of the run.
 
     Returns:

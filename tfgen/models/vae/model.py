@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfgen.bijectors.base import FlowBijector
+from tfgen.fitting.phase import add_losses, phase, with_losses_returned
 from tfgen.models import bounds
 from tfgen.models.base import GenerativeModel
 from tfgen.models.noise import ImageNoise, StepNoise
@@ -22,7 +23,6 @@ from tfgen.models.vae.posterior import FlowPosterior, GaussianPosterior
 from tfgen.models.vae.prior import FlowPrior, NormalPrior
 from tfgen.models.vae.rows import rows_of
 from tfgen.models.vae.training_loss import training_loss
-from tfgen.networks.phase import add_losses, phase, with_losses_returned
 
 ELBO_SAMPLES = 8
 MOST_SAMPLES_AT_ONCE = 256

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from tfgen.fitting.phase import with_losses_returned
 from tfgen.models.noise import StepNoise
 from tfgen.models.vae import objectives
 from tfgen.models.vae.density import BoundTerms
-from tfgen.networks.phase import with_losses_returned
 
 if TYPE_CHECKING:
     from tfgen.models.vae.model import VAE

@@ -12,7 +12,7 @@ from keras.src.trainers.compile_utils import CompileMetrics
 
 
 class ReportedMetrics(CompileMetrics):
-    """Means over the images of an epoch, all of which are better if lower.
+    """Metrics that are means over the examples of an epoch; lower values are better.
 
     Keras' `EarlyStopping`, `ModelCheckpoint` and `ReduceLROnPlateau` find out from a metric's
     direction whether to look for the lowest or the highest value, so they need no `mode=`.
@@ -22,7 +22,7 @@ class ReportedMetrics(CompileMetrics):
 
     Example:
 
-    >>> from tfgen.networks.reported_metrics import ReportedMetrics
+    >>> from tfgen.fitting.reported_metrics import ReportedMetrics
     >>> reported = ReportedMetrics(["loss"])
     >>> reported.update({"loss": [1.0, 3.0]})
     >>> float(reported.result()["loss"]), reported.metrics[0]._direction

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tfgen.networks.keras_arguments import check_compile_arguments, check_data_arguments
-from tfgen.networks.phase import run_in_phase
-from tfgen.networks.reported_metrics import ReportedMetrics
+from tfgen.fitting.keras_arguments import check_compile_arguments, check_data_arguments
+from tfgen.fitting.phase import run_in_phase
+from tfgen.fitting.reported_metrics import ReportedMetrics
 
 
 class Objective(NamedTuple):
@@ -41,7 +41,7 @@ class MaximumLikelihood(keras.Model):
     loss. In `evaluate`, and in all other methods, layers run with training=False.
 
     `fit` and `evaluate` report means over examples: `loss`, which includes the losses of layers,
-    and the values that `reported_names` lists, which do not. All are better if lower.
+    and the values that `reported_names` lists, which do not. Lower values are better.
 
     A subclass tracks its networks as Keras does, and defines
 
@@ -52,13 +52,13 @@ class MaximumLikelihood(keras.Model):
     - `takes_labels`, whether `fit` takes targets
 
     Bijectors whose networks add losses hand them on through graphs, see
-    `tfgen.networks.phase.add_losses`. Networks inside couplings may not depend on the phase or on
+    `tfgen.fitting.phase.add_losses`. Networks inside couplings may not depend on the phase or on
     the batch: see `tfgen.networks.invertible_use`.
 
     Example:
 
     >>> import keras, numpy as np, tensorflow as tf
-    >>> from tfgen.networks.maximum_likelihood import MaximumLikelihood, Objective
+    >>> from tfgen.fitting.maximum_likelihood import MaximumLikelihood, Objective
     >>> class Location(MaximumLikelihood):
     ...     reported_names = ("nll",)
     ...

@@ -35,7 +35,7 @@ def run_in_phase(
     Example:
 
     >>> import keras, tensorflow as tf
-    >>> from tfgen.networks.phase import run_in_phase
+    >>> from tfgen.fitting.phase import run_in_phase
     >>> network = keras.Sequential([keras.Input((2,)), keras.layers.Dropout(0.5, seed=0)])
     >>> dropped, losses = run_in_phase(network, network, tf.ones([4, 2]), training=True)
     >>> bool(tf.reduce_all((dropped == 0.0) | (dropped == 2.0))), losses
@@ -53,7 +53,7 @@ def phase() -> bool | None:
     Example:
 
     >>> import keras, tensorflow as tf
-    >>> from tfgen.networks.phase import phase, run_in_phase
+    >>> from tfgen.fitting.phase import phase, run_in_phase
     >>> network = keras.layers.Dense(1)
     >>> phase(), run_in_phase(network, lambda x: phase(), tf.zeros([]), training=True)[0]
     (None, True)

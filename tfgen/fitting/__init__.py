@@ -1,0 +1,1 @@
+"""What `compile`, `fit` and `evaluate` do: Keras training by maximum likelihood."""
