@@ -24,7 +24,7 @@ class TensorFlowVariables(keras.layers.Layer):
     >>> from tfgen.bijectors.tf_variables import TensorFlowVariables
     >>> variable = tf.Variable([1.0, 2.0], name="loc")
     >>> layer = TensorFlowVariables([variable])
-    >>> layer.trainable_weights[0].assign([3.0, 4.0])
+    >>> _ = layer.trainable_weights[0].assign([3.0, 4.0])
     >>> variable.numpy().tolist()
     [3.0, 4.0]
     """
