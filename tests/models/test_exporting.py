@@ -1,5 +1,7 @@
 """`keras.Model.export`: the signatures of tfgen, where Keras writes its own."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -51,3 +53,21 @@ def test_what_export_cannot_do_is_refused(model, tmp_path):
         with pytest.raises(InputError, match=message):
             model.export(tmp_path / arguments[0], **options)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_export_that_cannot_be_moved_keeps_the_earlier_one(model, tmp_path, monkeypatch):
+    target = tmp_path / "export"
+    target.mkdir()
+    (target / "saved_model.pb").write_text("earlier")
+    rename = Path.rename
+
+    def fail(path, to):
+        if path.name == "1" and Path(to) == target:
+            raise OSError("no space")
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="no space"):
+        model.export(target)
+    assert (target / "saved_model.pb").read_text() == "earlier"
+    assert [*tmp_path.iterdir()] == [target]

@@ -89,6 +89,11 @@ def _replace(model, path, name):
         new = tfgen.export.saved_model(model, temporary, version=1)
         if path.exists():
             path.rename(temporary / "old")
-        new.rename(path)
+        try:
+            new.rename(path)
+        except OSError:
+            if (temporary / "old").exists():
+                (temporary / "old").rename(path)
+            raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

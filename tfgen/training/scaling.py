@@ -59,11 +59,11 @@ def scale(setup: Setup, steps: int) -> Scaled:
     setup.schedule.warmup_steps = cut(
         "schedule.warmup_steps", recipe.schedule.warmup_steps, int(LARGEST_WARMUP * steps)
     )
-    settings = getattr(setup.model, "settings", {})
+    model: Any = setup.model
     for name, fraction in LARGEST_OF_MODEL.items():
         given = getattr(recipe.model, name, 0)
         if given:
-            settings[name] = cut(f"model.{name}", given, int(fraction * steps))
+            model.settings[name] = cut(f"model.{name}", given, int(fraction * steps))
     optimizer = setup.model.optimizer
     kind = averaging.averaging(optimizer)
     if kind is not None:
