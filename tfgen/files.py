@@ -87,7 +87,8 @@ def write_atomically(path: PathLike, write: Callable[[Path], Any]) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is None:  # As from a full disk: say which file could not be written.
+        # As from a full disk: say which file could not be written.
+        if error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
     finally:
