@@ -13,7 +13,7 @@ import tensorflow as tf
 import tfgen
 from tfgen import cli
 
-SMALL = ["--epochs", "1", "--set", "hidden_units=[8]"]
+SMALL = ["--epochs", "4", "--set", "hidden_units=[8]"]
 SETTING = "num_importance_samples=2"  # beyond the recipe: looked up in the class, with TensorFlow
 
 
@@ -57,7 +57,7 @@ def test_training_in_a_separate_process_prints_only_what_matters(tmp_path):
     assert card["training"]["replicas"] == 2
     assert (
         card["command"]
-        == "tfgen-train vae-digits --epochs 1 --devices cpu:2 --set 'hidden_units=[8]'"
+        == "tfgen-train vae-digits --epochs 4 --devices cpu:2 --set 'hidden_units=[8]'"
     )
 
 
