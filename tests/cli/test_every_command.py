@@ -61,7 +61,10 @@ def given(words, tmp_path):
 RUNS = {
     "train": (["vae-digits", "--dry-run"], "parameters"),
     "evaluate": (["vae-digits", "--metric", "nats"], "vae-digits"),
-    "sample": (["vae-digits", "--grid", "1x2", "--out", "{tmp}/a.png"], "2 samples at temperature 1 in"),
+    "sample": (
+        ["vae-digits", "--grid", "1x2", "--out", "{tmp}/a.png"],
+        "2 samples at temperature 1 in",
+    ),
     "interpolate": (["vae-digits", "--rows", "1", "--out", "{tmp}/a.png"], "1 x 8 images in"),
     "score": (["vae-digits", folder_of_an_image], "a.png"),
     "fetch": ([damaged_model], None),

@@ -79,8 +79,8 @@ def test_the_discrete_probabilities_of_all_images_add_up_to_the_mass_of_the_cube
     generator = np.random.default_rng(0)
     draws = 4000
     noise = generator.uniform(size=(draws, 16, 2, 2, 1)).astype("float32")
-    dequantized = model._at(images, noise)
-    log_density = model._log_density(tf.reshape(dequantized, [-1, 2, 2, 1]))[0].numpy()
+    dequantized, _ = model._flow_input(images, noise)  # The linear preprocessing has slope 1.
+    log_density = model._log_density(tf.reshape(dequantized, [-1, 2, 2, 1]), 0.0)[0].numpy()
     log_density = log_density.reshape(draws, 16).astype("float64")
     total = np.exp(log_density).mean(0).sum()
     values = model.flow.forward(generator.normal(size=(400_000, 4)).astype("float32")).numpy()
@@ -97,8 +97,8 @@ def test_variational_offsets_leave_the_probabilities_of_all_images_at_the_mass_o
     images = np.repeat((255 * bits).astype("uint8").reshape(16, 2, 2, 1), 4000, axis=0)
     generator = np.random.default_rng(0)
     noise = generator.normal(size=images.shape).astype("float32")
-    values, log_q = model._dequantized(tf.constant(images), tf.constant(noise))
-    log_weight = model._log_density(values, log_q)[0].numpy().reshape(16, 4000).astype("float64")
+    dequantized = model._dequantized(tf.constant(images), tf.constant(noise))
+    log_weight = model._log_density(*dequantized)[0].numpy().reshape(16, 4000).astype("float64")
     total = np.exp(log_weight).mean(1).sum()
     values = model.flow.forward(generator.normal(size=(400_000, 4)).astype("float32")).numpy()
     inside = np.all(np.abs(values) < 0.5, axis=(1, 2, 3))
@@ -110,7 +110,7 @@ def test_variational_offsets_leave_the_probabilities_of_all_images_at_the_mass_o
 def test_the_density_of_variational_offsets_is_the_change_of_variables():
     model = trained((4, 4, 1), dequantization="variational", dequantization_depth=2)
     images = np.random.default_rng(1).integers(0, 256, (3, 4, 4, 1), "uint8")
-    values = model._at(images, 0.5)
+    values = model._centers(images)
     noise = tf.random.stateless_normal([3, 4, 4, 1], [0, 0])
     with tf.GradientTape() as tape:
         tape.watch(noise)
@@ -197,7 +197,7 @@ def test_fit_initializes_actnorm_from_the_first_batch_and_after_loading_does_not
     model.optimizer.learning_rate = 0.0
     model.fit(tf.data.Dataset.from_tensor_slices(images).batch(64), epochs=1, verbose=0)
     assert model.initialized
-    x = model._at(images, 0.5)
+    x = model._centers(images)
     step = model.flow.inner_bijectors[1]
     normalized = step.actnorm.inverse(model.flow.inner_bijectors[0].inverse(x)).numpy()
     np.testing.assert_allclose(normalized.mean((0, 1, 2)), 0.0, atol=0.02)

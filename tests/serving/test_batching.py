@@ -226,8 +226,8 @@ def test_many_clients_get_their_own_answers(recorder, scheduling):
             "enable_large_batch_splitting { value: true } max_batch_size { value: 8 }",
             "max_execution_batch_size must be an integer from 1 to 8, got 1000",
         ),
-        ("max_batch_size: 8", "not a BatchingParameters in text format"),
-        ("unknown { value: 1 }", "not a BatchingParameters in text format"),
+        ("max_batch_size: 8", r"tensorflow.serving.BatchingParameters: 1:17: Expected \"{\""),
+        ("unknown { value: 1 }", 'BatchingParameters: 1:1: .* has no field named "unknown"'),
     ],
 )
 def test_parameters_that_are_refused(tmp_path, text, message):
