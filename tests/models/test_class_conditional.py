@@ -30,7 +30,7 @@ def images():
 
 
 def dequantized(model, images):
-    """The flow's input for images, and log q(u|x), with the noise of the images themselves."""
+    """The arguments of `_log_density` for images, with the noise of the images themselves."""
     images = tf.constant(images)
     noise = model._dequantization.noise_of_image(model._image_noise, images)
     return model._dequantized(images, noise)
