@@ -41,7 +41,7 @@ def test_score_writes_the_log_likelihood_of_each_image(
 def test_score_writes_a_file(saved, folder, tmp_path, capsys):
     out = tmp_path / "scores.csv"
     assert cli.main(["score", saved["glow"], str(folder), "--out", str(out)]) == 0
-    words = "lower bound, 1 dequantization sample"
+    words = "exact density of the dequantized image"
     assert capsys.readouterr().out == f"4 images in {out}: {words}\n"
     assert len(out.read_text().splitlines()) == 5
 

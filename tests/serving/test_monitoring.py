@@ -164,7 +164,7 @@ def test_health(watched, server):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("nonsense", "is not a MonitoringConfig"),
+        ("nonsense", 'MonitoringConfig: 1:1: .* has no field named "nonsense"'),
         ('prometheus_config { enable: true path: "x" }', "must start with /"),
     ],
 )
