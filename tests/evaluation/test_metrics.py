@@ -26,7 +26,7 @@ GLOW = {"levels": 1, "depth": 1, "width": 4}
             lambda: tfgen.models.Glow((32, 32, 3), **GLOW),
             "shapes",
             "moves_colour",
-            ", moves_hue, moves_size, moves_x, moves_y, moves_only_hue, .*, moves_only_y",
+            ", moves_hue, moves_size, moves_x, moves_y, moves_only_hue, .*, moves_only_y; .*",
         ),
     ],
 )
