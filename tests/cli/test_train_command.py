@@ -145,12 +145,23 @@ def test_bad_training_input_gets_one_line_and_writes_nothing(case, tmp_path, cap
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("name", ["2024", "my #1 photos", "a: b", "null", "[red] :boom:"])
-def test_folders_may_have_any_name(name, tmp_path, monkeypatch, capsys):
-    folder = tmp_path / name
+def folder_of_images(folder):
     folder.mkdir()
     for i in range(20):
         Image.fromarray(np.full((8, 8), 10 * i, "uint8")).save(folder / f"{i}.png")
+
+
+@pytest.mark.parametrize("name", ["2024", "my #1 photos", "a: b", "null", "[red] :boom:"])
+def test_folders_may_have_any_name(name, tmp_path, monkeypatch, capsys):
+    folder_of_images(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert cli.train(["vae-digits", "--data", name, "--dry-run", *SMALL]) == 0
+    assert f" images (8, 8, 1) of {name}, 1 device" in capsys.readouterr().out
+
+
+def test_runs_may_have_names_that_are_markup_of_the_console(tmp_path, monkeypatch, capsys):
+    name = "[red] :boom:"
+    folder_of_images(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     out = f"out/{name}"
     long = ["optimizer.learning_rate=0.05", "--epochs", "60"]
@@ -163,10 +174,7 @@ def test_folders_may_have_any_name(name, tmp_path, monkeypatch, capsys):
 
 
 def test_a_folder_may_have_a_name_that_is_not_text(tmp_path, monkeypatch, capsysbinary):
-    folder = tmp_path / "caf\udce9"
-    folder.mkdir()
-    for i in range(20):
-        Image.fromarray(np.full((8, 8), 10 * i, "uint8")).save(folder / f"{i}.png")
+    folder_of_images(tmp_path / "caf\udce9")
     monkeypatch.chdir(tmp_path)
     long = ["optimizer.learning_rate=0.05", "--epochs", "60"]
     assert cli.train(["vae-digits", "--data", "caf\udce9", "--out", "run", *SMALL, *long]) == 0

@@ -7,6 +7,11 @@ import tensorflow as tf
 from optimizer_cases import EVERY_OPTIMIZER
 
 from tfgen.optimizers import Adam, AdaMax
+from tfgen.training.memory import is_counted
+
+pytestmark = pytest.mark.skipif(
+    not is_counted(), reason="TensorFlow does not count memory on this CPU"
+)
 
 ROWS, WIDTH = 2**15, 64
 SIZE = ROWS * WIDTH * 4  # bytes of the weights

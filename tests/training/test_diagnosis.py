@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 import tfgen
-from tfgen.training import state
+from tfgen.training import state, summary
 from tfgen.training.diagnosis import batch_hash, first_non_finite
-from tfgen.training.memory import estimate, peak_bytes
+from tfgen.training.memory import Memory, estimate, is_counted, peak_bytes
 
 
 def images():
@@ -87,6 +87,7 @@ def test_the_hash_is_that_of_the_pixels():
     assert batch_hash(batch[::-1]) != batch_hash(batch)
 
 
+@pytest.mark.skipif(not is_counted(), reason="TensorFlow does not count memory on this CPU")
 @pytest.mark.parametrize("memory", ["plain", "reversible"])
 def test_the_memory_of_a_step_is_estimated(memory):
     model = tfgen.models.Glow((16, 16, 3), levels=1, depth=2, width=64, memory=memory)
@@ -98,3 +99,20 @@ def test_the_memory_of_a_step_is_estimated(memory):
     gradients = sum(4 * np.prod(weight.shape) for weight in model.trainable_weights)
     assert estimate(model, 4).step >= gradients
     assert found.total == found.weights + found.optimizer + found.step
+
+
+def test_memory_that_tensorflow_does_not_count_is_unknown(monkeypatch):
+    def not_available(device):
+        raise ValueError(f"Allocator stats not available for device '{device}'")
+
+    monkeypatch.setattr(tf.config.experimental, "get_memory_info", not_available)
+    model = vae()
+    found = estimate(model, 64)
+    assert (found.step, found.total) == (None, None)
+    assert found.weights == 4 * model.count_params()
+    assert "a step of 64 images is unknown" in summary.of_memory(found, 64)
+    known = summary.of_memory(Memory(weights=2**20, optimizer=2**21, step=2**22), 64)
+    assert known == (
+        "memory of each device, approximately: 7.0 MiB (1.0 weights, 2.0 optimizer, 4.0 for the "
+        "step of 64 images)"
+    )

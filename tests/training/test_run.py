@@ -15,7 +15,7 @@ import tfgen
 from tfgen.errors import InputError
 from tfgen.evaluation import metrics
 from tfgen.files import read_json, sha256
-from tfgen.training import curve, final_weights, loop, recipe, run
+from tfgen.training import curve, final_weights, loop, recipe, run, summary
 from tfgen.training.run_directory import claimed
 from tfgen.training.tensorboard import read_history
 
@@ -282,7 +282,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(tmp_path, monkeypatch, cap
     parameters = recipe.build(tfgen.models, chosen.model, (8, 8, 1)).count_params()
     assert f"Glow of {parameters:,} parameters" in output
     assert "26 steps, 13 per epoch, of 100 images" in output
-    assert f"approximately: {found.memory.total / 2**20:.1f} MiB" in output
+    assert " ".join(summary.of_memory(found.memory, 100).split()) in output
     assert (found.parameters, found.images, found.steps) == (parameters, 1293, 26)
     assert list(tmp_path.iterdir()) == []
 

@@ -11,13 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import tfgen
 from tfgen.claims.baselines import WakeSleep
 from tfgen.errors import InputError
 from tfgen.evaluation import metrics, report
-from tfgen.export.signatures import Signatures
 from tfgen.files import sha256
 from tfgen.models import preset
 from tfgen.zoo import checking, places, trained_on
@@ -115,21 +113,6 @@ def test_fixed_noise_gives_its_golden_samples(name):
 def test_its_likelihood_of_256_images_is_that_of_its_card(name):
     images = images_of_the_check(name)
     checking.check(loaded(name), tfgen.zoo.directory(name), tfgen.zoo.card(name), images)
-
-
-@EVERY
-def test_an_export_decodes_and_encodes_as_it_does(name, tmp_path):
-    """The whole exporter is tested with the models of `tests/export`."""
-    model, card = loaded(name), tfgen.zoo.card(name)
-    signatures = Signatures(model, names=("encode", "decode"))
-    tf.saved_model.save(signatures, str(tmp_path / "exported"), signatures.functions)
-    exported = tf.saved_model.load(str(tmp_path / "exported")).signatures
-    images = checking.read_golden(tfgen.zoo.directory(name), model.image_shape)
-    latents = exported["encode"](images=tf.constant(images))["latents"]
-    np.testing.assert_allclose(latents, model.encode(images), rtol=1e-3, atol=1e-3)
-    found = exported["decode"](latents=latents)["images"].numpy()
-    difference = np.abs(found.astype(int) - model.decode(latents).numpy())
-    assert difference.mean() <= card["check"]["tolerance_in_levels"]
 
 
 @pytest.mark.parametrize("name", ["glow-digits"])

@@ -19,17 +19,19 @@ class Memory:
     Attributes:
         weights: the model's weights.
         optimizer: the optimizer's state.
-        step: the maximum that a step needs in addition: activations, gradients, temporaries.
+        step: the maximum that a step needs in addition: activations, gradients, temporaries;
+            None where TensorFlow does not count the memory of a device, such as CPUs on which it
+            runs without oneDNN.
     """
 
     weights: int
     optimizer: int
-    step: int
+    step: int | None
 
     @property
-    def total(self) -> int:
-        """The sum of all three."""
-        return self.weights + self.optimizer + self.step
+    def total(self) -> int | None:
+        """The sum of all three, if they are known."""
+        return None if self.step is None else self.weights + self.optimizer + self.step
 
 
 def estimate(model: GenerativeModel, images: int) -> Memory:
@@ -54,20 +56,31 @@ def estimate(model: GenerativeModel, images: int) -> Memory:
     (True, True)
     """
     few, more = max(1, images // 4), max(1, images // 2)
-    step: float = peak_bytes(model, more)
-    if few < more:
-        step += max(0, step - peak_bytes(model, few)) / (more - few) * (images - more)
-    step = max(step, sum(map(_bytes, model.trainable_weights)))  # At least the gradients.
+    step: float | None = None
+    if is_counted():
+        step = peak_bytes(model, more)
+        if few < more:
+            step += max(0, step - peak_bytes(model, few)) / (more - few) * (images - more)
+        step = max(step, sum(map(_bytes, model.trainable_weights)))  # At least the gradients.
     return Memory(
         weights=sum(map(_bytes, model.weights)),
         optimizer=sum(map(_bytes, model.optimizer.variables)),
-        step=round(step),
+        step=None if step is None else round(step),
     )
+
+
+def is_counted() -> bool:
+    """Whether TensorFlow counts the memory that is allocated on the device."""
+    try:
+        tf.config.experimental.get_memory_info(_device())
+    except ValueError:
+        return False
+    return True
 
 
 def peak_bytes(model: GenerativeModel, images: int) -> int:
     """The peak memory in bytes of a step with `images` images, without the variables."""
-    device = "GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"
+    device = _device()
     batch = tf.zeros([images, *model.image_shape], tf.uint8)
     labels = tf.zeros([images], tf.int32) if model.num_classes else None
     step = tf.function(lambda: tf.reduce_sum(model.gradient_step(batch, labels)), autograph=False)
@@ -81,3 +94,7 @@ def peak_bytes(model: GenerativeModel, images: int) -> int:
 
 def _bytes(variable):
     return int(np.prod(variable.shape)) * tf.as_dtype(variable.dtype).size
+
+
+def _device():
+    return "GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"

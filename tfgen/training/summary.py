@@ -123,9 +123,14 @@ def of_memory(found: memory.Memory, images: int) -> str:
         found: the memory of one device.
         images: number of images per step on each device.
     """
-    total, weights, optimizer, step = (
-        f"{size / 2**20:,.1f}" for size in (found.total, found.weights, found.optimizer, found.step)
-    )
+    weights, optimizer = (f"{size / 2**20:,.1f}" for size in (found.weights, found.optimizer))
+    if found.total is None or found.step is None:
+        return (
+            f"memory of each device: {weights} MiB weights, {optimizer} MiB optimizer; that of a "
+            f"step of {images:,} images is unknown, because TensorFlow does not count the memory "
+            "of this device (on a CPU it does with TF_ENABLE_ONEDNN_OPTS=1)"
+        )
+    total, step = (f"{size / 2**20:,.1f}" for size in (found.total, found.step))
     return (
         f"memory of each device, approximately: {total} MiB ({weights} weights, {optimizer} "
         f"optimizer, {step} for the step of {images:,} images)"
