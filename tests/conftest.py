@@ -1,5 +1,6 @@
 """Set-up of all tests: a quiet TensorFlow, a home directory for tests, two logical devices."""
 
+import gc
 import os
 import tempfile
 
@@ -42,3 +43,10 @@ def _small_graphs_are_not_optimized(request):
     """TensorFlow takes longer to optimize a small graph than to run it a few times."""
     off = request.path.parent.name in WITHOUT_GRAPH_OPTIMIZATION
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": off})
+
+
+def pytest_collection_finish():
+    """Keep the collector off the modules that are imported; traces make many objects that stay."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
