@@ -35,6 +35,7 @@ extras = {
         "mypy>=1.15",  # the suite checks the annotations
         "pytest>=8",  # the suite
         "pytest-xdist>=3.5",  # runs it in two processes
+        "hypothesis>=6.100",  # malformed images, recipes and requests, drawn and shrunk
         "pytest-timeout>=2.3",  # ends a test that hangs, and says where it hung
         "aiohttp>=3.9",  # as in `serve`, which the suite runs
         "grpcio>=1.60",  # as in `serve`

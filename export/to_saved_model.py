@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 import tensorflow as tf
@@ -14,6 +16,7 @@ from tfgen.export.source import Source
 from tfgen.files import (
     PathLike,
     for_tensorflow,
+    reason_in,
     sha256,
     write_directory_atomically,
     write_json,
@@ -103,14 +106,32 @@ def _write(source, directory):
         fingerprint={key: str(getattr(fingerprint, key)) for key in FINGERPRINTS},
     )
     shape = source.model.image_shape
-    warmup.write(extra / warmup.FILE, functions, shape, model_name=content["model"]["name"])
+    with _os_errors(directory):
+        warmup.write(extra / warmup.FILE, functions, shape, model_name=content["model"]["name"])
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     content["files"] = {str(p.relative_to(directory)): sha256(p) for p in files}
     write_json(cards.path_of(directory), content)
 
 
 def save(module: Signatures, directory: PathLike) -> None:
-    """Write the graph and the weights of `Signatures` directly into a directory."""
+    """Write the graph and the weights of `Signatures` directly into a directory.
+
+    Raises:
+        OSError: the disk is full, for instance.
+    """
     functions = module.functions
     signatures = {**functions, "serving_default": functions[DEFAULT]}
-    tf.saved_model.save(module, str(directory), signatures=signatures)
+    with _os_errors(directory):
+        tf.saved_model.save(module, str(directory), signatures=signatures)
+
+
+@contextlib.contextmanager
+def _os_errors(directory):
+    """Errors of TensorFlow about a file that cannot be written become those of Python."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = reason_in(error.message)
+        if reason is None:
+            raise
+        raise OSError(reason, os.strerror(reason), str(directory)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tfgen.export import cards
 from tfgen.export.litert import conversion, flatbuffer, measurement
 from tfgen.export.signatures import DEVICE, Signatures
 from tfgen.export.source import Source
-from tfgen.files import PathLike, sha256, write_bytes, write_json
+from tfgen.files import PathLike, to_json, write_atomically, write_bytes
 from tfgen.models.base import GenerativeModel
 
 NUM_IMAGES = 64
@@ -26,6 +27,7 @@ def tflite(
     precision: str = "float32",
     *,
     images: npt.ArrayLike | None = None,
+    overwrite: bool = True,
 ) -> Path:
     """Write a TFLite file with a signature for each verb, and its card beside it.
 
@@ -49,13 +51,15 @@ def tflite(
             quarter) or "int8" (activations too): see `tfgen.export.litert.conversion`.
         images: uint8 `[M, H, W, C]` to measure and calibrate with; by default images of the data
             that the model was trained on, or samples if the data are not on this machine.
+        overwrite: whether to replace a file of this name.
 
     Returns:
         The path of the file.
 
     Raises:
-        InputError: an unknown precision or model, a directory that does not exist, images of
-            another shape, a network with an operation that TFLite lacks.
+        InputError: an unknown precision or model, a directory that does not exist, a file that
+            exists and must not be replaced, images of another shape, a network with an operation
+            that TFLite lacks.
 
     Example:
 
@@ -73,13 +77,22 @@ def tflite(
         raise InputError(f"{file}: the name of a TFLite file must end in .tflite")
     if not file.parent.is_dir():
         raise InputError(f"{file}: there is no directory {file.parent}")
+    if not overwrite and file.exists():
+        raise InputError(
+            f"{file} exists: give another name, or replace it with --overwrite "
+            "(overwrite=True in Python)"
+        )
     checks.choice("precision", precision, conversion.PRECISIONS)
     source = Source(model, images)
     content, entries = _converted(source, precision)
     card = cards.new(source, "TFLite", precision=precision, **entries, bytes=len(content))
-    write_bytes(file, content)
-    card["files"] = {file.name: sha256(file)}
-    write_json(cards.path_of(file), card)
+    card["files"] = {file.name: hashlib.sha256(content).hexdigest()}
+
+    def write_both(temporary):
+        temporary.write_text(to_json(card), "utf-8")
+        write_bytes(file, content)  # There is space for both before either gets its name.
+
+    write_atomically(cards.path_of(file), write_both)
     return file
 
 

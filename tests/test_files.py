@@ -1,6 +1,8 @@
 """`tfgen.files`: paths, atomic writes, JSON, digests."""
 
 import hashlib
+import json
+import os
 import stat
 from pathlib import Path
 
@@ -92,6 +94,12 @@ def test_text_bytes_and_json(tmp_path):
         (b"", "a.json is damaged"),
         (b'{"a": 1', "a.json is damaged"),
         (b'{"a": "\xff"}', "a.json is damaged"),
+        (b'{"a": 1, "b": 2, "a": 3}', "a.json is damaged: it has the key 'a' twice"),
+        (b"[" * 200 + b"]" * 200, "a.json is damaged: it is nested deeper than 100 levels"),
+        (b'{"a":' * 100_000, "a.json is damaged: it is nested deeper than 100 levels"),
+        (b"1" * 101, "a.json is damaged: it has an integer of 101 digits"),
+        (b"1" * 5000, "a.json is damaged: it has an integer of 5,000 digits"),
+        (b" " * (2**22 + 1), "a.json is damaged: it has more than 4,194,304 bytes"),
     ],
 )
 def test_json_that_cannot_be_read(tmp_path, content, expected):
@@ -102,8 +110,27 @@ def test_json_that_cannot_be_read(tmp_path, content, expected):
     assert "\n" not in str(caught.value)
 
 
+def test_json_at_the_limits_is_read(tmp_path):
+    text = "[" * 99 + "9" * 100 + "]" * 99
+    (tmp_path / "a.json").write_text(text.ljust(2**22))
+    assert files.read_json(tmp_path / "a.json") == json.loads(text)
+
+
+def test_only_regular_files_are_read(tmp_path):
+    """Reading a FIFO would wait, and reading a device might never end."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    for name in ("fifo", "device"):
+        for read in (files.read_json, files.sha256):
+            with pytest.raises((InputError, OSError), match="not a regular file"):
+                read(tmp_path / name)
+    (tmp_path / "link").symlink_to(tmp_path / "a.json")
+    files.write_json(tmp_path / "a.json", {"a": 1})
+    assert files.read_json(tmp_path / "link") == {"a": 1}
+
+
 def test_a_directory_is_not_json(tmp_path):
-    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+    with pytest.raises(InputError, match="cannot be read: not a regular file"):
         files.read_json(tmp_path)
 
 

@@ -8,10 +8,63 @@ import difflib
 import math
 import numbers
 import operator
+import reprlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tfgen.errors import InputError
+
+_MOST_CHARACTERS = 80
+
+
+class _Short(reprlib.Repr):
+    """`repr` of the beginning of a value; it takes no longer for a larger value."""
+
+    def __init__(self):
+        super().__init__()
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 6
+        self.maxstring = self.maxother = _MOST_CHARACTERS
+        self.maxlevel = 3
+
+    def repr_int(self, x, level):
+        return repr(x) if x.bit_length() <= 256 else f"an integer of {x.bit_length():,} bits"
+
+    def repr_str(self, x, level):
+        return repr(x) if len(x) <= self.maxstring else super().repr_str(x, level)
+
+    def repr_instance(self, x, level):
+        try:
+            return super().repr_instance(x, level)
+        except Exception:
+            return f"a {type(x).__name__}"
+
+
+_SHORT = _Short()
+
+
+def shown(value: Any) -> str:
+    """A value in a message: its `repr`, shortened if it is long.
+
+    Args:
+        value: any value.
+
+    Example:
+
+    >>> from tfgen import checks
+    >>> checks.shown("vae"), checks.shown([0] * 1000), checks.shown(10**5000)
+    ("'vae'", '[0, 0, 0, 0, 0, 0, ...]', 'an integer of 16,610 bits')
+    """
+    return short(_SHORT.repr(value), 4 * _MOST_CHARACTERS)
+
+
+def short(text: str, most: int = 100) -> str:
+    """The beginning of a text in a message.
+
+    >>> from tfgen import checks
+    >>> checks.short("a key that is long", 9)
+    'a key tha...'
+    """
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> int:
@@ -43,7 +96,7 @@ def integer(name: str, value: Any, low: int | None = None, high: int | None = No
         found = None
     within = found is not None and (low is None or found >= low) and (high is None or found <= high)
     if found is None or not within:
-        raise InputError(f"{name} must be {_integers(low, high)}, got {value!r}")
+        raise InputError(f"{name} must be {_integers(low, high)}, got {shown(value)}")
     return found
 
 
@@ -92,7 +145,7 @@ def number(
     below = is_number and (value < high if open_high else value <= high)
     if not (above and below and math.isfinite(value)):
         allowed = _interval(low, high, open_low, open_high)
-        raise InputError(f"{name} must be a {allowed}, got {value!r}")
+        raise InputError(f"{name} must be a {allowed}, got {shown(value)}")
     return float(value)
 
 
@@ -125,7 +178,7 @@ def choice(name: str, value: Any, known: Iterable[Any]) -> Any:
     if not any(type(value) is type(one) and value == one for one in known):
         listed = ", ".join(map(str, known))
         hint = did_you_mean(value, [one for one in known if isinstance(one, str)])
-        raise InputError(f"{name} must be one of {listed}, got {value!r}{hint}")
+        raise InputError(f"{name} must be one of {listed}, got {shown(value)}{hint}")
     return value
 
 
@@ -147,6 +200,7 @@ def did_you_mean(value: Any, known: Iterable[str]) -> str:
     """
     if not isinstance(value, str):
         return ""
+    value = value[:_MOST_CHARACTERS]  # The time of a comparison grows with its length.
     by_lower_case = {name.lower(): name for name in known}
     ratios = {
         name: difflib.SequenceMatcher(None, value.lower(), name).ratio()
@@ -174,7 +228,7 @@ def integers(name: str, value: Any, low: int | None = None) -> list[int]:
     [200, 200]
     """
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise InputError(f"{name} must be a list of integers such as [500], got {value!r}")
+        raise InputError(f"{name} must be a list of integers such as [500], got {shown(value)}")
     return [integer(f"{name}[{index}]", element, low) for index, element in enumerate(value)]
 
 
@@ -201,5 +255,7 @@ def image_shape(name: str, value: Any, channels: Sequence[int] | None = None) ->
         shape = ()
     if len(shape) != 3 or (channels is not None and shape[2] not in channels):
         kind = "" if channels is None else f" with C one of {', '.join(map(str, channels))}"
-        raise InputError(f"{name} must be (H, W, C), three positive integers{kind}, got {value!r}")
+        raise InputError(
+            f"{name} must be (H, W, C), three positive integers{kind}, got {shown(value)}"
+        )
     return shape

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import tfgen
 from tfgen.evaluation import metrics, pictures, report, temperature
-from tfgen.files import read_json, sha256, write_json, write_text
+from tfgen.files import read_json, write_json, write_text
 from tfgen.models import preset
 from tfgen.zoo import checking, places, trained_on
 
@@ -80,8 +80,8 @@ def add_check(model, data, directory, card):
 
 
 def write_card(directory, card):
-    """Write a card with the digests of its files."""
-    card["files"] = {file: sha256(directory / file) for file in sorted(card["files"])}
+    """Write a card with the digests and sizes of its files."""
+    card |= preset.described(directory / file for file in sorted(card["files"]))
     write_json(directory / preset.CARD, card)
 
 

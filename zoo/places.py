@@ -4,16 +4,16 @@ A name is `NAME`, the newest version in the first place that has it, or `NAME@VE
 directory has a name of either form. The version is in its card; it is 1 if the card has none.
 """
 
-import json
 import re
 from pathlib import Path
 
 from tfgen.errors import InputError
-from tfgen.files import PathLike, home
+from tfgen.files import PathLike, home, read_json
+from tfgen.models.card_schema import MAX_VERSION
 from tfgen.models.preset import CARD
 
 PACKAGED = Path(__file__).parent
-_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:@([1-9][0-9]{0,5}))?")
+_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:@([1-9][0-9]{0,17}))?")
 
 
 def own_folder() -> Path:
@@ -57,10 +57,10 @@ def versions(folder: Path) -> dict[str, dict[int, Path]]:
 def version_of(card: Path) -> int:
     """The version in the file of a card; 1 if it has none or cannot be read."""
     try:
-        version = json.loads(card.read_text("utf-8")).get("version", 1)
-    except (OSError, ValueError, AttributeError):
+        version = read_json(card).get("version", 1)
+    except (InputError, AttributeError):
         return 1  # The error is reported when the model is loaded.
-    return version if isinstance(version, int) else 1
+    return version if type(version) is int and 1 <= version <= MAX_VERSION else 1
 
 
 def find(name: PathLike) -> Path | None:

@@ -41,10 +41,13 @@ class Client:
         model: its name on the server.
         version: a number; by default the latest.
         label: label of a version, instead of its number.
-        deadline: maximum number of seconds from a call to its answer.
+        deadline: maximum number of seconds from a call to the last byte of its answer, however
+            steadily the server sends; looking up the host's name is not interrupted.
         max_attempts: maximum number of attempts per request; 1 never retries.
         max_message_bytes: maximum size of a gRPC message in either direction; gRPC's own limit for
             answers is 4 MiB.
+        max_answer_bytes: maximum size of an answer over REST or gRPC, and of each array in it;
+            larger ones raise RESOURCE_EXHAUSTED.
 
     Raises:
         InputError: the address has neither form, or both a version and a label are given.
@@ -74,15 +77,17 @@ class Client:
         deadline: float = 30.0,
         max_attempts: int = 5,
         max_message_bytes: int = 2**31 - 1,
+        max_answer_bytes: int = 2**29,
     ):
         if version is not None and label is not None:
             raise InputError("give version= or label=, not both")
         self._deadline = checks.number("deadline", deadline, 0, open_low=True)
         self._max_attempts = checks.integer("max_attempts", max_attempts, 1)
+        checks.integer("max_answer_bytes", max_answer_bytes, 1)
         self._shapes: dict[str, dict[str, list[int]]] = {}
         self._api: RestApi | GrpcApi
         if address.startswith(("http://", "https://")):
-            self._api = RestApi(address, model, version, label)
+            self._api = RestApi(address, model, version, label, max_answer_bytes)
         elif "://" in address or ":" not in address:
             raise InputError(
                 f"address {address!r} is neither http://HOST:PORT (REST) nor HOST:PORT (gRPC)"
@@ -90,7 +95,7 @@ class Client:
         else:  # Imported here, as a client over REST needs neither gRPC nor TensorFlow.
             from tfgen.export.client.grpc_api import GrpcApi
 
-            self._api = GrpcApi(address, model, version, label, max_message_bytes)
+            self._api = GrpcApi(address, model, version, label, max_message_bytes, max_answer_bytes)
 
     def __enter__(self) -> Client:
         return self
@@ -209,7 +214,9 @@ class Client:
             self._shapes[signature] = self._attempt(end, self._api.input_shapes, signature)
         shapes = self._shapes[signature]
         arrays = {
-            name: image_inputs.to_array(given, shapes[name][1:] if name in shapes else None)
+            name: image_inputs.to_array(
+                given, shapes[name][1:] if len(shapes.get(name, ())) == 4 else None
+            )
             for name, given in images.items()
         }
         arrays |= others or {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import grpc
@@ -23,6 +24,7 @@ class GrpcApi:
         address: `HOST:PORT` or `unix:PATH`.
         model, version, label: as for `tfgen.export.Client`.
         max_message_bytes: maximum size of a message in either direction.
+        max_answer_bytes: maximum size of an answer, and of each array in it.
     """
 
     def __init__(
@@ -32,15 +34,17 @@ class GrpcApi:
         version: int | None,
         label: str | None,
         max_message_bytes: int,
+        max_answer_bytes: int,
     ):
         options = [
-            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_receive_message_length", min(max_message_bytes, max_answer_bytes)),
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.enable_retries", 0),  # the client retries, over REST too
         ]
         self._channel = grpc.insecure_channel(address, options)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._spec = (model, version, label)
+        self._max_answer_bytes = max_answer_bytes
 
     def close(self) -> None:
         """Close the channel."""
@@ -60,7 +64,7 @@ class GrpcApi:
         for name, array in arrays.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
         response = self._call(self._stub.Predict, request, seconds)
-        return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
+        return {name: self._array(name, tensor) for name, tensor in response.outputs.items()}
 
     def metadata(self, seconds: float) -> get_model_metadata_pb2.GetModelMetadataResponse:
         """The model's metadata, which a server has once it can answer requests."""
@@ -76,6 +80,19 @@ class GrpcApi:
             return {}
         inputs = found.signature_def[signature].inputs
         return {n: [dim.size for dim in info.tensor_shape.dim] for n, info in inputs.items()}
+
+    def _array(self, name, tensor):
+        """A tensor of an answer; one that a few bytes declare to be huge is refused."""
+        try:
+            count = math.prod(dim.size for dim in tensor.tensor_shape.dim)
+            if count * max(1, tf.as_dtype(tensor.dtype).size) > self._max_answer_bytes:
+                text = f"output {name} exceeds max_answer_bytes={self._max_answer_bytes}"
+                raise ServingError("RESOURCE_EXHAUSTED", text)
+            return tf.make_ndarray(tensor)
+        except (TypeError, ValueError, KeyError, OverflowError):
+            shown = str(tensor)[:200].replace("\n", " ")
+            text = f"the answer is not TF Serving's: {name} is {shown}"
+            raise ServingError("UNKNOWN", text) from None
 
     def _fill(self, spec):
         spec.name, version, label = self._spec

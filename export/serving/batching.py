@@ -16,12 +16,13 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from tfgen.export.serving.batching_parameters import Parameters
+from tfgen.export.serving.deadlines import Deadline, LatestDeadline
 from tfgen.export.serving.metrics import Metrics
 from tfgen.export.serving.proto_tensors import Arrays
 from tfgen.export.serving.statuses import ServingError, invalid
 
 MAX_RANK = 6  # of tensors that TF Serving pads
-Run: TypeAlias = Callable[[Arrays, "float | None"], Arrays]
+Run: TypeAlias = Callable[[Arrays, Deadline], Arrays]
 
 
 class Scheduler:
@@ -49,17 +50,17 @@ class Scheduler:
             thread.start()
 
     def submit(
-        self, key: Hashable, run: Run, inputs: Arrays, *, deadline: float | None = None
+        self, key: Hashable, run: Run, inputs: Arrays, *, deadline: Deadline | None = None
     ) -> Future:
         """Put a request into a queue; returns a future of the outputs.
 
         Requests of one key and rows of one shape may run together: `run` receives the inputs and
-        the deadline of a batch. A request that is cancelled while it waits never runs.
+        the deadline of a batch. A request for which nobody waits any more never runs.
 
         Raises:
             ServingError: inputs that are not a batch, too many rows, a full queue.
         """
-        task = _Task(inputs, _num_rows(inputs), deadline)
+        task = _Task(inputs, _num_rows(inputs), deadline or Deadline())
         if task.rows > self.parameters.max_batch_size:
             raise invalid(
                 f"Task size {task.rows} is larger than maximum input batch size "
@@ -94,7 +95,7 @@ class Scheduler:
             now = time.monotonic()
             for part in batch:
                 self._metrics.waited(self.parameters.thread_pool_name, now - part.task.arrived)
-            parts = [part for part in batch if part.task.begin(now)]
+            parts = [part for part in batch if part.task.begin()]
             if parts:
                 self._run(run, parts)
             del found, run, batch, parts  # while this thread waits, a version may be unloaded
@@ -147,7 +148,7 @@ class Scheduler:
                 arrays.append(np.repeat(arrays[-1][:1], size - rows, axis=0))
             inputs[name] = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
         deadlines = [part.task.deadline for part in parts]
-        outputs = run(inputs, None if None in deadlines else max(deadlines))
+        outputs = run(inputs, deadlines[0] if len(deadlines) == 1 else LatestDeadline(deadlines))
         self._metrics.batched(self.parameters.thread_pool_name)
         for array in outputs.values():
             if not array.ndim:
@@ -174,9 +175,11 @@ class _Task:
         self._outputs = {}  # by first row
         self._lock = threading.Lock()
 
-    def begin(self, now):
+    def begin(self):
         """Whether a client still waits for the outputs."""
-        if self.deadline is not None and self.deadline <= now:
+        if self.deadline.gone:
+            self.fail(ServingError("CANCELLED", "The client has gone"))
+        elif self.deadline.late:
             text = "Run() timeout exceeded while waiting in batching queue"
             self.fail(ServingError("RESOURCE_EXHAUSTED", text))
         with self._lock:

@@ -14,6 +14,8 @@ from tensorflow_serving.apis import (
     model_pb2,
 )
 
+from tfgen.export.serving.deadlines import Deadline
+from tfgen.export.serving.limits import NUMBER, Turn, check_result
 from tfgen.export.serving.manager import Manager
 from tfgen.export.serving.proto_tensors import Arrays
 from tfgen.export.serving.servable import Servable
@@ -39,7 +41,8 @@ async def predict(
     write: Callable[[Servable, Arrays], Any],
     pool: Executor,
     num_bytes: int,
-    deadline: float | None,
+    deadline: Deadline,
+    turn: Turn,
 ) -> Any:
     """Answer a Predict request without blocking the event loop.
 
@@ -50,9 +53,14 @@ async def predict(
     Source: `apis/prediction_service.proto` of tensorflow/serving.
     """
     signature_name, inputs, names = await in_pool(pool, num_bytes, read, servable)
+    numbers = servable.admit(signature_name, {n: a.shape for n, a in inputs.items()}, names)
+    if turn.needed(numbers * NUMBER):
+        await turn.take()
     future = servable.submit(signature_name, inputs, names, deadline=deadline, pool=pool)
+    del inputs
     outputs = await asyncio.wrap_future(future)
     num_bytes = sum(array.nbytes for array in outputs.values())
+    check_result(num_bytes, servable.limits)
     return await in_pool(pool, num_bytes, write, servable, outputs)
 
 

@@ -166,6 +166,7 @@ def settings(options: Namespace) -> dict[str, Any]:
         "port": options.port or None,
         "rest_api_port": options.rest_api_port or None,
         "grpc_channel_arguments": channel_arguments(options.grpc_channel_arguments),
+        "allowed_hosts": tuple(filter(None, options.allowed_hosts.split(","))),
     }
 
 

@@ -13,7 +13,8 @@ from tensorflow_serving.apis import classification_pb2, inference_pb2, regressio
 from tensorflow_serving.apis.input_pb2 import Input
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
-from tfgen.export.serving.statuses import ServingError, invalid
+from tfgen.export.serving.deadlines import Deadline
+from tfgen.export.serving.statuses import ServingError, invalid, too_large
 
 if TYPE_CHECKING:
     from tfgen.export.serving.servable import Servable
@@ -24,9 +25,9 @@ CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
 def classify(
     servable: Servable,
     request: classification_pb2.ClassificationRequest,
-    deadline: float | None = None,
+    deadline: Deadline | None = None,
 ) -> classification_pb2.ClassificationResponse:
-    """Answer a `ClassificationRequest` before a deadline of `time.monotonic()`.
+    """Answer a `ClassificationRequest` before a deadline.
 
     Raises:
         ServingError: a signature of another kind, for example.
@@ -40,7 +41,7 @@ def classify(
 
 
 def regress(
-    servable: Servable, request: regression_pb2.RegressionRequest, deadline: float | None = None
+    servable: Servable, request: regression_pb2.RegressionRequest, deadline: Deadline | None = None
 ) -> regression_pb2.RegressionResponse:
     """Answer a `RegressionRequest`; see `classify`.
 
@@ -53,7 +54,9 @@ def regress(
 
 
 def multi_inference(
-    servable: Servable, request: inference_pb2.MultiInferenceRequest, deadline: float | None = None
+    servable: Servable,
+    request: inference_pb2.MultiInferenceRequest,
+    deadline: Deadline | None = None,
 ) -> inference_pb2.MultiInferenceResponse:
     """Answer a `MultiInferenceRequest`: several signatures of one model on the same examples.
 
@@ -81,8 +84,12 @@ def multi_inference(
     return response
 
 
-def serialized(given: Input) -> np.ndarray:
-    """The examples of an `Input` as an array of bytes objects; the context comes before each."""
+def serialized(given: Input, max_bytes: int) -> np.ndarray:
+    """The examples of an `Input` as an array of bytes objects; the context comes before each.
+
+    Raises:
+        ServingError: RESOURCE_EXHAUSTED: a small request whose context makes it large.
+    """
     kind = given.WhichOneof("kind")
     items = getattr(given, kind).examples if kind else ()
     if not items:
@@ -90,6 +97,12 @@ def serialized(given: Input) -> np.ndarray:
     context = b""
     if kind == "example_list_with_context":
         context = given.example_list_with_context.context.SerializeToString()
+    num_bytes = len(items) * len(context)
+    if num_bytes > max_bytes:
+        raise too_large(
+            f"The context takes {num_bytes} bytes with {len(items)} examples, more than "
+            f"{max_bytes} (--max_bytes): send fewer examples at a time"
+        )
     # Protocol buffers that follow each other are parsed as their union.
     array = np.empty(len(items), object)
     array[:] = [context + item.SerializeToString() for item in items]
@@ -138,7 +151,8 @@ def _outputs(servable, spec, given, deadline, api, kinds):
             f'Signature "{name}" has inputs {sorted(signature.inputs)} and outputs '
             f"{sorted(signature.outputs)}; {api} needs inputs ['inputs'] and outputs {list(kinds)}"
         )
-    examples = serialized(given)
+    examples = serialized(given, servable.limits.max_bytes)
+    servable.admit(name, {"inputs": examples.shape}, wanted)
     outputs = servable.predict(name, {"inputs": examples}, wanted, deadline=deadline, api=api)
     for alias, array in outputs.items():
         if not array.ndim or len(array) != len(examples):

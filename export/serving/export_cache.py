@@ -164,7 +164,7 @@ def build(model: files.PathLike, entry: Path) -> None:
         if is_complete(entry):
             return
         (entry / FILES).unlink(missing_ok=True)
-        before = [*entry.glob("tmp-*"), *map(Path, model_config.versions_on_disk(entry).values())]
+        before = list(map(Path, model_config.versions_on_disk(entry).values()))
         export.saved_model(model, entry)
         for path in before:
             shutil.rmtree(path)

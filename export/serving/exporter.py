@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tfgen.errors import InputError
 from tfgen.export.serving import export_cache
+from tfgen.files import parse_json
 
 _CODE = (
     "import sys; sys.path[:] = {path}; from tfgen.export.serving import exporter; exporter.main()"
@@ -45,7 +46,8 @@ def exporting(jobs: Sequence[tuple[str, Path]], temporary: Path) -> Iterator[Ite
 
     def answers():
         for line in stdout:
-            yield json.loads(line)
+            with contextlib.suppress(InputError):  # It ended within a line.
+                yield parse_json(line, "an answer")
         while True:
             yield f"the process that exports models ended with code {process.wait()}"
 
@@ -62,7 +64,7 @@ def main() -> None:
     """Export the models that the first line of standard input names, and answer a line for each."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # Libraries print too.
-    jobs = json.loads(sys.stdin.readline())
+    jobs = parse_json(sys.stdin.readline(), "the list of models")
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     for name, entry in jobs:
         try:

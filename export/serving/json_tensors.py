@@ -17,10 +17,15 @@ from tensorflow_serving.apis.classification_pb2 import ClassificationResult
 from tensorflow_serving.apis.input_pb2 import Input
 from tensorflow_serving.apis.regression_pb2 import RegressionResult
 
+from tfgen.export.serving.limits import MAX_MEMORY
 from tfgen.export.serving.proto_tensors import Arrays
-from tfgen.export.serving.statuses import ServingError, invalid
+from tfgen.export.serving.statuses import ServingError, invalid, too_large
 
 ROW, COLUMNAR = "instances", "inputs"
+SHORT = 64 * 2**10  # bytes of a body that take little memory in any case
+MEMORY = {b",": 40, b"[": 64, b"{": 240}  # bytes of a value, of a list, and of an object
+MAX_WITH_NAN = 4 * 2**20  # bytes of a body that Python's own parser reads, which takes seconds
+MAX_SHOWN = 200  # characters
 MAX_DEPTH = 64  # levels of nested lists
 INTEGERS = {
     dtype: (dtype.min, dtype.max)
@@ -36,8 +41,27 @@ _TYPES: dict[tf.DType, set] = {
 _STANDARD_BASE64 = str.maketrans("-_", "+/")
 
 
+def memory(body: bytes) -> int:
+    """The number of bytes of memory that a body takes as Python's objects, at most.
+
+    Raises:
+        ServingError: RESOURCE_EXHAUSTED: it is too much. `[[],[], ...]` takes 30 times its size.
+    """
+    if len(body) <= SHORT:
+        return len(body)
+    taken = len(body) + sum(size * body.count(sign) for sign, size in MEMORY.items())
+    if taken > MAX_MEMORY:
+        raise too_large(
+            f"JSON of {len(body)} bytes takes {taken} bytes of memory, more than {MAX_MEMORY}: "
+            "send fewer rows at a time, or use gRPC"
+        )
+    return taken
+
+
 def parse(body: bytes) -> dict[str, Any]:
-    """The object in the body of a request. NaN and Infinity are accepted, as by TF Serving.
+    """The object in the body of a request; `memory` says how much memory it takes.
+
+    NaN and Infinity are accepted, as by TF Serving, in bodies of up to 4 MiB.
 
     Raises:
         ServingError: INVALID_ARGUMENT: the body is not a JSON object.
@@ -48,6 +72,8 @@ def parse(body: bytes) -> dict[str, Any]:
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError:
+            if len(body) > MAX_WITH_NAN:
+                raise
             document = json.loads(body, parse_int=_integer, parse_float=_double)
             json.dumps(document, ensure_ascii=False).encode()  # refuses half a surrogate pair
     except (ValueError, RecursionError) as error:  # of JSON, of Unicode, or of _double
@@ -163,9 +189,17 @@ def _bytes(name, value):
 
 
 def _shown(value):
-    """A JSON value in a message, shortened."""
+    """A JSON value in a message, shortened, of which no more is written than is shown."""
+    if isinstance(value, str):
+        value = value[:MAX_SHOWN]
+    pieces, size = [], 0
     try:
-        return json.dumps(value)[:200]
+        for piece in json.JSONEncoder().iterencode(value):
+            pieces.append(piece)
+            size += len(piece)
+            if size >= MAX_SHOWN:
+                break
+        return "".join(pieces)[:MAX_SHOWN]
     except RecursionError:
         return "(too deep to show)"
 
@@ -281,5 +315,5 @@ def _feature(name, items):
     if kinds <= {int, bool}:
         if not all(-(2**63) <= item < 2**63 for item in items):
             raise invalid(f"Feature {name} has an integer of more than 64 bits")
-        return Feature(int64_list={"value": items})
+        return Feature(int64_list={"value": list(map(int, items))})
     raise invalid(f"Feature {name} must be numbers or strings of one type, got {_shown(items)}")

@@ -59,6 +59,34 @@ class Model:
             self.versions = {n: Version(n, found.get(n, path.format(n))) for n in numbers}
         self.labels: dict[str, int] = {}
         self.wanted: set[int] | None = None
+        self.unreadable = False
+
+    def found(self) -> dict[int, str]:
+        """The directory of each version on the disk.
+
+        As in TF Serving, a base directory that is missing or cannot be read does not mean that its
+        versions were removed, and those that are available stay. Versions are removed from a base
+        directory that exists.
+
+        Source: `sources/storage_path/file_system_storage_path_source.cc` of tensorflow/serving.
+        """
+        try:
+            found = model_config.versions_in(self.config.base_path)
+        except OSError as error:
+            available = {number: self.versions[number].path for number in self.available()}
+            if available and not self.unreadable:
+                LOG.warning(
+                    "The base path %s of %s cannot be read (%s): its loaded versions stay",
+                    self.config.base_path,
+                    self.config.name,
+                    error.strerror,
+                )
+            self.unreadable = bool(available)
+            return available
+        if self.unreadable:
+            LOG.info("The base path %s can be read again", self.config.base_path)
+        self.unreadable = False
+        return found
 
     def available(self) -> dict[int, Servable]:
         """The servables that answer requests, by version."""
@@ -232,7 +260,7 @@ class Manager:
 
     def _load_wanted(self, model):
         config = model.config
-        found = model_config.versions_on_disk(config.base_path)
+        found = model.found()
         before, model.wanted = model.wanted, model_config.aspired(config, found)
         if not model.wanted and model.wanted != before:
             LOG.warning(
@@ -269,6 +297,7 @@ class Manager:
                 warm_up=self._flags.enable_model_warmup,
                 scheduler=self._scheduler,
                 metrics=self._metrics,
+                limits=self._flags.limits,
             )
             version.state = AVAILABLE
             LOG.info("Loaded version %d of %s from %s", version.number, name, version.path)

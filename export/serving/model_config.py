@@ -88,16 +88,26 @@ def check(config: ModelServerConfig) -> None:
 
 
 def versions_on_disk(base_path: str | Path) -> dict[int, str]:
-    """A dict from each version's number to its directory. Names such as `tmp-...` are ignored."""
+    """The versions in a base directory; none if it cannot be read. See `versions_in`."""
     try:
-        entries = list(os.scandir(base_path))
-    except (FileNotFoundError, NotADirectoryError):
+        return versions_in(base_path)
+    except OSError:
         return {}
-    return {
-        int(entry.name): entry.path
-        for entry in entries
-        if entry.name.isascii() and entry.name.isdecimal() and int(entry.name) < 2**63
-    }
+
+
+def versions_in(base_path: str | Path) -> dict[int, str]:
+    """A dict from each version's number to its directory. Names such as `tmp-...` are ignored.
+
+    Raises:
+        OSError: the base directory is missing or cannot be read, for example while its disk is
+            unavailable, which does not mean that its versions were removed.
+    """
+    with os.scandir(base_path) as entries:
+        return {
+            int(entry.name): entry.path
+            for entry in entries
+            if entry.name.isascii() and entry.name.isdecimal() and int(entry.name) < 2**63
+        }
 
 
 def aspired(model: ModelConfig, found: Iterable[int]) -> set[int]:

@@ -1,10 +1,11 @@
 """The page of `tfgen serve`, and the list of models and cards that it shows."""
 
 import functools
-import json
 from pathlib import Path
 from typing import Any
 
+from tfgen import files
+from tfgen.errors import InputError
 from tfgen.export.serving.manager import Manager
 from tfgen.export.serving.statuses import ServingError
 
@@ -47,7 +48,7 @@ def models(manager: Manager) -> list[dict[str, Any]]:
 
 def _card(file):
     try:
-        card = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
+        card = files.read_json(file)
+    except InputError:
         return None
     return card if isinstance(card, dict) else None

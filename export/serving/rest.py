@@ -20,9 +20,13 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 
 from tfgen.errors import InputError
 from tfgen.export.serving import calls, examples, image_bodies, json_tensors, page
+from tfgen.export.serving.connections import Connections
+from tfgen.export.serving.deadlines import Deadline
 from tfgen.export.serving.flags import Flags
+from tfgen.export.serving.limits import Turn, Turns
 from tfgen.export.serving.manager import Manager
 from tfgen.export.serving.metrics import Metrics
+from tfgen.export.serving.origins import Origins
 from tfgen.export.serving.statuses import ServingError, invalid
 
 MODEL = r"/v1/models(?:/([^/:]+))?(?:/versions/([0-9]+)|/labels/([^/:]+))?"
@@ -54,13 +58,22 @@ class Rest:
         `model_servers/http_server.cc` of tensorflow/serving.
     """
 
-    def __init__(self, manager: Manager, metrics: Metrics, flags: Flags, metrics_path: str | None):
+    def __init__(
+        self,
+        manager: Manager,
+        metrics: Metrics,
+        flags: Flags,
+        turns: Turns,
+        metrics_path: str | None,
+    ):
         self.port = flags.rest_api_port
+        self._turns = turns
         self._manager = manager
         self._metrics = metrics
         self._metrics_path = metrics_path
         self._flags = flags
         self._headers = CORS if flags.rest_api_enable_cors_support else {}
+        self._origins = Origins(flags)
         self._pool = futures.ThreadPoolExecutor(flags.rest_api_num_threads, "rest")
 
     async def start(self) -> None:
@@ -77,25 +90,31 @@ class Rest:
                 message, payload, protocol, writer, task, loop, client_max_size=limit
             )
 
-        server = web.Server(
-            self._handle, request_factory=request, access_log=None, logger=PROTOCOL_LOG
+        self._connections = Connections(
+            self._handle,
+            self._flags,
+            request_factory=request,
+            access_log=None,
+            logger=PROTOCOL_LOG,
         )
-        self._runner = web.ServerRunner(server, shutdown_timeout=10.0)
-        await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, self._flags.host, self.port).start()
+            self.port = await self._connections.listen(self._flags.host, self.port or 0)
         except OSError as error:
             address = f"{self._flags.host}:{self.port}"
             raise InputError(f"REST cannot listen on {address}: {error.strerror}") from None
-        self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
         """Answer the requests that have arrived, and stop."""
-        await self._runner.cleanup()
+        await self._connections.stop()
         self._pool.shutdown()
 
     async def _handle(self, request):
         path = request.raw_path.split("?", 1)[0]
+        refusal = self._origins.refusal(request)
+        if refusal is not None:
+            self._metrics.answered("", "", "REST", refusal.code, 0.0)
+            error = {"error": refusal.message}
+            return web.json_response(error, status=refusal.status)
         if path[:4].lower() != "/v1/":
             return await self._other(request.method, path)
         if request.method == "OPTIONS":
@@ -104,17 +123,18 @@ class Rest:
             error = {"error": "Origin header is missing in CORS preflight"}
             return web.json_response(error, status=400)
         start, name, verb, broken = time.monotonic(), "", "", False
+        deadline = Deadline(start + self._flags.rest_api_timeout_in_ms / 1000)
         try:
             if (request.content_length or 0) > self._flags.max_bytes:  # do not wait for it
                 raise web.HTTPRequestEntityTooLarge(self._flags.max_bytes, request.content_length)
-            content = await request.read()
+            content = await self._body(request, start)
             spec, verb = _parsed(request.method, path)
             name = spec.name if spec.name in self._manager.models else ""
-            deadline = start + self._flags.rest_api_timeout_in_ms / 1000
-            if verb == "predict":
-                body = await self._predict(spec, request, content, deadline)
-            else:
-                body = await self._answer(spec, verb, content, deadline)
+            with Turn(self._turns, deadline) as turn:
+                if verb == "predict":
+                    body = await self._predict(spec, request, content, deadline, turn)
+                else:
+                    body = await self._answer(spec, verb, content, deadline, turn)
             code, status = "OK", 200
         except ServingError as error:
             code, status = error.code, error.http_status
@@ -125,20 +145,42 @@ class Rest:
         except web.RequestPayloadError as error:
             code, status, broken = "INVALID_ARGUMENT", 400, True
             body = _error(f"The body cannot be read: {error}")
-        except ConnectionResetError:  # The client has gone.
-            code, status, body, broken = "CANCELLED", 499, b"", True
+        except web.HTTPRequestTimeout:
+            code, status, broken = "DEADLINE_EXCEEDED", 408, True
+            body = _error("The body of the request did not arrive in time")
+        except asyncio.CancelledError:  # The client has closed its connection.
+            deadline.gone = True
+            LOG.info("%s %s: the client hung up", request.method, path[:200])
+            self._answered(name, verb, request.method, "CANCELLED", start)
+            raise
         except Exception:
             LOG.exception("%s %s failed", request.method, path)
             code, status = "INTERNAL", 500
             body = _error("Internal error; see the log of the server")
-        api = verb if request.method == "POST" else ""
-        self._metrics.answered(name, api, "REST", code, time.monotonic() - start)
+        self._answered(name, verb, request.method, code, start)
         response = web.Response(
             status=status, body=body, content_type="application/json", headers=self._headers
         )
         if broken:  # It is not known where the next request begins.
             response.force_close()
         return response
+
+    async def _body(self, request, start):
+        """The body of a request; most have arrived with their header."""
+        if request.content.is_eof():
+            return await request.read()
+        left = start + self._flags.rest_api_timeout_in_ms / 1000 - time.monotonic()
+        try:
+            return await asyncio.wait_for(request.read(), left)
+        except asyncio.TimeoutError:
+            raise web.HTTPRequestTimeout from None
+        except OSError:
+            LOG.info("%s %s: the client hung up", request.method, request.raw_path[:200])
+            raise ServingError("CANCELLED", "") from None
+
+    def _answered(self, name, verb, method, code, start):
+        api = verb if method == "POST" else ""
+        self._metrics.answered(name, api, "REST", code, time.monotonic() - start)
 
     async def _other(self, method, path):
         """Answer requests that are not part of TF Serving's API: the metrics and the page."""
@@ -155,14 +197,16 @@ class Rest:
             return web.Response(body=orjson.dumps(found), content_type="application/json")
         return web.Response(status=404, text="Not Found", headers=self._headers)
 
-    async def _answer(self, spec, verb, content, deadline):
+    async def _answer(self, spec, verb, content, deadline, turn):
         if verb in ON_EXAMPLES:
+            if turn.needed(json_tensors.memory(content)):
+                await turn.take()
             call = functools.partial(self._on_examples, spec, verb, content, deadline)
         else:
             call = functools.partial(self._look, spec, verb)
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
-    async def _predict(self, spec, request, content, deadline):
+    async def _predict(self, spec, request, content, deadline, turn):
         layout = json_tensors.ROW
 
         def read(servable):
@@ -183,9 +227,11 @@ class Rest:
 
         pool, num_bytes, document = self._pool, len(content), None
         if not image_bodies.is_image(request.content_type, request.query, content):
+            if turn.needed(json_tensors.memory(content)):
+                await turn.take()
             document = await calls.in_pool(pool, num_bytes, json_tensors.parse, content)
         servable = calls.find(self._manager, spec)
-        return await calls.predict(servable, read, write, pool, num_bytes, deadline)
+        return await calls.predict(servable, read, write, pool, num_bytes, deadline, turn)
 
     def _on_examples(self, spec, verb, content, deadline):
         request_type, call = ON_EXAMPLES[verb]

@@ -16,8 +16,10 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictResponse
 
 from tfgen.errors import InputError
-from tfgen.export.serving import calls, examples, proto_tensors
+from tfgen.export.serving import calls, connections, examples, proto_tensors, wire
+from tfgen.export.serving.deadlines import Deadline
 from tfgen.export.serving.flags import Flags
+from tfgen.export.serving.limits import NUMBER, Turn, Turns
 from tfgen.export.serving.manager import Manager
 from tfgen.export.serving.metrics import Metrics
 from tfgen.export.serving.statuses import ServingError
@@ -36,6 +38,13 @@ ON_EXAMPLES = {
     "Regress": examples.regress,
     "MultiInference": examples.multi_inference,
 }
+CONNECTIONS = {  # `grpc_channel_arguments` may change them.
+    "grpc.server_handshake_timeout_ms": 10_000,  # to become a connection of HTTP/2
+    "grpc.max_connection_idle_ms": 600_000,
+    "grpc.keepalive_time_ms": 60_000,  # a client that does not answer in time is gone
+    "grpc.keepalive_timeout_ms": 20_000,
+    "grpc.max_concurrent_streams": 256,  # of a connection; the client lets others wait
+}
 COUNTED = ("Predict", "Classify", "Regress")
 
 
@@ -49,8 +58,9 @@ class Rpc:
         tensorflow/serving.
     """
 
-    def __init__(self, manager: Manager, metrics: Metrics, flags: Flags):
+    def __init__(self, manager: Manager, metrics: Metrics, flags: Flags, turns: Turns):
         self.port = flags.port
+        self._turns = turns
         self._manager = manager
         self._metrics = metrics
         self._flags = flags
@@ -62,13 +72,15 @@ class Rpc:
         Raises:
             InputError: an address that is in use or unknown.
         """
-        options = [
-            ("grpc.max_receive_message_length", self._flags.max_bytes),
-            ("grpc.max_send_message_length", 2**31 - 1),
-            ("grpc.so_reuseport", 0),
-            *self._flags.grpc_channel_arguments,
-        ]
-        self._server = server = grpc.aio.server(options=options)
+        options = {
+            "grpc.max_receive_message_length": self._flags.max_bytes,
+            "grpc.max_send_message_length": 2**31 - 1,
+            "grpc.so_reuseport": 0,
+            "grpc.max_allowed_incoming_connections": connections.limit(self._flags, part=4),
+            **CONNECTIONS,
+            **dict(self._flags.grpc_channel_arguments),
+        }
+        self._server = server = grpc.aio.server(options=list(options.items()))
         for service in SERVICES:
             methods = {method.name: self._handler(method) for method in service.methods}
             handler = grpc.method_handlers_generic_handler(service.full_name, methods)
@@ -99,20 +111,25 @@ class Rpc:
             raise InputError(f"gRPC cannot listen on {address}: {error}") from None
 
     def _handler(self, method):
-        parse = message_factory.GetMessageClass(method.input_type).FromString
-        answer = functools.partial(self._answer, method.name, parse)
+        kind = message_factory.GetMessageClass(method.input_type)
+        answer = functools.partial(self._answer, method.name, kind)
         write = message_factory.GetMessageClass(method.output_type).SerializeToString
         return grpc.unary_unary_rpc_method_handler(answer, response_serializer=write)
 
-    async def _answer(self, method, parse, data, context):
+    async def _answer(self, method, kind, data, context):
         start, left, name = time.monotonic(), context.time_remaining(), ""
-        deadline = None if left is None or left > 1e6 else start + left
+        deadline = Deadline(None if left is None or left > 1e6 else start + left)
         status = "UNKNOWN"  # of any other exception
         try:
-            request = parse(data)
-            if method in COUNTED and request.model_spec.name in self._manager.models:
-                name = request.model_spec.name
-            response = await self._response(method, request, deadline)
+            with Turn(self._turns, deadline) as turn:
+                if len(data) > calls.SHORT:
+                    memory = functools.partial(wire.memory, data, kind.DESCRIPTOR)
+                    if turn.needed(await calls.in_pool(self._pool, len(data), memory)):
+                        await turn.take()
+                request = kind.FromString(data)
+                if method in COUNTED and request.model_spec.name in self._manager.models:
+                    name = request.model_spec.name
+                response = await self._response(method, request, deadline, turn)
             status = "OK"
             return response
         except DecodeError:  # grpc would write it to the log.
@@ -122,16 +139,16 @@ class Rpc:
             status = error.code
             await context.abort(grpc.StatusCode[error.code], error.message)
         except asyncio.CancelledError:
-            late = deadline is not None and deadline <= time.monotonic()
-            status = "DEADLINE_EXCEEDED" if late else "CANCELLED"
+            status = "DEADLINE_EXCEEDED" if deadline.late else "CANCELLED"
             raise
         finally:
+            deadline.gone = True  # Nobody waits for what still runs.
             if method in COUNTED:
                 self._metrics.answered(name, method, "GRPC", status, time.monotonic() - start)
 
-    async def _response(self, method, request, deadline):
+    async def _response(self, method, request, deadline, turn):
         if method == "Predict":
-            return await self._predict(request, deadline)
+            return await self._predict(request, deadline, turn)
         if method in ON_EXAMPLES:
             tasks = request.tasks if method == "MultiInference" else [request]
             servable = calls.find(self._manager, tasks[0].model_spec if tasks else ModelSpec())
@@ -140,17 +157,22 @@ class Rpc:
             call = functools.partial(ON_MODELS[method], self._manager, request)
         return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
-    async def _predict(self, request, deadline):
+    async def _predict(self, request, deadline, turn):
         def read(servable):
             inputs = proto_tensors.to_arrays(request.inputs)
-            return request.model_spec.signature_name, inputs, request.output_filter
+            return spec.signature_name, inputs, request.output_filter
 
         def write(servable, outputs):
-            response = PredictResponse(model_spec=examples.spec_of(servable, request.model_spec))
+            response = PredictResponse(model_spec=examples.spec_of(servable, spec))
             for name, array in outputs.items():
                 proto_tensors.fill(response.outputs[name], array)
             return response
 
-        servable = calls.find(self._manager, request.model_spec)
-        num_bytes = request.ByteSize()
-        return await calls.predict(servable, read, write, self._pool, num_bytes, deadline)
+        spec = request.model_spec
+        servable = calls.find(self._manager, spec)
+        num_bytes = proto_tensors.num_bytes(request.inputs, servable.limits.max_bytes)
+        shapes = proto_tensors.shapes(request.inputs)
+        numbers = servable.admit(spec.signature_name, shapes, request.output_filter)
+        if turn.needed(num_bytes + numbers * NUMBER):
+            await turn.take()
+        return await calls.predict(servable, read, write, self._pool, num_bytes, deadline, turn)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
@@ -18,13 +19,18 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from tfgen.export.serving import examples, proto_tensors
 from tfgen.export.serving.batching import Scheduler
+from tfgen.export.serving.deadlines import Deadline
+from tfgen.export.serving.limits import Limits, Sizes, check_result, check_rows
 from tfgen.export.serving.metrics import Metrics
 from tfgen.export.serving.proto_tensors import Arrays
 from tfgen.export.serving.statuses import NAMES, ServingError, invalid
 
 DEFAULT = "serving_default"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
+CARD = "assets.extra/card.json"  # of tfgen's exports, whose rows do not depend on each other
 MAX_WARMUP_RECORDS = 1000
+LARGEST_CHUNK = 128  # rows
+NUMBERS_AT_A_TIME = 2**17  # pixels
 LOG = logging.getLogger(__name__)
 
 
@@ -44,6 +50,7 @@ class Servable:
             version does not load, as in TF Serving.
         scheduler: runs rows of several requests together.
         metrics: measures the runs.
+        limits: those of a request.
 
     Raises:
         ServingError: the directory does not contain a SavedModel, or its warm-up fails.
@@ -61,13 +68,20 @@ class Servable:
         warm_up: bool = True,
         scheduler: Scheduler | None = None,
         metrics: Metrics | None = None,
+        limits: Limits | None = None,
     ):
+        self.limits = limits or Limits()
         self.name = name
         self.version = version
         self.path = Path(path)
         self._scheduler = scheduler
         self._metrics = metrics or Metrics()
         self._session, self.signatures = _loaded(self.path)
+        self._sizes = {name: Sizes(found) for name, found in self.signatures.items()}
+        self._chunk: int | None = None
+        if (self.path / CARD).exists():
+            numbers = max((sizes.numbers_per_row for sizes in self._sizes.values()), default=0)
+            self._chunk = max(1, min(LARGEST_CHUNK, NUMBERS_AT_A_TIME // max(1, numbers)))
         tensor = self._session.graph.get_tensor_by_name
         self._tensor = functools.cache(lambda name: tensor(name)._as_tf_output())
         if warm_up and (self.path / WARMUP).exists():
@@ -82,6 +96,27 @@ class Servable:
             raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
         return self.signatures[name]
 
+    def admit(
+        self, signature_name: str, shapes: Mapping[str, Sequence[int]], outputs: Sequence[str] = ()
+    ) -> int:
+        """Check what a request asks for by the shapes of its inputs, before they are expanded.
+
+        Returns:
+            The number of elements of the result, as far as the signature tells.
+
+        Raises:
+            ServingError: RESOURCE_EXHAUSTED: too many rows, or too large a result.
+        """
+        sizes = self._sizes.get(signature_name or DEFAULT)
+        if sizes is None:
+            self.signature(signature_name)
+            return 0
+        rows = sizes.rows(shapes)
+        check_rows(rows, self.limits)
+        numbers, num_bytes = sizes.result(rows, outputs)
+        check_result(num_bytes, self.limits)
+        return numbers
+
     def predict(
         self, signature_name: str, inputs: Arrays, output_filter: Sequence[str] = (), **options: Any
     ) -> Arrays:
@@ -94,7 +129,7 @@ class Servable:
         inputs: Arrays,
         output_filter: Sequence[str] = (),
         *,
-        deadline: float | None = None,
+        deadline: Deadline | None = None,
         api: str = "Predict",
         pool: Executor | None = None,
     ) -> Future:
@@ -104,7 +139,8 @@ class Servable:
             signature_name: empty for `serving_default`.
             inputs: arrays by name; strings as arrays of bytes objects.
             output_filter: names of the outputs; all if empty.
-            deadline: time on the clock of `time.monotonic()` after which the request fails.
+            deadline: until when somebody waits. A request is not begun after that, and one of many
+                rows is not continued.
             api: the method of the request, a label of the metrics.
             pool: runs the signature if there is no scheduler; without a pool, this thread runs it
                 at once.
@@ -153,12 +189,37 @@ class Servable:
         return feeds, {name: signature.outputs[name].name for name in outputs}
 
     def _run(self, api, fetches, feeds, deadline):
+        """Run the graph: large batches in chunks, as long as somebody waits for the outputs."""
+        deadline = deadline or Deadline()
+        start = time.perf_counter()
+        try:
+            deadline.check()
+            rows, size = self._rows_in_chunks(feeds), self._chunk
+            if not rows or not size:
+                return self._run_once(fetches, feeds, deadline)
+            found = []
+            for i in range(0, rows, size):
+                deadline.check()
+                chunk = {name: array[i : i + size] for name, array in feeds.items()}
+                found.append(self._run_once(fetches, chunk, deadline))
+            return {name: np.concatenate([part[name] for part in found]) for name in fetches}
+        finally:
+            self._metrics.ran(self.name, api, time.perf_counter() - start)
+
+    def _rows_in_chunks(self, feeds):
+        """The number of rows, if there are too many of them to be run at once."""
+        if self._chunk is None or not feeds:
+            return 0
+        sizes = {array.shape[:1] for array in feeds.values()}
+        (rows,) = sizes.pop() or (0,)
+        return rows if rows > self._chunk and not sizes else 0
+
+    def _run_once(self, fetches, feeds, deadline):
         options = None
-        if deadline is not None:
-            milliseconds = int(1000 * (deadline - time.monotonic()))
+        if deadline.at is not None:
+            milliseconds = int(1000 * (deadline.at - time.monotonic()))
             message = tf.compat.v1.RunOptions(timeout_in_ms=max(1, milliseconds))
             options = pywrap_tf_session.TF_NewBufferFromString(message.SerializeToString())
-        start = time.perf_counter()
         try:
             given = {self._tensor(name): array for name, array in feeds.items()}
             wanted = [self._tensor(name) for name in fetches.values()]
@@ -172,7 +233,6 @@ class Servable:
         finally:
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)
-            self._metrics.ran(self.name, api, time.perf_counter() - start)
         return dict(zip(fetches, found, strict=True))
 
     def _warm_up(self, file):

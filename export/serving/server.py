@@ -18,6 +18,7 @@ from tfgen.export.serving import model_config, text_config
 from tfgen.export.serving.batching import Scheduler
 from tfgen.export.serving.batching_parameters import Parameters
 from tfgen.export.serving.flags import Flags
+from tfgen.export.serving.limits import Turns
 from tfgen.export.serving.manager import Manager
 from tfgen.export.serving.metrics import PATH, Metrics
 from tfgen.export.serving.rest import Rest
@@ -89,8 +90,9 @@ class Server:
             except ServingError as error:
                 raise InputError(error.message) from None
             stack.callback(self.manager.close)
-            rpc = Rpc(self.manager, metrics, self._flags)
-            rest = Rest(self.manager, metrics, self._flags, metrics_path)
+            turns = Turns(self._flags.max_large_requests)
+            rpc = Rpc(self.manager, metrics, self._flags, turns)
+            rest = Rest(self.manager, metrics, self._flags, turns, metrics_path)
             started: Future = Future()
             listeners: list[Rest | Rpc] = []
             if self._flags.rest_api_port is not None:

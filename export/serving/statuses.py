@@ -28,6 +28,7 @@ class ServingError(Exception):
     Args:
         code: its name, such as "INVALID_ARGUMENT".
         message: for the client; cut at 1024 characters as TF Serving does.
+        http_status: by default that of the code.
 
     Source: `model_servers/grpc_status_util.cc`, `model_servers/http_server.cc` of
         tensorflow/serving.
@@ -40,14 +41,14 @@ class ServingError(Exception):
     (404, 5)
     """
 
-    def __init__(self, code: str, message: str):
+    def __init__(self, code: str, message: str, http_status: int | None = None):
         if len(message) > MAX_LENGTH:
             message = message[:MAX_LENGTH] + "...TRUNCATED"
         super().__init__(message)
         self.code = code
         self.message = message
         self.number = next(number for number, name in NAMES.items() if name == code)
-        self.http_status = HTTP[code]
+        self.http_status = http_status or HTTP[code]
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
@@ -56,3 +57,8 @@ class ServingError(Exception):
 def invalid(message: str) -> ServingError:
     """`ServingError` for INVALID_ARGUMENT."""
     return ServingError("INVALID_ARGUMENT", message)
+
+
+def too_large(message: str) -> ServingError:
+    """RESOURCE_EXHAUSTED for a request that is refused whenever it is sent: 413 over REST."""
+    return ServingError("RESOURCE_EXHAUSTED", message, http_status=413)

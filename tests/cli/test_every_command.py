@@ -111,7 +111,7 @@ JSON = {
         ["vae-digits", folder_of_an_image],
         {"model", "folder", "estimator", "images", "resized", "left_out"},
     ),
-    "fetch": ([model_to_fetch], {"model", "directory", "name"}),
+    "fetch": ([model_to_fetch], {"model", "directory", "name", "state", "repaired"}),
     "export": (["vae-digits", "{tmp}/served"], {"model", "path", "format", "card"}),
     "deploy": (["{tmp}/deployed", exported_model], {"path", "models", "labels"}),
     "promote": (["vae", deployment, "1"], {"model", "label", "version", "step"}),

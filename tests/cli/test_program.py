@@ -145,6 +145,49 @@ def test_interrupted_commands_say_so(monkeypatch, capsys):
     assert capsys.readouterr().err == "tfgen sample: interrupted\n"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_honoured_where_python_discards_its_exception(number, monkeypatch, capsys):
+    """As in a destructor or a callback of a library, where the traceback used to be printed."""
+
+    class Destroyed:
+        def __del__(self):
+            signal.raise_signal(number)
+            time.sleep(0)
+
+    def command(*arguments):
+        Destroyed()
+        time.sleep(10)
+        raise AssertionError("the command went on")
+
+    monkeypatch.setattr(tfgen.zoo, "card", command)
+    assert cli.main(["zoo", "vae-digits"]) == 128 + number
+    word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
+    assert capsys.readouterr() == ("", f"tfgen zoo: {word}\n")
+
+
+def test_a_signal_while_python_shuts_down_prints_no_traceback():
+    code = (
+        "import atexit, os, signal, sys, tfgen.cli\n"
+        "atexit.register(lambda: (os.kill(os.getpid(), signal.SIGTERM), None))\n"
+        "sys.argv = ['tfgen', 'zoo']\n"
+        "sys.exit(tfgen.cli.main())"
+    )
+    result = program(sys.executable, "-c", code)
+    assert result.returncode == -signal.SIGTERM
+    assert result.stderr == ""
+
+
+def test_want_of_memory_is_one_line(monkeypatch, capsys):
+    for error in (MemoryError(), tf.errors.ResourceExhaustedError(None, None, "OOM [8,8]")):
+
+        def fail(*arguments, error=error):
+            raise error
+
+        monkeypatch.setattr(tfgen.zoo, "load", fail)
+        assert cli.main(["sample", "vae-digits"]) == 2
+        assert "not enough memory" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("module", ["tfgen", "tfgen.cli"])
 def test_the_package_runs_as_a_module(module):
     result = program(sys.executable, "-m", module, "--help")

@@ -82,6 +82,10 @@ def test_files_of_every_kind_are_read_as_pillow_reads_them(decode):
 
 def test_other_files_are_refused(decode):
     good = files()
+    # A chunk of unknown type, which decoders skip, with a size that is not the image's.
+    large = png(9400, 9400, 8, 0, [b"\0" * 9400] * 9400)
+    size = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 0, 0, 0, 0)
+    hidden = large[:8] + chunk(b"aaAa", size) + large[8:]
     size = f"must be {HEIGHT} pixels high and {WIDTH} wide"
     for file, message in [
         (png(50_000, 50_000, 8, 0, []), size),  # 2.5 GB of pixels
@@ -92,6 +96,7 @@ def test_other_files_are_refused(decode):
         (good["JPEG"][:200], "Invalid JPEG data"),
         (saved(Image.new("L", (WIDTH, HEIGHT)), "GIF"), "PNG or JPEG file"),
         (b"", "PNG or JPEG file"),
+        (hidden, "PNG or JPEG file"),  # 4 GB while it is decoded
     ]:
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             decode(good["grey"], file)

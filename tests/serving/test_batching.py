@@ -10,6 +10,7 @@ import pytest
 from tfgen.errors import InputError
 from tfgen.export.serving import batching
 from tfgen.export.serving.batching_parameters import Parameters
+from tfgen.export.serving.deadlines import Deadline
 from tfgen.export.serving.server import Server
 from tfgen.export.serving.statuses import ServingError
 
@@ -176,7 +177,7 @@ def test_an_error_affects_only_the_request_that_causes_it(recorder, scheduling):
 def test_requests_that_waited_too_long_do_not_run(recorder, scheduling):
     scheduler = scheduling()
     held(recorder, scheduler)
-    late = scheduler.submit("a", recorder, rows(1), deadline=time.monotonic() + 0.01)
+    late = scheduler.submit("a", recorder, rows(1), deadline=Deadline(time.monotonic() + 0.01))
     time.sleep(0.05)
     recorder.going.set()
     with pytest.raises(ServingError, match=r"RESOURCE_EXHAUSTED: Run\(\) timeout exceeded while"):

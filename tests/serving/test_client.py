@@ -91,7 +91,7 @@ def test_images_that_cannot_be_used_are_named(client, images, tmp_path):
     for given, message in [
         (tmp_path / "no.png", "no.png: No such file or directory; "),
         (tmp_path / "bad.png", "bad.png: not an image of a known format; "),
-        (tmp_path, "Is a directory; "),
+        (tmp_path, "not a regular file; "),
         ([images[0], b"x"], "file 1 of the list: not an image of a known format; "),
         ([images[0], images[0][:7]], r"image 1 of the list: .*, got uint8 \[7, 8, 1\]"),
         (images[..., 0], r"images: .*, got uint8 \[3, 8, 8\]"),

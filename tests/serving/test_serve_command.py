@@ -126,6 +126,15 @@ def test_xla_is_refused_only_while_it_serves():
             for name in ("file_system_poll_wait_seconds", "model_config_file_poll_wait_seconds")
             for value in ("-1", "nan", "inf", "1e30")
         ),
+        *(
+            (["{base}", f"--{name}=0"], f"{name} must be a positive integer, got 0")
+            for name in (
+                "max_connections",
+                "rest_api_header_timeout_in_ms",
+                "rest_api_idle_timeout_in_ms",
+            )
+        ),
+        (["{base}", "--allowed_hosts=a,http://b"], "'http://b' is not the name of a host"),
         (["{base}", "--batching_parameters_file", "x"], "is set without enable_batching"),
         (
             ["{base}", "--enable_batching", "--batching_parameters_file", "{empty}/x"],

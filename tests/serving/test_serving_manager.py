@@ -86,6 +86,46 @@ def test_an_open_session_outlives_its_version(place, managing, images):
     assert session() is None
 
 
+def test_loaded_versions_stay_while_their_base_directory_is_missing(place, managing, caplog):
+    caplog.set_level("INFO", "tfgen")
+    path = place(1)
+    place(2)
+    manager = managing(config(path, policy="all"))
+    loaded = {number: manager.find("m", number) for number in (1, 2)}
+    path.rename(path.with_name("away"))
+    path.write_text("a file in its place")
+    for _ in range(3):
+        manager.poll()
+        assert {number: manager.find("m", number) for number in (1, 2)} == loaded
+    path.unlink()
+    manager.poll()
+    manager.reload(config(path, policy=[2]))
+    assert manager.find("m") is loaded[2]
+    assert list(manager.models["m"].available()) == [2]
+    path.with_name("away").rename(path)
+    manager.poll()
+    manager.poll()
+    assert manager.find("m") is loaded[2]
+    messages = [r.getMessage() for r in caplog.records if "can" in r.getMessage()]
+    assert messages == [
+        f"The base path {path} of m cannot be read (Not a directory): its loaded versions stay",
+        f"The base path {path} can be read again",
+    ]
+
+
+def test_versions_are_unloaded_when_they_are_removed_from_their_base_directory(place, managing):
+    path = place(1)
+    place(2)
+    manager = managing(config(path, policy="all"))
+    shutil.rmtree(path / "2")
+    manager.poll()
+    assert list(manager.models["m"].available()) == [1]
+    shutil.rmtree(path / "1")
+    manager.poll()
+    with pytest.raises(ServingError, match=r"Latest\(m\)"):
+        manager.find("m")
+
+
 def test_version_policies(place, managing):
     place(1)
     place(2)

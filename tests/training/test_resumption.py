@@ -240,7 +240,7 @@ def test_a_disk_that_stays_full_ends_with_its_error_and_can_be_resumed(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint.os, "fsync", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(InputError, match=r"ckpt: No space left on device; .* --resume --out"):
             run.resume(tmp_path / "run")
     again = run.resume(tmp_path / "run")
     assert outcome(again) == expected

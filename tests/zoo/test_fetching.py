@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import json
 import threading
 from pathlib import Path
 
@@ -11,10 +12,10 @@ import tfgen
 from tfgen.errors import InputError
 from tfgen.files import sha256
 from tfgen.models import preset
-from tfgen.zoo import fetching, places
+from tfgen.zoo import fetching, places, remotes
 
 NAME = "vae-digits"
-KEPT = 200_000 // fetching.BLOCK * fetching.BLOCK  # of 200,000 bytes
+KEPT = 200_000 // remotes.BLOCK * remotes.BLOCK  # of 200,000 bytes
 
 
 @pytest.fixture(autouse=True)
@@ -167,13 +168,40 @@ def test_a_file_with_another_digest_is_refused_and_deleted(server, published, ho
 
 
 def test_a_partial_file_longer_than_the_whole_is_refused(server, published, home):
-    """A partial file of full length or longer: the server has no such range; digests decide."""
-    folder = home / "fetched" / f".{NAME}@1-{card_digest(published)[:16]}"
+    """Without a size in the card: the server has no such range, and the digest decides."""
+    card = json.loads(server.files[preset.CARD])
+    del card["sizes"]
+    server.files[preset.CARD] = json.dumps(card).encode()
+    digest = hashlib.sha256(server.files[preset.CARD]).hexdigest()
+    folder = home / "fetched" / f".{NAME}@1-{digest[:16]}"
     folder.mkdir(parents=True)
     (folder / (preset.WEIGHTS + ".part")).write_bytes(server.files[preset.WEIGHTS] + b"more")
     with pytest.raises(InputError, match=f"{preset.WEIGHTS}: expected sha256"):
         tfgen.zoo.fetch(server.address)
-    assert_whole(tfgen.zoo.fetch(server.address), published)
+    assert tfgen.zoo.load(tfgen.zoo.fetch(server.address)).latent_dim == 8
+
+
+@pytest.mark.parametrize("file", [preset.WEIGHTS, preset.CONFIG, preset.CARD, "README.md"])
+@pytest.mark.parametrize("damage", ["flipped", "missing"])
+def test_a_damaged_model_is_repaired(file, damage, server, published):
+    path = tfgen.zoo.fetch(server.address) / file
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "flipped":
+        path.write_bytes(bytes([content[0], content[1] ^ 1]) + content[2:])
+    asked = len(server.asked)
+    outcome = fetching.ensure(server.address)
+    assert (outcome.state, outcome.repaired) == ("repaired", (file,))
+    assert [f for f, _ in server.asked[asked:] if f != preset.CARD] == [file][: file != preset.CARD]
+    assert_whole(outcome.directory, published)
+    assert fetching.ensure(server.address).state == "verified"
+
+
+def test_a_file_of_another_size_than_in_the_card_is_refused_and_deleted(server, home):
+    server.files[preset.WEIGHTS] += b"more"
+    with pytest.raises(InputError, match="437,732 bytes, but the card states 437,728"):
+        tfgen.zoo.fetch(server.address)
+    assert not partial_files(home)
 
 
 def test_a_response_from_another_byte_is_refused(server):

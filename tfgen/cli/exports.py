@@ -29,6 +29,9 @@ def export_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="precision of the TFLite file: float32 (default), float16, dynamic_int8 or int8",
     )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a TFLite file that exists"
+    )
     json_argument(parser)
 
 
@@ -44,11 +47,18 @@ def export(options: argparse.Namespace) -> None:
         raise InputError("--version is for SavedModels; a TFLite file has no version")
     if not to_device and options.precision is not None:
         raise InputError("--precision is for TFLite files, and OUT does not end in .tflite")
+    if not to_device and options.overwrite:
+        raise InputError("--overwrite is for TFLite files; a SavedModel gets a new version")
     with quiet_start():
         from tfgen import export
     if to_device:
         with quiet_start():  # the converter writes to stderr too
-            path = export.tflite(options.model, options.out, options.precision or "float32")
+            path = export.tflite(
+                options.model,
+                options.out,
+                options.precision or "float32",
+                overwrite=options.overwrite,
+            )
     else:
         path = export.saved_model(options.model, options.out, version=options.version)
     card = export.card(path)

@@ -93,10 +93,10 @@ def fetch_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def fetch(options: argparse.Namespace) -> None:
-    """Fetch a model and print its directory and the name that loads it."""
+    """Fetch, verify or repair a model; print its directory and the name that loads it."""
     from rich.progress import Progress
 
-    from tfgen import zoo
+    from tfgen.zoo import fetching
 
     progress = console(stderr=True)
     with Progress(transient=True, console=progress, disable=not progress.is_terminal) as bar:
@@ -107,12 +107,26 @@ def fetch(options: argparse.Namespace) -> None:
                 tasks[file] = bar.add_task(file)
             bar.update(tasks[file], completed=received, total=total)
 
-        path = zoo.fetch(options.source, sha256=options.sha256, progress=show)
+        found = fetching.ensure(options.source, sha256=options.sha256, progress=show)
+    path, repaired = found.directory, list(found.repaired)
     name = str(_shortest_name(path))
     if options.json:
-        print_json({"model": path.name, "directory": str(path), "name": name})
-    else:
-        print(f"Fetched {path.name} to {path}; its name is {name}")
+        print_json(
+            {
+                "model": path.name,
+                "directory": str(path),
+                "name": name,
+                "state": found.state,
+                "repaired": repaired,
+            }
+        )
+        return
+    done = {
+        "fetched": f"Fetched {path.name} to {path}",
+        "verified": f"{path.name} is already in {path}, and its files have the digests of its card",
+        "repaired": f"Repaired {path.name} in {path}: fetched {', '.join(repaired)} again",
+    }
+    print(f"{done[found.state]}; its name is {name}")
 
 
 def _shortest_name(path: Path) -> str | Path:

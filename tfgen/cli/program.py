@@ -4,21 +4,20 @@ Parsing, `--help` and listings do not import TensorFlow, which takes seconds.
 """
 
 import argparse
-import contextlib
 import errno
 import os
 import re
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tfgen
-from tfgen import checks
+from tfgen import checks, files
 from tfgen.cli import (
     completion,
     devices,
     exports,
+    interruption,
     likelihoods,
     pictures,
     pretrained,
@@ -65,7 +64,7 @@ COMMANDS = {
     "fetch": Command(
         pretrained.fetch_arguments,
         pretrained.fetch,
-        "Fetch a model from a URL or a directory and verify it.",
+        "Fetch a model from a URL or a directory, or verify and repair it.",
     ),
     "export": Command(
         exports.export_arguments, exports.export, "Write a SavedModel or a TFLite file."
@@ -105,7 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `tfgen` program and return its exit code."""
     parser, parsers = _parsers()
     completion.answer(parser)
-    return _run("tfgen", lambda: _parse(parser, parsers, _words(arguments)))
+    code = _run("tfgen", lambda: _parse(parser, parsers, _words(arguments)))
+    return _ended(code, arguments)
 
 
 def train(arguments: Sequence[str] | None = None) -> int:
@@ -114,7 +114,14 @@ def train(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(prog="tfgen-train", description=command.summary)
     command.add_arguments(parser)
     completion.answer(parser)
-    return _run("tfgen-train", lambda: ("train", _parsed(parser, _words(arguments))))
+    code = _run("tfgen-train", lambda: ("train", _parsed(parser, _words(arguments))))
+    return _ended(code, arguments)
+
+
+def _ended(code, arguments):
+    if arguments is None:  # The process ends now.
+        interruption.leave_to_the_system()
+    return code
 
 
 def _words(arguments):
@@ -157,16 +164,16 @@ def _parsed(parser, words):
 
 def _run(program, parse):
     """Parse and run a command: bad input gives one line on stderr and exit code 2, or its own."""
-    _exit_on_sigterm()
     terminal.prepare()
     try:
-        try:
-            name, options = parse()
-            if program != "tfgen-train":
-                program = f"{program} {name}"
-            COMMANDS[name].run(options)
-        finally:
-            terminal.flush()
+        with interruption.honoured():
+            try:
+                name, options = parse()
+                if program != "tfgen-train":
+                    program = f"{program} {name}"
+                COMMANDS[name].run(options)
+            finally:
+                terminal.flush()
     except UsageError as error:
         terminal.say(f"{error.program}: error: {error}")
         return 2
@@ -184,7 +191,7 @@ def _run(program, parse):
         terminal.say(f"{program}: error: {_reason(error)}")
         return 2
     except Exception as error:
-        reason = _reason_of_tensorflow(error)
+        reason = _reason_of_memory(error) or _reason_of_tensorflow(error)
         if reason is None:
             raise
         terminal.say(f"{program}: error: {reason}")
@@ -210,11 +217,12 @@ def _reason_of_tensorflow(error):
     return re.sub(OPERATION, "", error.message.splitlines()[0])
 
 
-def _exit_on_sigterm():
-    """SIGTERM raises `SystemExit`, so that clean-up code runs."""
-
-    def stop(number, frame):
-        sys.exit(128 + number)
-
-    with contextlib.suppress(ValueError):  # Signal handlers work in the main thread only.
-        signal.signal(signal.SIGTERM, stop)
+def _reason_of_memory(error):
+    """What to do about an error for want of memory; None for any other error."""
+    tensorflow = sys.modules.get("tensorflow")
+    exhausted = [MemoryError]
+    if tensorflow is not None:
+        exhausted.append(tensorflow.errors.ResourceExhaustedError)
+    if not isinstance(error, tuple(exhausted)) or files.reason_in(str(error)):
+        return None
+    return "there is not enough memory: use a smaller model, batch or image"

@@ -55,6 +55,42 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
     _switch(parser, "xla_cpu_compilation_enabled", "allow functions compiled with XLA")
     parser.add_argument("--grpc_max_threads", type=int, default=16, metavar="N")
     parser.add_argument("--rest_api_num_threads", type=int, default=16, metavar="N")
+    for name, default, text in (
+        ("max_bytes", 64 * 2**20, "largest request, and its inputs as arrays, in bytes"),
+        ("max_rows", 200_000, "largest number of rows of a request"),
+        ("max_result_bytes", 32 * 2**20, "largest result of a request, in bytes"),
+        ("max_large_requests", 2, "requests of over 8 MiB of memory that run at the same time"),
+    ):
+        text = f"{text} (default: {default})"
+        parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=text)
+    parser.add_argument(
+        "--max_connections",
+        type=int,
+        default=512,
+        metavar="N",
+        help="open connections to each port; others wait (default: 512)",
+    )
+    parser.add_argument(
+        "--rest_api_header_timeout_in_ms",
+        type=int,
+        default=10_000,
+        metavar="N",
+        help="time in which the header of a request must arrive (default: 10000)",
+    )
+    parser.add_argument(
+        "--rest_api_idle_timeout_in_ms",
+        type=int,
+        default=75_000,
+        metavar="N",
+        help="time after which a connection without requests is closed (default: 75000)",
+    )
+    parser.add_argument(
+        "--allowed_hosts",
+        default="",
+        metavar="NAME,...",
+        help="further names of this server in REST requests: NAME, .DOMAIN, or * for any (default: "
+        "localhost, IP addresses, and the name of this machine)",
+    )
 
 
 def _switch(parser, name, text, *, default=False):

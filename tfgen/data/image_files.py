@@ -1,6 +1,5 @@
 """Image files that are not part of a data set, fitted to a model's image shape."""
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -52,10 +51,10 @@ def read_folder(
         images = []
         for path in paths[start : start + batch_size]:
             try:
-                content = pillow_images.read(root / path)
-                images.append(pillow_images.pixels(content, image_shape))
+                found = pillow_images.decoded(root / path, image_shape)
+                images.append(found.image)
                 batch.paths.append(path)
-                if pillow_images.header(io.BytesIO(content))[:2] != tuple(image_shape[:2]):
+                if found.size != tuple(image_shape[:2]):
                     batch.resized.append(path)
             except pillow_images.UnreadableImageError as error:
                 batch.unreadable.append((path, str(error)))
@@ -71,7 +70,7 @@ def read_files(files: Iterable[PathLike], image_shape: Sequence[int]) -> np.ndar
     images = []
     for file in files:
         try:
-            images.append(pillow_images.pixels(pillow_images.read(file), image_shape))
+            images.append(pillow_images.decoded(file, image_shape).image)
         except pillow_images.UnreadableImageError as error:
             raise InputError(f"{file}: {error}") from None
     return np.stack(images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import hashlib
 import logging
@@ -11,12 +12,13 @@ import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tfgen.errors import InputError
-from tfgen.files import PathLike, expanded, home
+from tfgen.files import PathLike, expanded, home, open_regular
 
 _OPENERS: dict[str, Callable] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
+MAX_BYTES = 2**28  # of an unpacked file; the largest published one has 47 MB
 _log = logging.getLogger(__name__)
 
 
@@ -73,15 +75,31 @@ def read(path: Path) -> bytes:
     """The content of a file, unpacked if its suffix is .gz, .xz or .bz2.
 
     Raises:
-        InputError: the file cannot be read, or its compression is damaged or cut short.
+        InputError: the file cannot be read, its compression is damaged or cut short, or it has more
+            than 256 MiB.
     """
     try:
-        with _OPENERS.get(path.suffix, open)(path, "rb") as file:
-            return file.read()
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(open_regular(path))
+            if path.suffix in _OPENERS:
+                file = stack.enter_context(_OPENERS[path.suffix](file, "rb"))
+            return limited(file, path)
     except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
         raise damaged(path, f"its compression is broken ({error})") from None
     except OSError as error:
         raise damaged(path, f"it cannot be read ({error.strerror or error})") from None
+
+
+def limited(file: IO[bytes], path: Path) -> bytes:
+    """The content of an open file.
+
+    Raises:
+        InputError: it has more than 256 MiB.
+    """
+    content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise damaged(path, f"it has more than {MAX_BYTES:,} bytes")
+    return content
 
 
 def damaged(path: Path, reason: str) -> InputError:

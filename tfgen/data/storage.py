@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +22,7 @@ import tensorflow_datasets as tfds
 from tfgen.data.dataset import Dataset
 from tfgen.data.formats.raw_records import RawRecordReader
 from tfgen.errors import InputError
-from tfgen.files import home
+from tfgen.files import home, reason_in
 
 Examples = Iterable[tuple[np.ndarray, Mapping[str, Any]]]  # of (image, labels), in their order
 
@@ -78,9 +79,29 @@ def stored(
         with lock(root.name):
             if not _is_complete(directory):
                 shutil.rmtree(root, ignore_errors=True)
-                with quiet():
-                    _Builder(builder, make(), data_dir=str(root)).download_and_prepare()
+                _write(builder, make(), root)
     return _opened(directory, name or builder, options)
+
+
+def _write(builder: str, content: Content, root: Path) -> None:
+    try:
+        with quiet():
+            _Builder(builder, content, data_dir=str(root)).download_and_prepare()
+    except BaseException as error:
+        shutil.rmtree(root, ignore_errors=True)
+        # TFDS gives the message of TensorFlow's errors to errors of its own.
+        is_own = isinstance(error, InputError) or not isinstance(error, Exception)
+        reason = None if is_own else reason_in(str(error))
+        if reason is None:
+            raise
+        raise _cannot_store(root, os.strerror(reason)) from error
+
+
+def _cannot_store(directory: Path, reason: str) -> InputError:
+    return InputError(
+        f"cannot store data sets in {directory} ({reason}); set the environment variable "
+        "TFGEN_HOME to a writable directory on a disk with enough space"
+    )
 
 
 def _opened(directory: Path, name: str, options: dict[str, Any]) -> Dataset:
@@ -181,10 +202,7 @@ def lock(name: str) -> Iterator[None]:
         directory.mkdir(parents=True, exist_ok=True)
         held.acquire()
     except OSError as error:
-        raise InputError(
-            f"cannot store data sets in {directory} ({error.strerror or error}); set the "
-            "environment variable TFGEN_HOME to a writable directory"
-        ) from None
+        raise _cannot_store(directory, error.strerror or str(error)) from None
     try:
         yield
     finally:

@@ -6,26 +6,23 @@ its images back and `log_prob` is a function of each image alone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import collections
+import contextlib
+import reprlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tfgen
 from tfgen.errors import InputError
 from tfgen.files import PathLike, read_json, sha256, write_atomically, write_json
+from tfgen.models import card_schema, config_limits, weights_files
 
 if TYPE_CHECKING:
     import keras
 
 CONFIG, WEIGHTS, CARD = "config.json", "model.weights.h5", "card.json"
-# The types of entries of a card, outer entries first.
-_KINDS = {
-    ("name",): str,
-    ("image_shape",): list,
-    ("metrics",): dict,
-    ("recipe",): dict,
-    ("recipe", "data"): dict,
-}
+MAX_BYTES_WITHOUT_SIZE = 2**30  # of a file whose card does not state its size
 Model = TypeVar("Model", bound="keras.Model")
 
 
@@ -33,7 +30,7 @@ def save(model: keras.Model, directory: PathLike, *, card: dict[str, Any] | None
     """Write `config.json`, `model.weights.h5` and `card.json` into a directory.
 
     Each file is written atomically, and the card, which loading requires, comes last. The card has
-    the digests of files that are already in the directory too, such as pictures.
+    the digests and sizes of files that are already in the directory too, such as pictures.
 
     A model with a `network_dtype` of half precision is written as it is `finished`: in float32. Own
     networks given to a VAE keep their dtype policy.
@@ -65,6 +62,18 @@ def save(model: keras.Model, directory: PathLike, *, card: dict[str, Any] | None
         raise InputError(f"{directory} already holds a model: choose another directory")
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory} is a file: choose a directory")
+    new = [path for path in (directory / WEIGHTS, directory / CONFIG) if not path.exists()]
+    new += [directory] if not directory.exists() else []
+    try:
+        _write(model, directory, card)
+    except BaseException:
+        for path in new:
+            with contextlib.suppress(OSError):  # It is not empty, or was not written.
+                path.rmdir() if path.is_dir() else path.unlink()
+        raise
+
+
+def _write(model, directory, card):
     directory.mkdir(parents=True, exist_ok=True)
     plain = rebuilt(model, _in_float32(model))  # Without the optimizer and its slots.
     config = {
@@ -84,9 +93,25 @@ def save(model: keras.Model, directory: PathLike, *, card: dict[str, Any] | None
         "bound": plain.bound,
         "parameters": model.count_params(),
         **(card or {}),
-        "files": {path.name: sha256(path) for path in files},
+        **described(files),
     }
     write_json(directory / CARD, content)
+
+
+def described(paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """The entries of a card about its files: SHA-256 digests, and sizes in bytes, by name.
+
+    >>> import tfgen
+    >>> from tfgen.models import preset
+    >>> config = tfgen.zoo.directory("vae-digits") / "config.json"
+    >>> preset.described([config])["sizes"]
+    {'config.json': 401}
+    """
+    paths = list(paths)
+    return {
+        "files": {path.name: sha256(path) for path in paths},
+        "sizes": {path.name: path.stat().st_size for path in paths},
+    }
 
 
 def finished(model: Model) -> Model:
@@ -140,16 +165,11 @@ def load(directory: PathLike, *, network_dtype: str | None = None) -> keras.Mode
 
     directory = Path(directory)
     precision.checked("network_dtype", network_dtype)
-    digests = read_card(directory)["files"]
+    card = read_card(directory)
     for name in (CONFIG, WEIGHTS):
-        _verify(directory / name, digests.get(name))
-    config = read_json(directory / CONFIG)
-    known = tfgen.models.CLASSES
-    if config["class"] not in known:
-        raise InputError(
-            f"{directory / CONFIG}: tfgen {tfgen.__version__} knows the models "
-            f"{', '.join(known)}, not {config['class']!r}, written by {config['tfgen_version']}"
-        )
+        _verify(directory / name, card["files"].get(name), card.get("sizes", {}).get(name))
+    shapes = weights_files.shapes(directory / WEIGHTS)
+    config = read_config(directory)
     arguments = config["config"]
     if network_dtype is not None or arguments.get("network_dtype") in precision.HALF:
         arguments = {**arguments, "network_dtype": network_dtype}
@@ -159,14 +179,58 @@ def load(directory: PathLike, *, network_dtype: str | None = None) -> keras.Mode
             "this model has networks of its own; give them another dtype policy and train again"
         )
     try:
-        model = getattr(tfgen.models, config["class"])(**arguments)
-        model.load_weights(directory / WEIGHTS)
-    except (TypeError, ValueError) as error:
+        cls = getattr(tfgen.models, config["class"])
+        config_limits.check(CONFIG, cls, arguments, shapes)
+        model = cls(**arguments)
+    except Exception as error:  # A configuration can fail anywhere in Keras.
         raise InputError(
             f"{directory}: tfgen {tfgen.__version__} cannot build the model that "
-            f"{config['tfgen_version']} wrote: {error}"
+            f"{config['tfgen_version'][:40]} wrote: {str(error)[:1000]}"
+        ) from error
+    _check_shapes(directory, model, shapes)
+    try:
+        model.load_weights(directory / WEIGHTS)
+    except Exception as error:  # The errors of h5py have no common class.
+        raise InputError(
+            f"{directory / WEIGHTS} does not fit the model in {CONFIG}: {str(error)[:1000]}; "
+            "fetch or train the model again"
         ) from error
     return model
+
+
+def read_config(directory: PathLike) -> dict[str, Any]:
+    """The content of `config.json`: the class of the model, one that is known, and its arguments.
+
+    Raises:
+        InputError: the file is missing or damaged, or a later version wrote it.
+    """
+    path, known = Path(directory) / CONFIG, tfgen.models.CLASSES
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise InputError(f"{path} is damaged: it is not an object")
+    for key, kind in (("class", str), ("config", dict), ("tfgen_version", str)):
+        if not isinstance(config.get(key), kind):
+            found = reprlib.repr(config.get(key))
+            raise InputError(f"{path} is damaged: its entry {key} is {found}")
+    if config["class"] not in known:
+        raise InputError(
+            f"{path}: tfgen {tfgen.__version__} knows the models {', '.join(known)}, not "
+            f"{reprlib.repr(config['class'])}, written by {config['tfgen_version'][:40]}"
+        )
+    return config
+
+
+def _check_shapes(directory, model, found):
+    """Compare the arrays of the file with the weights, because Keras ignores further arrays."""
+    wanted = collections.Counter(tuple(variable.shape) for variable in model.variables)
+    there = collections.Counter(found)
+    for shapes, problem in ((wanted - there, "lacks"), (there - wanted, "has further")):
+        if shapes:
+            shape, count = min(shapes.items())
+            raise InputError(
+                f"{directory / WEIGHTS} {problem} {shapes.total()} arrays, {count} of shape "
+                f"{shape}: it is not of the model in {CONFIG}; fetch or train the model again"
+            )
 
 
 def read_card(directory: PathLike) -> dict[str, Any]:
@@ -180,26 +244,25 @@ def read_card(directory: PathLike) -> dict[str, Any]:
         state = "has no" if path.parent.is_dir() else "does not exist, so it has no"
         raise InputError(f"{directory} {state} {CARD}: it holds no finished model")
     card = read_json(path)
-    if not isinstance(card, dict) or not isinstance(card.get("files"), dict):
-        raise InputError(f"{path} is damaged: it lists no files")
-    for keys, kind in _KINDS.items():
-        entry: Any = card
-        for key in keys:
-            entry = entry.get(key, kind())
-        if not isinstance(entry, kind):
-            raise InputError(f"{path} is damaged: its entry {'.'.join(keys)} is {entry!r}")
-    for name, metric in card.get("metrics", {}).items():
-        if not isinstance(metric, dict):
-            raise InputError(f"{path} is damaged: its metric {name!r} is {metric!r}")
+    card_schema.check(card, path)
     return card
 
 
-def _verify(path, expected):
+def _verify(path, digest, size):
     if not path.exists():
         raise InputError(f"{path} is missing: the card lists it; fetch or train the model again")
-    found = sha256(path)
-    if found != expected:
+    found_size = path.stat().st_size
+    if found_size > MAX_BYTES_WITHOUT_SIZE and found_size != size:
         raise InputError(
-            f"{path} is damaged: expected sha256 {expected}, found {found}; "
+            f"{path} is damaged: it has {found_size:,} bytes, and the card does not state that "
+            "size; fetch or train the model again"
+        )
+    try:
+        found = sha256(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    if found != digest:
+        raise InputError(
+            f"{path} is damaged: expected sha256 {digest}, found {found}; "
             "fetch or train the model again"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -9,8 +10,8 @@ import keras
 
 import tfgen
 from tfgen.errors import InputError
-from tfgen.files import PathLike, read_json
-from tfgen.models import preset
+from tfgen.files import PathLike
+from tfgen.models import config_limits, preset
 
 if TYPE_CHECKING:
     from tfgen.models.base import GenerativeModel
@@ -47,7 +48,10 @@ class Pretrained(keras.Model):
         >>> tfgen.models.VAE.presets["vae-digits"]["metadata"]["params"]
         102224
         """
-        cards = {name: tfgen.zoo.card(name) for name in tfgen.zoo.list()}
+        cards = {}
+        for name in tfgen.zoo.list():
+            with contextlib.suppress(InputError):  # `tfgen zoo` lists it with the reason.
+                cards[name] = tfgen.zoo.card(name)
         return {
             name: {
                 "metadata": {
@@ -91,8 +95,9 @@ class Pretrained(keras.Model):
                 f"use tfgen.models.{found}.from_preset"
             )
         if not load_weights:
-            config = read_json(tfgen.zoo.directory(name_or_dir) / preset.CONFIG)["config"]
-            return _built(getattr(tfgen.models, found), {**config, **arguments}, name_or_dir)
+            directory = tfgen.zoo.directory(name_or_dir)
+            config = {**preset.read_config(directory)["config"], **arguments}
+            return _built(getattr(tfgen.models, found), config, directory)
         model: Any = tfgen.zoo.load(name_or_dir, network_dtype=arguments.pop("network_dtype", None))
         if not arguments:
             return model
@@ -126,6 +131,7 @@ def _is_of(name, cls):
 
 def _built(cls, config, name_or_dir):
     try:
+        config_limits.check(name_or_dir, cls, config)
         return cls.from_config(config)
     except TypeError as error:
         message = str(error).splitlines()[-1].removeprefix(KERAS_PREFIX)

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from tfgen.files import about, parse_json
+
 BEST = "best.ckpt"
 _KIND = b"tfgen checkpoint 2 sha256 "
 _ANY_KIND = b"tfgen checkpoint "
@@ -114,7 +116,11 @@ class Checkpoints:
 
 
 def write(path: Path, state: State) -> None:
-    """Write a state to a file, which appears only when it is complete."""
+    """Write a state to a file, which appears only when it is complete.
+
+    Raises:
+        OSError: it cannot be written; the error names the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.unfinished")
     arrays: dict[str, Any] = {f"array {key}": v for key, v in state.arrays.items()}
@@ -129,10 +135,11 @@ def write(path: Path, state: State) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+        _flush_directory(path.parent)
+    except OSError as error:
+        raise about(error, path, temporary) from error
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
-    _flush_directory(path.parent)
 
 
 def read(path: Path) -> State:
@@ -155,7 +162,7 @@ def read(path: Path) -> State:
         raise DamagedError("its content is not what was written: the SHA-256 differs")
     try:
         with np.load(io.BytesIO(payload)) as stored:
-            facts = json.loads(stored["facts"].tobytes())
+            facts = parse_json(stored["facts"].tobytes(), "its description")
             arrays = {
                 key.removeprefix("array "): stored[key] for key in stored.files if key != "facts"
             }

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tfgen
 from tfgen.data.dataset import Dataset
 from tfgen.evaluation import metrics, pictures, report
-from tfgen.files import write_text
+from tfgen.files import write_atomically, write_text
 from tfgen.models import preset
 from tfgen.models.base import GenerativeModel
 from tfgen.training import curve, summary
@@ -77,7 +77,7 @@ def write(
     test = data.images("test")[:32]
     shown = pictures.of_model(model, test, report.temperature(card))
     for name, picture in shown.items():
-        picture.save(out / f"{name}.png")
+        write_atomically(out / f"{name}.png", picture.save)
     curve.draw(history, out / curve.FILE)
     card = {
         **card,

@@ -69,6 +69,7 @@ class Loop:
             validation images; of the averaged weights if the optimizer keeps averages.
         best: the record with the best validation, or None.
         seconds: time of training, including the time before it was resumed.
+        saved_step: the step of the last checkpoint, or None.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Loop:
         self._nll = self._images = 0.0
         self._unsaved_best: State | None = None
         self._seconds_per_step = self._mean_seconds_per_step = 0.0
-        self._saved_step: int | None = None
+        self.saved_step: int | None = None
         self.initial: State | None = None
 
     @property
@@ -126,7 +127,7 @@ class Loop:
             reasons = "".join(f"; {path.name}: {reason}" for path, reason in damaged)
             raise InputError(f"{self.checkpoints.directory} contains no checkpoint{reasons}")
         self.restore(saved)
-        self._saved_step = self.step
+        self.saved_step = self.step
         return damaged
 
     def run(self) -> None:
@@ -208,8 +209,10 @@ class Loop:
                 raise signals.StoppedError(self.step, request.number or signal.SIGTERM)
             if self._is_due():
                 self._try_to_save()
-        if self._saved_step != self.step:
+        if self.saved_step != self.step:
             self._save()
+        if self.replicated.any(request.number is not None):
+            raise signals.StoppedError(self.step, request.number or signal.SIGTERM)
 
     def _end_if_asked(self):
         if self.model.stop_training:
@@ -295,7 +298,7 @@ class Loop:
         """Set weights that depend on the first batch from the whole batch, on all replicas."""
         if not self.model.initialized:
             self.model.initialize(self.global_batch(0)[0])
-        if self._saved_step is None:
+        if self.saved_step is None:
             self.initial = self.snapshot()
 
     # Checkpoints
@@ -350,7 +353,7 @@ class Loop:
                 self.checkpoints.save_best(self._unsaved_best)
             self.checkpoints.save(self.step, self.snapshot())
         self._unsaved_best = self.initial = None
-        self._saved_step, self._saved_at = self.step, time.monotonic()
+        self.saved_step, self._saved_at = self.step, time.monotonic()
         self._callbacks.on_save()
 
     # For `tfgen.training.diagnosis`

@@ -14,11 +14,13 @@ from types import ModuleType
 from typing import Any
 
 import pydantic
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
 
 import tfgen
+from tfgen import checks
 from tfgen.errors import InputError
-from tfgen.training import recipe_files
+from tfgen.files import open_regular
+from tfgen.training import recipe_files, recipe_yaml
 from tfgen.training.recipe_sections import (
     LENGTHS,
     Augmentation,
@@ -109,11 +111,11 @@ def load(
         InputError: an unknown recipe or key (the message gives the closest names), a value of the
             wrong type or range, a file that is not a recipe.
     """
-    content = _read(str(name_or_file))
+    content = _content_of(str(name_or_file))
     content["name"] = Path(name_or_file).stem
     source = str(name_or_file)
     recipe = _validate(content, source)
-    changes = [(*_parse(setting), f"--set {setting}") for setting in settings]
+    changes = [(*_parse(setting), f"--set {checks.short(setting)}") for setting in settings]
     changes += [(key, value, key) for key, value in (values or {}).items()]
     # The source comes before its options, and a new description after what makes the old one false.
     changes.sort(key=lambda change: 2 * (change[0] in DESCRIPTION) - (change[0] in SOURCE))
@@ -146,8 +148,8 @@ def build(package: ModuleType, section: Model | Optimizer, *arguments: Any, **op
         return cls(*arguments, **given)
     except InputError:
         raise
-    except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+    except (TypeError, ValueError, OverflowError) as error:
+        reason = checks.short(" ".join(str(error).split()))
         raise InputError(f"invalid arguments of {section.class_name}: {reason}") from error
 
 
@@ -160,7 +162,7 @@ def to_yaml(recipe: Recipe) -> str:
     return text.getvalue()
 
 
-def _read(name_or_file):
+def _content_of(name_or_file):
     path = Path(name_or_file)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
@@ -173,11 +175,7 @@ def _read(name_or_file):
             f"there is no recipe {name_or_file!r}; {_nearest(name_or_file, names())}; "
             "or give the path of a .yaml file"
         )
-    try:
-        content = YAML(typ="safe").load(text)
-    except YAMLError as error:
-        line = " ".join(str(error).split())
-        raise InputError(f"{name_or_file} is not YAML: {line}") from None
+    content = recipe_yaml.parse(text, name_or_file)
     if not isinstance(content, dict):
         raise InputError(f"{name_or_file} is not a recipe: it must be a mapping of sections")
     return content
@@ -197,17 +195,19 @@ def _first_problem(error):
     problem = unknown_keys_first[0]
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"there is no key {key!r}; {_nearest(key, _schema_keys())}"
+        return f"there is no key {checks.shown(key)}; {_nearest(key, _schema_keys())}"
     if problem["type"] == "missing":
         return f"the key {key!r} is missing"
     if problem["type"] == "value_error":
         return f"{key}: {problem['ctx']['error']}"
-    return f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
+    message = problem["msg"]
+    return f"{key}: {message[0].lower()}{message[1:]}, got {checks.shown(problem['input'])}"
 
 
 def _text(path):
     try:
-        return path.read_text("utf-8")
+        with open_regular(path) as file:
+            return file.read(recipe_yaml.MAX_CHARACTERS + 1).decode("utf-8")
     except UnicodeDecodeError:
         raise InputError(f"{path} is not a recipe: it is not UTF-8 text") from None
 
@@ -215,11 +215,8 @@ def _text(path):
 def _parse(setting):
     key, equals, text = setting.partition("=")
     if not equals:
-        raise InputError(f"--set {setting}: expected key=value")
-    try:
-        return key, YAML(typ="safe").load(text)
-    except YAMLError:
-        raise InputError(f"--set {setting}: {text!r} is not a YAML value") from None
+        raise InputError(f"--set {checks.short(setting)}: expected key=value")
+    return key, recipe_yaml.parse(text, f"--set {checks.short(setting)}: the value", "a YAML value")
 
 
 def with_value(
@@ -272,7 +269,9 @@ def _resolve(key, recipe):
         ]
         found = _ending_in(key, everything)
         if not found:
-            raise InputError(f"--set {key}: there is no such key; {_nearest(key, everything)}")
+            raise InputError(
+                f"--set {checks.short(key)}: there is no such key; {_nearest(key, everything)}"
+            )
     if len(found) > 1:
         raise InputError(f"--set {key}: could be {' or '.join(found)}; give the full key")
     return found[0]
@@ -327,6 +326,7 @@ def _schema_keys():
 
 def _nearest(word, known):
     """The three known words closest to this one, as the end of a sentence."""
+    word = word[:80]  # The time of a comparison grows with its length.
     last = word.rsplit(".", 1)[-1]
     similarity = {
         k: max(

@@ -36,7 +36,7 @@ class Optimizer(Section):
 
     model_config = pydantic.ConfigDict(extra="allow", populate_by_name=True)
     class_name: str = pydantic.Field("Adam", alias="class")
-    learning_rate: float = pydantic.Field(1e-3, gt=0)
+    learning_rate: float = pydantic.Field(1e-3, gt=0, allow_inf_nan=False)
 
 
 class Schedule(Section):
@@ -93,7 +93,7 @@ class Training(Section):
 class Sampling(Section):
     """The temperature that the card recommends; 1 samples from the model's own distribution."""
 
-    temperature: float = pydantic.Field(1.0, ge=0)
+    temperature: float = pydantic.Field(1.0, ge=0, allow_inf_nan=False)
 
 
 class Checkpoint(Section):

@@ -139,6 +139,10 @@ class Replicated:
             return True
         return self.mean(float(number) ** 2) == self.mean(float(number)) ** 2
 
+    def any(self, condition: bool) -> bool:
+        """Whether a condition is true on at least one worker, the same on all of them."""
+        return condition if self.alone else self.mean(float(condition)) > 0.0
+
     def wait_for_all(self) -> None:
         """Return when every worker has called this."""
         if not self.alone:

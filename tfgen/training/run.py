@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -78,7 +79,8 @@ def train(
 
     The directory then contains `config.json`, `model.weights.h5`, `card.json`, `README.md`,
     pictures and `logs`; `tfgen.zoo.load` reads it. If training fails before its first
-    checkpoint, the directory is removed; afterwards, `resume` continues it.
+    checkpoint, the directory is removed; afterwards, and where a file could not be written,
+    `resume` continues it.
 
     Args:
         recipe: the recipe.
@@ -98,8 +100,8 @@ def train(
 
     Raises:
         InputError: a directory that is not empty, missing data, invalid arguments in the recipe,
-            initial weights that do not fit, hours that leave no time for training, or training
-            that diverged.
+            initial weights that do not fit, hours that leave no time for training, training that
+            diverged, or a file that cannot be written.
         WorseThanUniformError: the model, which was saved, is worse than uniform noise.
         StoppedError: SIGINT or SIGTERM was received; training was saved.
 
@@ -283,20 +285,43 @@ class _Training:
         self._output.print(summary.of_plan(self._setup, self._loop.total_steps))
         for note in summary.notes(self._setup, self._loop.total_steps):
             self._output.print(f"note: {note}")
-        try:
+        with self._explained():
             self._loop.run()
-        except StoppedError as stopped:
-            raise stopped.with_message(
-                f"stopped at step {self._loop.step:,} of {self._loop.total_steps:,} and saved; "
-                f"resume with: tfgen-train --resume --out {self._out}"
-            ) from None
 
     def finish(self) -> Path | None:
         """Evaluate and write the model. Returns the path of the directory in the chief worker."""
-        if self._is_chief:
-            self._write_model()
-        self._loop.wait_for_all()
+        with self._explained():
+            if self._is_chief:
+                self._write_model()
+            self._loop.wait_for_all()
         return self._out if self._is_chief else None
+
+    @contextlib.contextmanager
+    def _explained(self):
+        """Errors for a signal or a file that cannot be written say how to go on."""
+        try:
+            yield
+        except OSError as error:
+            saved = self._loop.saved_step
+            kept = "no checkpoint is" if saved is None else f"the checkpoint of step {saved:,} is"
+            raise InputError(
+                f"{error.filename or self._out}: {error.strerror or error}; {self._where()}; "
+                f"{kept} saved; once the file can be written, {self._how_to_resume()}"
+            ) from error
+        except KeyboardInterrupt as interruption:
+            saved = self._loop.saved_step
+            if saved is None:
+                raise
+            kept = "and saved" if saved == self._loop.step else f"but saved at step {saved:,}"
+            number = getattr(interruption, "exit_code", 128 + signal.SIGINT) - 128
+            message = f"{self._where()} {kept}; {self._how_to_resume()}"
+            raise StoppedError(message, number) from None
+
+    def _where(self):
+        return f"stopped at step {self._loop.step:,} of {self._loop.total_steps:,}"
+
+    def _how_to_resume(self):
+        return f"resume with: tfgen-train --resume --out {self._out}"
 
     def _write_model(self):
         setup = self._setup

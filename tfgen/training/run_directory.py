@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,19 +11,22 @@ from typing import Any
 import filelock
 
 from tfgen.errors import InputError
-from tfgen.files import PathLike, for_tensorflow
+from tfgen.files import PathLike, for_tensorflow, read_json
 from tfgen.models import preset
+from tfgen.training.checkpoint import BEST
 
 LOCK = ".training"
 CHECKPOINTS = "checkpoints"
 PLAN = f"{CHECKPOINTS}/run.json"
+PLAN_ENTRIES = ("recipe", "settings")
 
 
 @contextlib.contextmanager
 def claimed(out: PathLike | None, name: str) -> Iterator[Path]:
     """A new or empty directory that no other run writes into.
 
-    After an error, the directory is removed unless it contains a checkpoint to resume from.
+    After an error, the directory is removed unless it contains a checkpoint to resume from, the
+    best weights, or the plan of a run whose files could not all be written.
 
     Args:
         out: the directory; None for the first free one of `runs/NAME-001` and so on.
@@ -49,8 +51,9 @@ def claimed(out: PathLike | None, name: str) -> Iterator[Path]:
     try:
         yield directory
         _release(directory, lock)
-    except BaseException:
-        if can_be_resumed(directory):
+    except BaseException as error:
+        unwritten = isinstance(error.__cause__, OSError) and (directory / PLAN).exists()
+        if unwritten or can_be_resumed(directory) or (directory / CHECKPOINTS / BEST).exists():
             _release(directory, lock)
         else:
             _remove(directory, made, lock)
@@ -61,17 +64,19 @@ def plan_of(out: PathLike) -> dict[str, Any]:
     """The recipe and the settings that are needed to resume a run.
 
     Raises:
-        InputError: there is no unfinished run.
+        InputError: there is no unfinished run, or its file is damaged.
     """
     directory = Path(out)
     if (directory / preset.CARD).exists():
         raise InputError(f"--resume --out {directory}: this run is finished")
-    try:
-        return json.loads((directory / PLAN).read_text("utf-8"))
-    except (OSError, ValueError):
+    if not (directory / PLAN).exists():
         raise InputError(
             f"--resume --out {directory}: there is no run to resume; start one without --resume"
-        ) from None
+        )
+    plan = read_json(directory / PLAN)
+    if not (isinstance(plan, dict) and all(type(plan.get(k)) is dict for k in PLAN_ENTRIES)):
+        raise InputError(f"{directory / PLAN} is damaged: it has no {' and '.join(PLAN_ENTRIES)}")
+    return plan
 
 
 @contextlib.contextmanager

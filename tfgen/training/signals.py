@@ -17,12 +17,7 @@ class StoppedError(KeyboardInterrupt):
 
     def __init__(self, message: object, number: int) -> None:
         super().__init__(message)
-        self._number = number
         self.exit_code = 128 + number
-
-    def with_message(self, message: str) -> StoppedError:
-        """The same error with another message."""
-        return StoppedError(message, self._number)
 
 
 class Request:
@@ -39,16 +34,22 @@ class Request:
 def deferred() -> Iterator[Request]:
     """Within the context, the first signal is only recorded; a second one interrupts immediately.
 
-    This has no effect outside the main thread, because other threads cannot handle signals.
+    If the context ends without an exception, such as a `StoppedError`, a recorded signal is raised
+    again, now that the earlier handlers are in place. This has no effect outside the main thread,
+    because other threads cannot handle signals.
 
     Example:
 
     >>> import os, signal
     >>> from tfgen.training import signals
-    >>> with signals.deferred() as request:
-    ...     os.kill(os.getpid(), signal.SIGTERM)
-    ...     request.number == signal.SIGTERM
-    True
+    >>> try:
+    ...     with signals.deferred() as request:
+    ...         os.kill(os.getpid(), signal.SIGTERM)
+    ...         if request.number == signal.SIGTERM:
+    ...             raise signals.StoppedError("saved", request.number)
+    ... except signals.StoppedError as error:
+    ...     print(error)
+    saved
     """
     request = Request()
 
@@ -66,3 +67,5 @@ def deferred() -> Iterator[Request]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if request.number is not None:
+        signal.raise_signal(request.number)

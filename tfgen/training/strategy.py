@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import re
 
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from tfgen import checks
 from tfgen.errors import InputError
+from tfgen.files import parse_json
 
 STRATEGIES = ("auto", "single", "mirrored", "multi_worker")
 
@@ -86,12 +86,15 @@ def _workers():
     if not text:
         return 0
     try:
-        cluster = json.loads(text).get("cluster", {})
-        return sum(len(cluster.get(job, [])) for job in ("chief", "worker"))
-    except (ValueError, AttributeError, TypeError):
-        raise InputError(
-            f"the environment variable TF_CONFIG does not describe a cluster: {text}"
-        ) from None
+        cluster = parse_json(text, "TF_CONFIG").get("cluster", {})
+        jobs = [cluster.get(job, []) for job in ("chief", "worker")]
+        if all(isinstance(job, list) for job in jobs):
+            return sum(map(len, jobs))
+    except (InputError, AttributeError):
+        pass
+    raise InputError(
+        f"the environment variable TF_CONFIG does not describe a cluster: {text[:200]}"
+    )
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tfgen.data import local_files
+from tfgen.files import open_regular
 
 SPLITS = {
     "train": ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5"),
@@ -118,12 +119,12 @@ def _unpack(archive: Path) -> dict[str, bytes]:
     """All six batches of an archive, by name without suffix."""
     members = {}
     try:
-        with tarfile.open(archive) as tar:
+        with open_regular(archive) as packed, tarfile.open(fileobj=packed) as tar:
             for member in tar:
                 name = Path(member.name).name.removesuffix(".bin")
                 wanted = member.isfile() and name in _NAMES
                 if wanted and (file := tar.extractfile(member)):
-                    members[name] = file.read()
+                    members[name] = local_files.limited(file, archive / member.name)
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise local_files.damaged(archive, f"the archive is broken ({error})") from None
     absent = [name for name in _NAMES if name not in members]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from pathlib import Path
 
 from tfgen.errors import InputError
@@ -20,43 +21,45 @@ _SPLIT_NAMES = {
 
 
 def scan(root: Path) -> tuple[dict[str, os.stat_result], list[tuple[str, str]]]:
-    """All files below a directory except hidden ones. Links are followed.
+    """All regular files below a directory except hidden ones. Links are followed.
 
     Returns:
         For each file its path relative to `root`, and its status; and (path, reason) of each file
-        or directory that cannot be read.
+        or directory that cannot be read, or that is a pipe, a device or a socket.
     """
     files: dict[str, os.stat_result] = {}
     unreadable: list[tuple[str, str]] = []
     entered = set()  # stops at circular links
+    remaining = [(root, "")]  # in reverse order; folders may be nested too deeply for recursion
 
-    def enter(folder: Path) -> None:
+    while remaining:
+        path, name = remaining.pop()
         try:
-            status = folder.stat()
-            if (status.st_dev, status.st_ino) in entered:
-                return
-            entered.add((status.st_dev, status.st_ino))
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            unreadable.append((_relative(folder), error.strerror or str(error)))
-            return
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            path = folder / entry.name
-            try:
-                if entry.is_dir():
-                    enter(path)
+            status = path.stat()
+            if not stat.S_ISDIR(status.st_mode):
+                if stat.S_ISREG(status.st_mode):
+                    files[name] = status
                 else:
-                    files[_relative(path)] = entry.stat()
-            except OSError as error:
-                unreadable.append((_relative(path), error.strerror or str(error)))
-
-    def _relative(path: Path) -> str:
-        return path.relative_to(root).as_posix()
-
-    enter(root)
+                    unreadable.append((name, "not a regular file"))
+                continue
+            if (status.st_dev, status.st_ino) in entered:
+                continue
+            entered.add((status.st_dev, status.st_ino))
+            below = sorted(os.listdir(path), reverse=True)
+        except OSError as error:
+            unreadable.append((name or ".", error.strerror or str(error)))
+            continue
+        prefix = f"{name}/" if name else ""
+        remaining += [(path / one, f"{prefix}{one}") for one in below if not one.startswith(".")]
     return files, unreadable
+
+
+def split_folders(root: Path) -> dict[str, str]:
+    """The name of the folder of each split that has one, whether or not it holds images."""
+    names = [entry.name for entry in os.scandir(root) if entry.is_dir()]
+    return {
+        _SPLIT_NAMES[name.lower()]: name for name in sorted(names) if name.lower() in _SPLIT_NAMES
+    }
 
 
 def split_by_folder(paths: list[str]) -> dict[str, list[str]] | None:

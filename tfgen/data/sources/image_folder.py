@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tfgen.errors import InputError
 from tfgen.files import PathLike, expanded
 
 _CHUNK = 256  # files decoded at a time
+_LARGE = 2**21  # pixels from which images are decoded one after the other
 _log = logging.getLogger(__name__)
 
 
@@ -37,11 +38,12 @@ def load(folder: PathLike, image_shape: Sequence[int] | None = None) -> Dataset:
         reason = "is a file, not a folder of images" if root.exists() else "does not exist"
         raise InputError(f"{root} {reason}; give the path of a folder of images")
     files, unreadable = folder_files.scan(root)
+    named = folder_files.split_folders(root)
     states = [[path, state.st_size, state.st_mtime_ns] for path, state in files.items()]
     dataset = storage.stored(
         "image_folder",
-        [str(root.resolve()), image_shape, states, unreadable],
-        lambda: _content(root, image_shape, files, unreadable),
+        [str(root.resolve()), image_shape, states, unreadable, named],
+        lambda: _content(root, image_shape, files, unreadable, named),
         name=root.resolve().name,
         options={"image_shape": image_shape},
     )
@@ -56,6 +58,7 @@ def _content(
     image_shape: Sequence[int] | None,
     files: dict[str, os.stat_result],
     unreadable: list[tuple[str, str]],
+    named: dict[str, str],
 ) -> storage.Content:
     unreadable = list(unreadable)
     shapes = {}
@@ -67,6 +70,9 @@ def _content(
     if not shapes:
         raise _nothing_readable(root, unreadable)
     by_folder = folder_files.split_by_folder(list(shapes))
+    empty = [folder for folder in named.values() if not _holds_one_of(folder, shapes)]
+    if empty and len(named) > 1:  # Otherwise images of another split would take their place.
+        raise _nothing_readable(root / empty[0], unreadable)
     splits = by_folder or folder_files.split_by_hash(list(shapes))
     used = {path: shapes[path] for paths in splits.values() for path in paths}
     unreadable += [(path, "not in the folder of a split") for path in sorted(shapes - used.keys())]
@@ -81,7 +87,7 @@ def _content(
 
     def examples(split: str, paths: list[str]) -> Iterator:
         before = len(digests)
-        for path, (image, outcome) in _decoded(root, paths, shape):
+        for path, (image, outcome) in _decoded(root, paths, shape, shapes):
             if image is None:
                 unreadable.append((path, outcome))
             else:
@@ -101,21 +107,28 @@ def _content(
     )
 
 
-def _decoded(root: Path, paths: list[str], shape: tuple[int, ...]) -> Iterator:
+def _holds_one_of(folder: str, paths: Iterable[str]) -> bool:
+    return any(path.startswith(f"{folder}/") for path in paths)
+
+
+def _decoded(root, paths, shape, shapes) -> Iterator:
     """Each path with its image and its file's SHA-256, or with None and the reason."""
 
     def read(path):
         try:
-            content = pillow_images.read(root / path)
-            image = pillow_images.pixels(content, shape)
+            found = pillow_images.decoded(root / path, shape)
         except pillow_images.UnreadableImageError as error:
             return None, str(error)
-        return image, hashlib.sha256(content).hexdigest()
+        return found.image, found.sha256
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         for start in range(0, len(paths), _CHUNK):
             chunk = paths[start : start + _CHUNK]
-            yield from zip(chunk, pool.map(read, chunk), strict=True)
+            # The allocator keeps the memory of large images for each thread that freed it.
+            small = [path for path in chunk if shapes[path][0] * shapes[path][1] < _LARGE]
+            found = {path: pool.submit(read, path) for path in small}
+            for path in chunk:
+                yield path, found[path].result() if path in found else read(path)
 
 
 def _common_shape(root: Path, shapes: dict[str, tuple[int, int, int]]) -> tuple[int, int, int]:
