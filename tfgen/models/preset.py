@@ -184,7 +184,7 @@ def load(directory: PathLike, *, network_dtype: str | None = None) -> keras.Mode
         model = cls(**arguments)
     except Exception as error:  # A configuration can fail anywhere in Keras.
         raise InputError(
-            f"{directory}: tfgen {tfgen.__version__} cannot build the model that "
+            f"{directory / CONFIG}: tfgen {tfgen.__version__} cannot build the model that "
             f"{config['tfgen_version'][:40]} wrote: {str(error)[:1000]}"
         ) from error
     _check_shapes(directory, model, shapes)
@@ -221,10 +221,16 @@ def read_config(directory: PathLike) -> dict[str, Any]:
 
 
 def _check_shapes(directory, model, found):
-    """Compare the arrays of the file with the weights, because Keras ignores further arrays."""
-    wanted = collections.Counter(tuple(variable.shape) for variable in model.variables)
+    """Compare the arrays of the file with the weights, because Keras ignores further arrays.
+
+    The states of random seeds, as of Dropout, are variables that Keras does not save.
+    """
+    needed, known = (
+        collections.Counter(tuple(variable.shape) for variable in variables)
+        for variables in (model.weights, model.variables)
+    )
     there = collections.Counter(found)
-    for shapes, problem in ((wanted - there, "lacks"), (there - wanted, "has further")):
+    for shapes, problem in ((needed - there, "lacks"), (there - known, "has further")):
         if shapes:
             shape, count = min(shapes.items())
             raise InputError(
