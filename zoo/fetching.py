@@ -17,7 +17,7 @@ import filelock
 from tfgen import files
 from tfgen.errors import InputError
 from tfgen.files import PathLike
-from tfgen.models import card_schema
+from tfgen.models import preset
 from tfgen.models.preset import CARD, CONFIG, WEIGHTS
 from tfgen.zoo import places, remotes
 from tfgen.zoo.remotes import Progress
@@ -142,6 +142,8 @@ class _Entry:
 
 def _parse_card(content, place) -> tuple[str, dict[str, _Entry]]:
     """The name with the version, and the files, from an untrusted card."""
+    from tfgen.models import card_schema
+
     try:
         card = files.parse_json(content, place)
         card_schema.check(card, place)
@@ -194,7 +196,7 @@ def _refuse_another_model(target, record, wanted):
         return
     if fetched is None:
         try:
-            card_schema.check(files.read_json(target / CARD), target / CARD)
+            preset.read_card(target)
         except InputError:
             return
     raise InputError(

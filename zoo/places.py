@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tfgen.errors import InputError
 from tfgen.files import PathLike, home, read_json
-from tfgen.models.card_schema import MAX_VERSION
+from tfgen.models.config_limits import MAX_VERSION
 from tfgen.models.preset import CARD
 
 PACKAGED = Path(__file__).parent

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from tfgen.errors import InputError
-
-MAX_VERSION = 10**18 - 1
+from tfgen.models.config_limits import MAX_VERSION
 
 
 class _Entries(BaseModel):

@@ -15,6 +15,7 @@ from typing import Any
 from tfgen import checks
 from tfgen.errors import InputError
 
+MAX_VERSION = 10**18 - 1
 MAX_DIMS = 2**24  # of an image, H W C
 MAX_LAYERS = 2000  # layers of networks and steps of flows
 MAX_WEIGHTS = 2**32

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import tfgen
 from tfgen.errors import InputError
 from tfgen.files import PathLike, read_json, sha256, write_atomically, write_json
-from tfgen.models import card_schema, config_limits, weights_files
+from tfgen.models import config_limits
 
 if TYPE_CHECKING:
     import keras
@@ -161,6 +161,7 @@ def load(directory: PathLike, *, network_dtype: str | None = None) -> keras.Mode
             configuration that this version does not support, an unknown dtype, or a dtype for a
             model of the caller's own networks.
     """
+    from tfgen.models import weights_files
     from tfgen.networks import precision
 
     directory = Path(directory)
@@ -245,6 +246,8 @@ def read_card(directory: PathLike) -> dict[str, Any]:
     Raises:
         InputError: a directory without a card, or a card that is not JSON.
     """
+    from tfgen.models import card_schema
+
     path = Path(directory) / CARD
     if not path.exists():
         state = "has no" if path.parent.is_dir() else "does not exist, so it has no"
