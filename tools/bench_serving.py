@@ -104,7 +104,7 @@ class Load:
 
     def _http(self, image):
         body = orjson.dumps({"signature_name": "log_prob", "instances": [image.tolist()]})
-        head = f"POST /v1/models/{self._name}:predict HTTP/1.1\r\nHost: x\r\n"
+        head = f"POST /v1/models/{self._name}:predict HTTP/1.1\r\nHost: localhost\r\n"
         return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
     def _turns(self):
